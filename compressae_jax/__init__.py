@@ -1,0 +1,1 @@
+"""Compress embeddings into sparse codes and search them."""

@@ -1,0 +1,1 @@
+"""Floor 0: a k-sparse row by itself."""

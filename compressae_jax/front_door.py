@@ -1,0 +1,119 @@
+"""The front door for notebooks: fit a model, compress with it, search the codes. The pure functions lie beneath."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compressae_jax import data
+from compressae_jax.codes import spaces
+from compressae_jax.codes.codes import Codes
+from compressae_jax.model import weights as model_weights
+from compressae_jax.model.weights import Weights
+from compressae_jax.notation import AnyArray, InputError
+from compressae_jax.retrieval import compress as compression
+from compressae_jax.retrieval.index import Index
+
+if TYPE_CHECKING:
+    from compressae_jax.data.sources import Source
+
+Vectors = AnyArray | str | os.PathLike
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A trained model: what turns vectors of width d into codes of k signed nonzeros of h, and back."""
+
+    weights: Weights
+
+    @property
+    def d(self) -> int:
+        """Width of the vectors."""
+        return self.weights.d
+
+    @property
+    def h(self) -> int:
+        """Width of the codes."""
+        return self.weights.h
+
+    @property
+    def k(self) -> int:
+        """Nonzeros kept in a row."""
+        return self.weights.k
+
+    def compress(self, vectors: Vectors | Source, values: str = "float16", zero_rows: str = "stop") -> Codes:
+        """The codes of vectors (n, d): an array, a file, folder, glob or dataset name, read piece by piece.
+
+        `values` is the stored dtype, float16 or float32. Codes are held in memory; for a folder on disk use
+        `launch/compress.py` or `retrieval.compress.compress`.
+        """
+        return self._compress(vectors, values, zero_rows)[0]
+
+    def index(
+        self,
+        vectors: Vectors | Source | Codes,
+        space: str = "reconstructed",
+        values: str = "float16",
+        zero_rows: str = "stop",
+    ) -> Index:
+        """An exact search index over vectors, or over codes that this model made, in one of the three spaces."""
+        if isinstance(vectors, Codes):
+            row_norms, ids = compression.norms_of(self.weights, vectors), None
+            codes = vectors
+        else:
+            codes, row_norms, ids = self._compress(vectors, values, zero_rows)
+        return Index(codes, row_norms, space, self.weights, ids=ids)
+
+    def reconstruct(self, codes: Codes) -> np.ndarray:
+        """z = s W_d (n, d) float32: the vectors that codes stand for, up to their length."""
+        if codes.h != self.h:
+            raise InputError(f"codes have width h={codes.h}, the model {self.h} (fingerprint {self.weights.fingerprint})")
+        return np.asarray(spaces.reconstruct(codes, self.weights.params["decoder_w"]))
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Write a model folder, complete or not at all."""
+        model_weights.save(self.weights, folder)
+
+    def _compress(self, vectors: Vectors | Source, values: str, zero_rows: str) -> tuple[Codes, np.ndarray, Any]:
+        return compression.compress_in_memory(self.weights, data.open_source(vectors), values=values, zero_rows=zero_rows)
+
+
+def fit(
+    vectors: Vectors | Source,
+    h: int | None = None,
+    k: int | None = None,
+    steps: int | None = None,
+    recipe: str = "default",
+    seed: int = 0,
+    workdir: str | os.PathLike | None = None,
+    progress: bool = True,
+    **fields: Any,
+) -> Model:
+    """Train a model on vectors (n, d): an array, or the path of a file, folder or glob, or the name of a dataset.
+
+    What is left out comes from the recipe ('default', or 'paper' for the published one); `fields` are any others of
+    its table (batch, lr, dtype, …). With a `workdir`, checkpoints are kept there and the same call continues.
+
+    Raises:
+        InputError: bad vectors, an unknown field, or values out of range.
+        NonFiniteLossError: the loss left the finite numbers.
+    """
+    from compressae_jax.training import loop
+
+    given = {name: value for name, value in (("h", h), ("k", k), ("steps", steps)) if value is not None}
+    source = data.open_source(vectors)
+    weights = loop.fit(source, workdir=workdir, recipe=recipe, seed=seed, progress=progress, **given, **fields)
+    return Model(weights)
+
+
+def load(folder: str | os.PathLike) -> Model:
+    """Read a model folder."""
+    return Model(model_weights.load(folder))
+
+
+def load_index(folder: str | os.PathLike, verify: bool = True) -> Index:
+    """Open an index folder by memory map; `verify=False` skips its checksums."""
+    return Index.load(folder, verify=verify)

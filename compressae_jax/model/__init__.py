@@ -1,0 +1,1 @@
+"""Floor 1: vector to code and back."""

@@ -1,0 +1,82 @@
+"""The CompresSAE module (arXiv 2505.11388): parameters and the short methods between vector and code."""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from compressae_jax.codes.codes import Codes, column_dtype
+from compressae_jax.codes.spaces import unit_rows
+from compressae_jax.model import topk
+from compressae_jax.notation import check_choice
+
+INITS = ("transpose", "kaiming")
+Params = dict[str, jax.Array]  # encoder_w (d, h), encoder_b (h,), decoder_w (h, d)
+
+
+class Outputs(NamedTuple):
+    """What one forward pass gives a loss: the code, and the reconstructions from k and from 4k nonzeros."""
+
+    s_k: Float[Array, "b h"]
+    z_k: Float[Array, "b d"]
+    z_4k: Float[Array, "b d"]
+
+
+class CompresSAE(nn.Module):
+    """Vectors of width d as k signed nonzeros of h.
+
+    `init='transpose'` draws unit decoder rows and starts the encoder as their transpose (no latent dies);
+    `init='kaiming'` is the published start, two independent draws. Products run in `dtype`, everything else in float32.
+    """
+
+    d: int
+    h: int
+    k: int
+    activation: str = "topk"
+    init_encoder: str = "transpose"
+    dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        check_choice("init", self.init_encoder, INITS)
+        self.decoder_w = self.param("decoder_w", lambda key: unit_rows(_kaiming(key, (self.h, self.d))))
+        self.encoder_w = self.param("encoder_w", self._first_encoder_w)
+        self.encoder_b = self.param("encoder_b", nn.initializers.zeros_init(), (self.h,), jnp.float32)
+
+    def _first_encoder_w(self, key: Array) -> Array:
+        return self.decoder_w.T if self.init_encoder == "transpose" else _kaiming(key, (self.d, self.h))
+
+    def pre_activations(self, x: Float[Array, "b d"]) -> Float[Array, "b h"]:
+        """a = x̂ W_e + b_e, float32."""
+        product = jnp.matmul(unit_rows(x).astype(self.dtype), self.encoder_w.astype(self.dtype), preferred_element_type=jnp.float32)
+        return product + self.encoder_b
+
+    def decode(self, s: Float[Array, "b h"]) -> Float[Array, "b d"]:
+        """z = s W_d, float32."""
+        return jnp.matmul(s.astype(self.dtype), self.decoder_w.astype(self.dtype), preferred_element_type=jnp.float32)
+
+    def __call__(self, x: Float[Array, "b d"]) -> Outputs:
+        """Forward pass for training, both budgets from one selection; 4k is cut at h."""
+        s_k, s_4k = topk.activate(self.pre_activations(x), (self.k, min(4 * self.k, self.h)), self.activation)
+        return Outputs(s_k, self.decode(s_k), self.decode(s_4k))
+
+    def encode(self, x: Float[Array, "b d"]) -> Codes:
+        """The codes of vectors, sorted by falling magnitude; a zero row (which has no direction) gets an all-zero code."""
+        a = self.pre_activations(x)
+        a = jnp.where((x != 0).any(axis=1, keepdims=True), a, 0)
+        if self.activation == "relu_topk":
+            a = jax.nn.relu(a)
+        values, columns = topk.largest(a, self.h if self.activation == "identity" else self.k)
+        return Codes(values, columns.astype(column_dtype(self.h)), self.h)
+
+
+def _kaiming(key: Array, shape: tuple[int, int]) -> Array:
+    """PyTorch's kaiming_uniform_ with its defaults, as the published class draws it: the fan is the last axis."""
+    bound = (6 / shape[1]) ** 0.5
+    return jax.random.uniform(key, shape, jnp.float32, -bound, bound)
+
+
+def project_decoder(params: Params) -> Params:
+    """The parameters with decoder rows brought back to unit length; run after every step."""
+    return {**params, "decoder_w": unit_rows(params["decoder_w"])}

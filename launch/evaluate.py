@@ -1,0 +1,29 @@
+"""Evaluate the model of a run folder: report.json, report.md and figures.
+
+    python launch/evaluate.py --config=configs/shop.py --workdir=runs/shop
+"""
+
+import door
+from absl import flags
+from ml_collections import config_flags
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment.", lock_config=True)
+WORKDIR = flags.DEFINE_string("workdir", None, "Run folder with a trained model.", required=True)
+
+
+def evaluate(config, workdir: str) -> None:
+    """Evaluate, and print the table, the examples and where the report lies."""
+    from compressae_jax.evaluation import report
+
+    print(report.format_table(report.evaluate(config, workdir)))
+    print(f"report: {workdir}/report.md")
+
+
+def main(argv: list[str]) -> None:
+    """Evaluate one run."""
+    del argv
+    evaluate(CONFIG.value, WORKDIR.value)
+
+
+if __name__ == "__main__":
+    door.run(main)

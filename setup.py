@@ -1,0 +1,65 @@
+"""Package of compressae_jax; tool settings live in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+FIGURES = ["matplotlib>=3.8"]
+PARQUET = ["pyarrow>=14.0.1"]  # older ones execute code from a file (CVE-2023-47248)
+TENSORBOARD = ["tensorboardX>=2.6"]
+NOTEBOOK = ["ipykernel", "nbclient", "nbformat"]
+BENCH = ["faiss-cpu>=1.9", "psutil", "torch>=2.4"]
+TEST = [
+    *FIGURES,
+    *PARQUET,
+    *TENSORBOARD,
+    *NOTEBOOK,
+    "beartype",
+    "faiss-cpu>=1.9",
+    "hypothesis",
+    "import-linter>=2.0",
+    "ir-measures",
+    "mypy",
+    "pytest",
+    "pytest-xdist",
+    "ruff",
+]
+
+setup(
+    name="compressae_jax",
+    version="0.1.0",
+    description="Compress embeddings into sparse codes and search them: CompresSAE in JAX/Flax",
+    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    packages=find_packages(include=["compressae_jax", "compressae_jax.*"]),
+    package_data={"compressae_jax.data": ["shipped/**/*"]},
+    python_requires=">=3.11",
+    install_requires=[
+        "absl-py",
+        "flax>=0.10",
+        "jax>=0.5",
+        "jaxtyping",
+        "ml-collections",
+        "ml-dtypes",
+        "numba",
+        "numpy",
+        "optax",
+        "orbax-checkpoint>=0.11",
+        "safetensors",
+        "scipy",
+        "tqdm",
+        "xxhash",
+    ],
+    extras_require={
+        "bench": BENCH,
+        # Floors: where no wheel fits, pip would fall back to an old CPU build in silence.
+        "cuda12": ["jax[cuda12]>=0.10"],
+        "cuda13": ["jax[cuda13]>=0.10"],
+        "figures": FIGURES,
+        "notebook": NOTEBOOK,
+        "parquet": PARQUET,
+        "tensorboard": TENSORBOARD,
+        "test": TEST,
+    },
+)

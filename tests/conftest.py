@@ -1,0 +1,18 @@
+"""Eight simulated CPU devices, shapes checked by beartype, and Hypothesis without chance or clock."""
+
+import os
+
+# Before anything imports jax: both are read once, when the first device is asked for.
+os.environ["JAX_PLATFORMS"] = "cpu"
+if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = (os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8").strip()
+
+if not os.environ.get("COMPRESSAE_NO_HOOK"):
+    from jaxtyping import install_import_hook
+
+    install_import_hook("compressae_jax", "beartype.beartype")
+
+import hypothesis
+
+hypothesis.settings.register_profile("house", deadline=None, derandomize=True, max_examples=40)
+hypothesis.settings.load_profile("house")
