@@ -53,7 +53,7 @@ def check_choice(argument: str, given: object, legal: Iterable[str]) -> None:
     raise InputError(f"{argument} must be one of {', '.join(map(repr, names))}, not {given!r}{hint}")
 
 
-def check_range(argument: str, given: int, low: int, high: int) -> None:
+def check_range(argument: str, given: object, low: int, high: int) -> None:
     """Raise InputError unless `given` is an integer with low <= given <= high."""
     if isinstance(given, bool) or not isinstance(given, (int, np.integer)) or not low <= given <= high:
         raise InputError(f"{argument} must be an integer from {low} to {high}, not {given!r}")

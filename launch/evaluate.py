@@ -4,11 +4,7 @@
 """
 
 import door
-from absl import flags
-from ml_collections import config_flags
-
-CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment.", lock_config=True)
-WORKDIR = flags.DEFINE_string("workdir", None, "Run folder with a trained model.", required=True)
+import experiment
 
 
 def evaluate(config, workdir: str) -> None:
@@ -22,7 +18,7 @@ def evaluate(config, workdir: str) -> None:
 def main(argv: list[str]) -> None:
     """Evaluate one run."""
     del argv
-    evaluate(CONFIG.value, WORKDIR.value)
+    evaluate(experiment.CONFIG.value, experiment.WORKDIR.value)
 
 
 if __name__ == "__main__":

@@ -62,7 +62,10 @@ class Codes:
         return Codes(self.values[:, :k], self.columns[:, :k], self.h)
 
     def to_csr(self) -> scipy.sparse.csr_matrix:
-        """SciPy CSR (n, h). float32 values are shared, not copied; SciPy wants signed 32- or 64-bit columns and has no float16."""
+        """SciPy CSR (n, h), float32 values shared, not copied.
+
+        SciPy wants signed 32- or 64-bit columns and has no float16, so those are converted.
+        """
         n, k = self.values.shape
         values = np.asarray(self.values).reshape(-1)
         index = np.int32 if max(n * k, self.h) < 2**31 else np.int64

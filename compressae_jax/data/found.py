@@ -41,10 +41,10 @@ def write(
         with aside.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
     else:
-        pyarrow = _pyarrow()
-        import pyarrow.parquet
+        from pyarrow import parquet
 
-        pyarrow.parquet.write_table(pyarrow.table({name: list(array) for name, array in arrays.items()}), aside)
+        table = _pyarrow().table({name: list(array) for name, array in arrays.items()})
+        parquet.write_table(table, aside)
     os.replace(aside, path)
 
 

@@ -27,8 +27,9 @@ class Outputs(NamedTuple):
 class CompresSAE(nn.Module):
     """Vectors of width d as k signed nonzeros of h.
 
-    `init='transpose'` draws unit decoder rows and starts the encoder as their transpose (no latent dies);
-    `init='kaiming'` is the published start, two independent draws. Products run in `dtype`, everything else in float32.
+    `init_encoder='transpose'` draws unit decoder rows and starts the encoder as their transpose (no latent dies);
+    `init_encoder='kaiming'` is the published start, two independent draws. Products run in `dtype`, everything
+    else in float32.
     """
 
     d: int
@@ -39,7 +40,8 @@ class CompresSAE(nn.Module):
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
-        check_choice("init", self.init_encoder, INITS)
+        """Draw the parameters."""
+        check_choice("init_encoder", self.init_encoder, INITS)
         self.decoder_w = self.param("decoder_w", lambda key: unit_rows(_kaiming(key, (self.h, self.d))))
         self.encoder_w = self.param("encoder_w", self._first_encoder_w)
         self.encoder_b = self.param("encoder_b", nn.initializers.zeros_init(), (self.h,), jnp.float32)
@@ -49,12 +51,13 @@ class CompresSAE(nn.Module):
 
     def pre_activations(self, x: Float[Array, "b d"]) -> Float[Array, "b h"]:
         """a = x̂ W_e + b_e, float32."""
-        product = jnp.matmul(unit_rows(x).astype(self.dtype), self.encoder_w.astype(self.dtype), preferred_element_type=jnp.float32)
-        return product + self.encoder_b
+        x, encoder_w = unit_rows(x).astype(self.dtype), self.encoder_w.astype(self.dtype)
+        return jnp.matmul(x, encoder_w, preferred_element_type=jnp.float32) + self.encoder_b
 
     def decode(self, s: Float[Array, "b h"]) -> Float[Array, "b d"]:
         """z = s W_d, float32."""
-        return jnp.matmul(s.astype(self.dtype), self.decoder_w.astype(self.dtype), preferred_element_type=jnp.float32)
+        s, decoder_w = s.astype(self.dtype), self.decoder_w.astype(self.dtype)
+        return jnp.matmul(s, decoder_w, preferred_element_type=jnp.float32)
 
     def __call__(self, x: Float[Array, "b d"]) -> Outputs:
         """Forward pass for training, both budgets from one selection; 4k is cut at h."""
@@ -62,7 +65,7 @@ class CompresSAE(nn.Module):
         return Outputs(s_k, self.decode(s_k), self.decode(s_4k))
 
     def encode(self, x: Float[Array, "b d"]) -> Codes:
-        """The codes of vectors, sorted by falling magnitude; a zero row (which has no direction) gets an all-zero code."""
+        """The codes of vectors, by falling magnitude; a zero row, which has no direction, gets an all-zero code."""
         a = self.pre_activations(x)
         a = jnp.where((x != 0).any(axis=1, keepdims=True), a, 0)
         if self.activation == "relu_topk":

@@ -1,8 +1,8 @@
 """Straight-through TopK by magnitude with sign: which k of h pre-activations a row keeps.
 
-Two forms of one selection, ties to the lower column: `largest` lists the winners (for codes), `keep` zeroes the losers in
-place (for training, where the h-wide masked array feeds a matrix product). The gradient goes through the kept entries
-only, as in the published class.
+Two forms of one selection, ties to the lower column: `largest` lists the winners (for codes), `keep` zeroes the losers
+in place (for training, where the h-wide masked array feeds a matrix product). The gradient goes through the kept
+entries only, as in the published class.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def keep(a: Float[Array, "b h"], ks: Sequence[int]) -> tuple[Float[Array, "b h"]
 
 
 def activate(a: Float[Array, "b h"], ks: Sequence[int], activation: str) -> tuple[Float[Array, "b h"], ...]:
-    """φ(a, k) for each k: 'topk' keeps signs, 'relu_topk' selects among positive entries, 'identity' keeps everything."""
+    """φ(a, k) for each k: 'topk' keeps signs, 'relu_topk' selects among positive entries, 'identity' keeps all."""
     check_choice("activation", activation, ACTIVATIONS)
     if activation == "identity":
         return tuple(a for _ in ks)
@@ -44,7 +44,7 @@ def _masks(a: Array, ks: tuple[int, ...]) -> tuple[Array, ...]:
     `top_k` takes ties from the left, so the winners at the threshold are the tied columns up to the last one it took.
     """
     magnitude = jnp.abs(a)
-    # Without the barrier XLA folds the slices below into the selection and sorts all h entries: 16 times slower on a CPU.
+    # Without the barrier XLA folds the slices below into the selection and sorts all h entries: 16 times slower (CPU).
     thresholds, columns = jax.lax.optimization_barrier(jax.lax.top_k(magnitude, max(ks)))
     column = jnp.arange(a.shape[1])
 

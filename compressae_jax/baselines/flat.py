@@ -1,0 +1,72 @@
+"""Rows in a stored form, searched exactly by inner product; what is stored of a row lives in `storage`."""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from compressae_jax.baselines.storage import Reduced, Storage
+from compressae_jax.baselines.top_rows import TopRows
+from compressae_jax.baselines.units import Vectors
+from compressae_jax.notation import InputError, Rows, Scores, check_range
+
+ROWS, QUERIES = 8192, 1024  # of a block of scores: 32 MiB
+
+Queries = Float[np.ndarray, "q d"]
+
+
+class Flat:
+    """A flat index of rows in a stored form, scored by the inner product of the reduced query with the unpacked row.
+
+    `reduce` maps vectors and queries to what is stored of them; `bytes_per_vector` counts all that a row needs.
+    """
+
+    def __init__(self, name: str, d: int, reduce: Callable[[Vectors], Reduced], storage: Storage):
+        self.name, self.bytes_per_vector = name, float(storage.width)
+        self._d, self._reduce, self._storage = d, reduce, storage
+        self._stored: list[np.ndarray] = []
+
+    def __len__(self) -> int:
+        return sum(map(len, self._stored))
+
+    def encode(self, vectors: Vectors) -> Shaped[np.ndarray, "n ..."]:
+        """The stored form of vectors (n, d): an array of `bytes_per_vector` bytes a row."""
+        self._check_width("vectors", vectors)
+        return self._storage.pack(self._reduce(vectors))
+
+    def add(self, vectors: Vectors) -> "Flat":
+        """Append vectors to the rows that are searched."""
+        self._stored.append(self.encode(vectors))
+        return self
+
+    def search(self, queries: Queries, top: int) -> tuple[Scores, Rows]:
+        """The `top` best of the added rows: scores (q, top) float32 and rows (q, top) int64, ties to the lower row.
+
+        Raises:
+            InputError: queries of another width, or `top` outside 1..n.
+        """
+        check_range("top", top, 1, len(self))
+        return self.search_stored(queries, self._stored, top)
+
+    def search_stored(self, queries: Queries, stored: Iterable[np.ndarray], top: int) -> tuple[Scores, Rows]:
+        """Search rows that come piece by piece in their stored form and need not all fit in memory."""
+        self._check_width("queries", queries)
+        queries = self._reduce(queries)
+        blocks = [queries[start : start + QUERIES] for start in range(0, len(queries), QUERIES)]
+        best = [TopRows(len(block), top) for block in blocks]
+        for first, rows in self._unpacked(stored):
+            for block, block_best in zip(blocks, best, strict=True):
+                block_best.absorb(block @ rows.T, first)
+        found = [one.result() for one in best] or [TopRows(0, top).result()]
+        return np.concatenate([scores for scores, _ in found]), np.concatenate([rows for _, rows in found])
+
+    def _unpacked(self, stored: Iterable[np.ndarray]) -> Iterable[tuple[int, np.ndarray]]:
+        first = 0
+        for piece in stored:
+            for start in range(0, len(piece), ROWS):
+                yield first + start, self._storage.unpack(piece[start : start + ROWS])
+            first += len(piece)
+
+    def _check_width(self, argument: str, vectors: np.ndarray) -> None:
+        if vectors.shape[1] != self._d:
+            raise InputError(f"{argument} must have width {self._d}, as fitted, not {vectors.shape[1]}")

@@ -1,0 +1,202 @@
+"""Datasets by name: two come with the package, the others are folders in COMPRESSAE_DATA; `opening` opens any file."""
+
+import functools
+import gzip
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from jaxtyping import Int64
+
+from compressae_jax.data.npy import open_npy
+from compressae_jax.data.sources import Source
+from compressae_jax.notation import InputError, check_choice
+
+if TYPE_CHECKING:
+    import scipy.sparse
+
+
+class About(NamedTuple):
+    """What the table knows of a dataset."""
+
+    licence: str
+    origin: str  # 'shipped', 'made' by make_embeddings.py, or 'stored' beside that script
+    exclude_self: bool = False
+
+
+ABOUT = {
+    "shop": About("from Online Retail (Chen, Sain, Guo 2012, UCI), CC BY 4.0", "shipped"),
+    "scifact": About("SciFact: claims CC BY 4.0, abstracts ODC-By 1.0", "shipped"),
+    "wordnet": About("WordNet 3.0 licence, Copyright 2006 by Princeton University", "made", exclude_self=True),
+    "glove": About("GloVe 6B 50d, PDDL 1.0", "made"),
+    "clinc150": About("CLINC150, CC BY 3.0", "made"),
+    "citeulike_a": About("CiteULike-a (Wang, Chen, Li 2013), no licence stated", "made"),
+    "wordnet768": About("WordNet 3.0 licence, Copyright 2006 by Princeton University", "stored"),
+    "vaswani": About("Vaswani (NPL), Glasgow IR group, no licence stated", "stored"),
+    "cifar10": About("CIFAR-10 (Krizhevsky 2009), no licence stated", "stored"),
+}
+
+
+class Judgements(NamedTuple):
+    """Which documents are relevant to which queries: three columns of one length, grouped by query."""
+
+    query_row: Int64[np.ndarray, " judged"]  # into Dataset.queries
+    doc_row: Int64[np.ndarray, " judged"]  # into Dataset.vectors
+    score: Int64[np.ndarray, " judged"]  # at least 1 is relevant
+
+    def to_csr(self, queries: int, docs: int) -> "scipy.sparse.csr_matrix":
+        """The scores as a matrix, queries × documents; a query without judgement is an empty row."""
+        import scipy.sparse
+
+        return scipy.sparse.csr_matrix((self.score, (self.query_row, self.doc_row)), (queries, docs))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A folder of vectors and what is known about them; everything but the vectors is read when first asked for.
+
+    With `exclude_self` the queries are rows of the vectors, and a query's own row is no answer.
+    """
+
+    name: str
+    folder: Path
+    vectors: Source
+    licence: str
+    exclude_self: bool = False
+
+    @functools.cached_property
+    def queries(self) -> Source | None:
+        """The vectors that judgements number their queries by."""
+        if self.exclude_self:
+            return self.vectors
+        path = self.folder / "query_vectors.npy"
+        return _named(path, f"{self.name} (queries)") if path.exists() else None
+
+    @functools.cached_property
+    def items(self) -> list[str] | None:
+        """A name or text for every row, or None."""
+        texts = read_texts(self.folder, ("items.txt", "titles.txt", "words.txt", "items.jsonl", "docs.jsonl.gz"))
+        if texts is not None and len(texts) != len(self.vectors):
+            raise InputError(f"{self.folder} has {len(self.vectors)} vectors but {len(texts)} names")
+        return texts
+
+    @functools.cached_property
+    def query_texts(self) -> list[str] | None:
+        """The text of every query, or None."""
+        if self.exclude_self:
+            return self.items
+        return read_texts(self.folder, ("queries.txt", "queries.jsonl.gz"))
+
+    def judgements(self, split: str = "test") -> Judgements | None:
+        """The judgements of a split, 'test' or 'train', or None where there are none."""
+        check_choice("split", split, ("test", "train"))
+        names = [f"qrels_{split}.tsv", "qrels.tsv"] if split == "test" else [f"qrels_{split}.tsv"]
+        for path in (self.folder / name for name in names):
+            if path.exists() and self.queries is not None:
+                return read_judgements(path, len(self.queries), len(self.vectors))
+        return None
+
+    @functools.cached_property
+    def train(self) -> "scipy.sparse.csr_matrix | None":
+        """Purchases before the test period, users × items, or None."""
+        return self._purchases("train.npz")
+
+    @functools.cached_property
+    def test(self) -> "scipy.sparse.csr_matrix | None":
+        """Purchases to foretell, users × items; a user with an empty row is not tested. Or None."""
+        return self._purchases("test.npz")
+
+    def _purchases(self, name: str) -> "scipy.sparse.csr_matrix | None":
+        path = self.folder / name
+        return read_purchases(path, len(self.vectors)) if path.exists() else None
+
+
+def names() -> tuple[str, ...]:
+    """All names that `load` knows, here or not."""
+    return tuple(ABOUT)
+
+
+def load(name: str) -> Dataset:
+    """A dataset by name.
+
+    Raises:
+        InputError: an unknown name, or a folder that is not in COMPRESSAE_DATA; the message says how to get it.
+    """
+    check_choice("name (of a dataset)", name, names())
+    about = ABOUT[name]
+    folder = Path(__file__).parent / "shipped" / name if about.origin == "shipped" else data_folder() / name
+    for path in (folder / "vectors.npy", folder / "doc_vectors.npy"):
+        if path.exists():
+            return Dataset(name, folder, _named(path, name), about.licence, about.exclude_self)
+    raise InputError(_how_to_get(name, about, folder))
+
+
+def data_folder() -> Path:
+    """Where datasets lie that do not come with the package: COMPRESSAE_DATA, or a folder in the user's cache."""
+    return Path(os.environ.get("COMPRESSAE_DATA") or Path.home() / ".cache/compressae_jax/data").expanduser()
+
+
+def read_texts(folder: Path, files: tuple[str, ...]) -> list[str] | None:
+    """One text a row from the first of the files that is there, or None."""
+    path = next((folder / name for name in files if (folder / name).exists()), None)
+    if path is None:
+        return None
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8", newline="\n") as file:  # texts may hold what else can end a line
+        lines = [line.rstrip("\n") for line in file]
+    if ".jsonl" in path.suffixes:
+        fields = [json.loads(line) for line in lines]
+        return [each.get("title") or each["text"] for each in fields]
+    return [line.rpartition("\t")[2] for line in lines]
+
+
+def read_judgements(path: Path, queries: int, docs: int) -> Judgements:
+    """A .tsv with the heading query_row, doc_row, score; rows are seen to lie in 0..queries-1 and 0..docs-1."""
+    with path.open(encoding="utf-8") as file:
+        heading = file.readline().split()
+        if heading != ["query_row", "doc_row", "score"]:
+            raise InputError(f"{path} must start with query_row, doc_row, score, not {heading}")
+        try:
+            table = np.loadtxt(file, np.int64, delimiter="\t", ndmin=2).reshape(-1, 3)
+        except ValueError as error:
+            raise InputError(f"{path} must hold three integers a line: {error}") from None
+    for column, name, limit in ((0, "query_row", queries), (1, "doc_row", docs)):
+        outside = (table[:, column] < 0) | (table[:, column] >= limit)
+        if outside.any():
+            raise InputError(f"{path}: {name} {table[outside][0, column]} lies outside 0..{limit - 1}")
+    table = table[np.argsort(table[:, 0], kind="stable")]
+    return Judgements(*np.ascontiguousarray(table.T))
+
+
+def read_purchases(path: Path, items: int) -> "scipy.sparse.csr_matrix":
+    """A CSR matrix, users × items, as scipy.sparse.save_npz writes it; its columns are seen to lie in 0..items-1."""
+    import scipy.sparse
+
+    try:
+        matrix = scipy.sparse.csr_matrix(scipy.sparse.load_npz(path))  # never unpickles
+        matrix.check_format(full_check=True)
+    except Exception as error:  # zipfile, NumPy and SciPy each have their own for a damaged file
+        raise InputError(f"{path} is not a whole sparse .npz: {error}") from error
+    if matrix.shape[1] != items:
+        raise InputError(f"{path} has {matrix.shape[1]} items, there are {items} vectors")
+    return matrix
+
+
+def _named(path: Path, name: str) -> Source:
+    source = open_npy(path)
+    source.name = name
+    return source
+
+
+def _how_to_get(name: str, about: About, folder: Path) -> str:
+    if about.origin == "shipped":
+        return f"dataset {name!r} is missing from the package at {folder}; install the package anew"
+    copying = f"copy the folder {name} that comes with the data into COMPRESSAE_DATA"
+    making = f"run `python make_embeddings.py --only {name}`, the script that comes with the data"
+    how = making if about.origin == "made" else copying
+    if about.origin == "made":
+        how += f", or copy a finished folder {name} into COMPRESSAE_DATA"
+    return f"dataset {name!r} is not in COMPRESSAE_DATA (there is no vectors.npy in {folder}): {how}"

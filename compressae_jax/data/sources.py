@@ -1,0 +1,217 @@
+"""Rows of vectors behind one interface, wherever they lie; the kinds of file are neighbours, `opening` picks one."""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from jaxtyping import Float32, Int64, Integer
+from tqdm import tqdm
+
+from compressae_jax.notation import AnyArray, InputError, check_range
+
+DTYPES = ("float16", "float32", "float64", "bfloat16")
+PIECE_BYTES = 2**24  # of float32 rows that a stream decodes, or a scan reads, at once
+ZERO_ROWS = ("stop", "keep", "drop")  # what a job may do about rows without a direction
+
+Block = Float32[np.ndarray, "b d"]
+Ids = Sequence | np.ndarray
+
+
+class Source:
+    """n rows of `width` numbers, given out as float32 whatever they are stored as.
+
+    `random_access` says that rows can be taken by number without decoding others.
+    """
+
+    random_access = True
+
+    def __init__(self, name: str, kind: str, shape: tuple[int, ...], dtype: np.dtype | str, path: Path | None = None):
+        check_shape(name, shape)
+        self.name, self.kind = name, kind
+        self.rows, self.width = int(shape[0]), int(shape[1])
+        self.dtype = np.dtype(dtype).name
+        state = path.stat() if path else None
+        self.nbytes = state.st_size if state else self.rows * self.width * np.dtype(dtype).itemsize
+        self.modified = state.st_mtime_ns if state else 0  # newest of its files, in ns; 0 where there is none
+
+    def __len__(self) -> int:
+        return self.rows
+
+    @property
+    def ids(self) -> Ids | None:
+        """One int or str a row, or None; read when first asked for."""
+        return None
+
+    def read(self, start: int, stop: int) -> Block:
+        """Rows start to stop - 1, a copy."""
+        check_range("start", start, 0, self.rows)
+        check_range("stop", stop, start, self.rows)
+        return self._read(start, stop)
+
+    def take(self, rows: Integer[AnyArray, " b"]) -> Block:
+        """Rows by number, in any order and as often as asked.
+
+        Raises:
+            InputError: a row outside the source, or a source without random access.
+        """
+        rows = np.asarray(rows)
+        if rows.size and not 0 <= rows.min() <= rows.max() < self.rows:
+            raise InputError(f"rows must lie in 0..{self.rows - 1} of {self.name}, not {rows.min()}..{rows.max()}")
+        return self._take(rows)
+
+    def batches(self, rows: int, start: int = 0) -> Iterator[tuple[int, Block]]:
+        """(first row, rows) from `start` on, in order, the last batch short; every value is seen to be finite.
+
+        Raises:
+            InputError: while iterating, NaN or infinity, with the file and the first such row; damage of the file.
+        """
+        check_range("rows (of a batch)", rows, 1, sys.maxsize)
+        check_range("start", start, 0, self.rows)
+        return self._checked(rows, start)
+
+    def summary(self) -> dict[str, Any]:
+        """What a report says about the source, as JSON has it; `bytes` as stored."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "rows": self.rows,
+            "width": self.width,
+            "dtype": self.dtype,
+            "bytes": self.nbytes,
+        }
+
+    @property
+    def piece_rows(self) -> int:
+        """Rows that make a piece of handy size."""
+        return max(1, PIECE_BYTES // (4 * self.width))
+
+    def where(self, row: int) -> str:
+        """A row as a message names it: file and number."""
+        return f"{self.name}: row {row}"
+
+    def blocks(self, rows: int, start: int) -> Iterator[Block]:
+        """What `batches` gives, unchecked and without row numbers."""
+        for first in range(start, self.rows, rows):
+            yield self._read(first, min(first + rows, self.rows))
+
+    def _checked(self, rows: int, start: int) -> Iterator[tuple[int, Block]]:
+        for block in self.blocks(rows, start):
+            finite = np.isfinite(block).all(axis=1)
+            if not finite.all():
+                row = start + int(finite.argmin())
+                raise InputError(f"{self.where(row)} has a value that is not a finite float32 (NaN or infinity)")
+            yield start, block
+            start += len(block)
+
+    def _read(self, start: int, stop: int) -> Block:
+        raise NotImplementedError
+
+    def _take(self, rows: Integer[np.ndarray, " b"]) -> Block:
+        raise NotImplementedError
+
+
+class InMemory(Source):
+    """A NumPy or JAX array as a source; it is neither copied nor converted as a whole."""
+
+    def __init__(self, array: AnyArray, name: str = "array"):
+        self._array = np.asarray(array)
+        check_shape(name, self._array.shape)
+        self._array = self._array.view(check_dtype(name, self._array.dtype))
+        super().__init__(name, "array", self._array.shape, self._array.dtype)
+
+    def _read(self, start: int, stop: int) -> Block:
+        return float32(self._array[start:stop])
+
+    def _take(self, rows: Integer[np.ndarray, " b"]) -> Block:
+        return float32(self._array[rows])
+
+
+class Streamed(Source):
+    """A source that must be decoded in order; `pieces` is what a kind of file adds."""
+
+    random_access = False
+
+    def pieces(self, start: int) -> Iterator[Block]:
+        """Rows from `start` on, in pieces of any size."""
+        raise NotImplementedError
+
+    def blocks(self, rows: int, start: int) -> Iterator[Block]:
+        """The pieces in batches of `rows`."""
+        return regroup(self.pieces(start), rows)
+
+    def _read(self, start: int, stop: int) -> Block:
+        if start == stop:
+            return np.zeros((0, self.width), np.float32)
+        return next(self.blocks(stop - start, start))
+
+    def _take(self, rows: Integer[np.ndarray, " b"]) -> Block:
+        raise InputError(f"{self.name} gives no rows by number; compressae_jax.data.stage() makes an .npy that does")
+
+
+def find_zero_rows(source: Source, progress: bool | None = None) -> Int64[np.ndarray, " rows"]:
+    """Numbers of the all-zero rows; one pass, in which every value is seen to be finite.
+
+    `progress` None shows a bar on a terminal; none shows in the first second.
+    """
+    disable = None if progress is None else not progress
+    found = [np.zeros(0, np.int64)]
+    with tqdm(total=len(source), desc="checking", unit="row", unit_scale=True, delay=1, disable=disable) as bar:
+        for first, block in source.batches(source.piece_rows):
+            found.append(first + np.flatnonzero(~block.any(axis=1)))
+            bar.update(len(block))
+    return np.concatenate(found)
+
+
+def zero_rows_met(source: Source, found: Integer[np.ndarray, " rows"]) -> InputError:
+    """What to raise about zero rows where the policy is 'stop': how many, and the first ten."""
+    first = ", ".join(map(str, found[:10])) + (", …" if len(found) > 10 else "")
+    return InputError(
+        f"{source.name} has {len(found)} zero rows, which have no direction (rows {first}); "
+        "zero_rows='keep' gives them all-zero codes, 'drop' leaves them out"
+    )
+
+
+def check_shape(name: str, shape: Sequence[int]) -> None:
+    """Raise InputError unless the shape is (rows, width) with some of both."""
+    if len(shape) != 2:
+        raise InputError(f"{name} must be 2-d (rows, width), not {len(shape)}-d: shape {tuple(shape)}")
+    if 0 in shape:
+        raise InputError(f"{name} is empty: shape {tuple(shape)}")
+
+
+def check_dtype(name: str, dtype: np.dtype) -> np.dtype:
+    """The dtype to view the data as; two bytes of no type are bfloat16, which is how np.save writes it.
+
+    Raises:
+        InputError: integers, objects, or any other dtype.
+    """
+    if dtype.kind == "V" and dtype.itemsize == 2 and dtype.names is None:
+        return np.dtype(ml_dtypes.bfloat16)
+    if dtype.name not in DTYPES:
+        raise InputError(f"{name} must hold {', '.join(DTYPES)}, not {dtype.name}")
+    return dtype
+
+
+def float32(some: np.ndarray) -> Block:
+    """A C-contiguous float32 copy; what is too large for float32 becomes infinite, which `batches` refuses."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.array(some, np.float32, order="C")
+
+
+def regroup(pieces: Iterable[Block], rows: int) -> Iterator[Block]:
+    """The same rows in blocks of `rows`, the last one short; copies."""
+    held: list[np.ndarray] = []
+    count = 0
+    for piece in pieces:
+        while len(piece):
+            some, piece = piece[: rows - count], piece[rows - count :]
+            held.append(some)
+            count += len(some)
+            if count == rows:
+                yield np.concatenate(held)
+                held, count = [], 0
+    if held:
+        yield np.concatenate(held)

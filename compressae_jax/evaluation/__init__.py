@@ -1,0 +1,1 @@
+"""What compression costs and saves: protocols with one score a query, intervals, and the report."""

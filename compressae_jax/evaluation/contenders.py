@@ -1,0 +1,139 @@
+"""Who is compared: CompresSAE by space and k, and the baselines at equal bytes; what they are asked is in `protocols`."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Sequence
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int
+
+from compressae_jax.baselines import dense, int8, pca, pq, truncation
+from compressae_jax.baselines.flat import Flat
+from compressae_jax.codes import spaces
+from compressae_jax.evaluation.corpus import Corpus
+from compressae_jax.evaluation.judgements import Search
+from compressae_jax.model.weights import Weights
+from compressae_jax.notation import InputError, check_choice, check_range
+from compressae_jax.retrieval import compress
+
+# Of each: how to fit it to a budget of bytes, and the bytes of its largest form.
+BASELINES: dict[str, tuple[Callable[..., Flat], Callable[[int], int]]] = {
+    "truncation": (truncation.fit, truncation.largest),
+    "pca": (pca.fit, pca.largest),
+    "pca_int8": (pca.fit_int8, pca.largest_int8),
+    "int8": (int8.fit, int8.largest),
+    "pq": (pq.fit, pq.largest),
+}
+OF_ONE_SIZE = ("int8",)
+PUBLISHED_BYTES = 8  # of a nonzero: float32 value and int32 column, as the paper counts
+QUERIES = 64  # encoded in blocks of this many, as an index encodes them
+
+Found = tuple[Float[np.ndarray, "q r"], Int[np.ndarray, "q r"]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Contender:
+    """One row of the tables. `find` searches a corpus for queries that have a direction.
+
+    `budget` is the bytes of the code that a contender is compared with, None for one of a size of its own.
+    """
+
+    name: str
+    kind: str  # 'dense', 'code' or 'baseline'
+    bytes_per_vector: float
+    find: Callable[[Corpus, np.ndarray, int], Found]
+    budget: int | None = None
+    space: str | None = None
+    k: int | None = None
+
+    @property
+    def bytes_as_published(self) -> int | None:
+        """Bytes of the code as the paper counts them, None for what is not a code."""
+        return None if self.k is None else PUBLISHED_BYTES * self.k
+
+    def on(self, corpus: Corpus) -> Search:
+        """The search of one corpus."""
+        return functools.partial(self.search, corpus)
+
+    def search(self, corpus: Corpus, queries: Float[np.ndarray, "q d"], top: int) -> Found:
+        """The `top` best rows of a corpus for dense queries; a zero query, which has no direction, finds nothing."""
+        asked = queries.any(axis=1)
+        scores, rows = np.full((len(queries), top), -np.inf, np.float32), np.full((len(queries), top), -1, np.int64)
+        if asked.any():
+            scores[asked], rows[asked] = self.find(corpus, queries[asked], top)
+        return scores, rows
+
+
+def peer(d: int) -> Contender:
+    """Exact search of the dense vectors."""
+    return _of_baseline(dense.fit(np.zeros((0, d), np.float32)), "dense", None)
+
+
+def codes(weights: Weights, corpus: Corpus, spaces_: Iterable[str], ks: Iterable[int], backend: str) -> list[Contender]:
+    """CompresSAE in every space, at the model's own k and at smaller ones, by prefix of the same codes."""
+    own = corpus.codes.k
+    for k in ks:
+        check_range("evaluation.ks", k, 1, own)
+    for space in spaces_:
+        check_choice("evaluation.spaces", space, spaces.SPACES)
+    found = []
+    for k in sorted({own, *ks}, reverse=True):
+        cost = corpus.index("sparse", k).bytes_per_vector
+        for space in spaces_:
+            find = functools.partial(_find_codes, weights, space, k, backend)
+            found.append(Contender(f"CompresSAE {space}, k={k}", "code", cost, find, int(cost), space, k))
+    return found
+
+
+def _find_codes(
+    weights: Weights, space: str, k: int, backend: str, corpus: Corpus, queries: np.ndarray, top: int
+) -> Found:
+    """Queries are encoded with the budget of the rows; in `dense_query` they stay dense."""
+    if space == "dense_query":
+        return corpus.index(space, k).search(queries, top, backend=backend)
+    dtype = str(corpus.codes.values.dtype)
+    encoded, _ = compress.encode(weights, queries, dtype, QUERIES, jax.local_devices()[:1])
+    return corpus.index(space, k).search(encoded.prefix(k), top, backend=backend)
+
+
+def baselines(names: Iterable[str], budgets: Iterable[int], training: Float[np.ndarray, "n d"]) -> list[Contender]:
+    """Baselines fitted to training rows, each at every budget (bytes a vector) that is less than it needs at most.
+
+    'name@bytes' asks for one size of its own.
+
+    Raises:
+        InputError: an unknown name, a size that is no number, or faiss missing for 'pq'.
+    """
+    d = training.shape[1]
+    basis = functools.cache(lambda: pca.directions(training))
+    found = []
+    for name, budget in _sizes(names, sorted(set(budgets), reverse=True), d):
+        options = {"basis": basis()} if name.startswith("pca") else {}
+        found.append(_of_baseline(BASELINES[name][0](training, budget, **options), "baseline", budget))
+    return found
+
+
+def _sizes(names: Iterable[str], budgets: Sequence[int], d: int) -> list[tuple[str, int]]:
+    """Every baseline with every budget that it is run at, once."""
+    sizes = []
+    for given in names:
+        name, _, own = given.partition("@")
+        check_choice("evaluation.baselines", name, BASELINES)
+        if own and not own.isdecimal():
+            raise InputError(f"evaluation.baselines: bytes after @ must be a number, not {given!r}")
+        largest = BASELINES[name][1](d)
+        wanted = [largest] if name in OF_ONE_SIZE else [int(own)] if own else budgets
+        sizes += [(name, budget) for budget in wanted if 4 <= budget <= largest and budget < dense.largest(d)]
+    return list(dict.fromkeys(sizes))
+
+
+def _of_baseline(fitted: Flat, kind: str, budget: int | None) -> Contender:
+    def find(corpus: Corpus, queries: np.ndarray, top: int) -> Found:
+        check_range("top", top, 1, len(corpus))
+        return fitted.search_stored(queries, map(fitted.encode, corpus.pieces()), top)
+
+    size = int(fitted.bytes_per_vector)
+    return Contender(
+        fitted.name if kind == "dense" else f"{fitted.name}, {size} bytes", kind, float(size), find, budget
+    )

@@ -1,0 +1,71 @@
+"""The purchase protocol: does what a user bought before find what the user bought later? Metrics live in `rankings`."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import scipy.sparse
+from jaxtyping import Float, Int
+
+from compressae_jax.baselines.units import unit_rows
+from compressae_jax.evaluation import rankings
+from compressae_jax.evaluation.judgements import Search
+from compressae_jax.evaluation.rankings import PerQuery
+from compressae_jax.notation import InputError
+
+METRICS = ("recall@20", "nDCG@20")
+TOP = 20
+USERS = 512  # searched at once
+
+
+def profiles(
+    train: scipy.sparse.csr_matrix, pieces: Iterable[tuple[Int[np.ndarray, " rows"], np.ndarray]], d: int
+) -> Float[np.ndarray, "users d"]:
+    """The mean of the unit vectors of every user's train items, float32; zero for a user without any.
+
+    `pieces` are row numbers and vectors (b, d) of all items, in any order.
+    """
+    bought = scipy.sparse.csc_matrix(train != 0).astype(np.float32)
+    total = np.zeros((train.shape[0], d), np.float32)
+    for rows, vectors in pieces:
+        total += bought[:, rows] @ unit_rows(vectors)
+    return total / np.maximum(rankings.count(train), 1)[:, None].astype(np.float32)
+
+
+def tested(test: scipy.sparse.csr_matrix) -> Int[np.ndarray, " tested"]:
+    """Numbers of the users with a test item; only they are scored."""
+    return np.flatnonzero(rankings.count(test))
+
+
+def per_user(
+    search: Search,
+    profile: Float[np.ndarray, "users d"],
+    train: scipy.sparse.csr_matrix,
+    test: scipy.sparse.csr_matrix,
+) -> dict[str, PerQuery]:
+    """Every metric of `METRICS` for every user with test items; a user's train items are taken out of the ranking.
+
+    recall@20 is hits over min(20, items wanted).
+    """
+    if train.shape != test.shape or len(profile) != train.shape[0]:
+        shapes = f"train {train.shape}, test {test.shape}, {len(profile)} profiles"
+        raise InputError(f"train, test and profiles must be of the same users and items, not {shapes}")
+    users = tested(test)
+    # Users with few train items first, so that a block searches only as deep as its own histories ask.
+    users = users[np.argsort(rankings.count(train)[users], kind="stable")]
+    blocks = [users[start : start + USERS] for start in range(0, len(users), USERS)]
+    found = [_block(search, profile[some], train[some], test[some]) for some in blocks]
+    back = np.argsort(users)
+    return {metric: np.concatenate([one[metric] for one in found] or [np.zeros(0)])[back] for metric in METRICS}
+
+
+def _block(search: Search, profile: np.ndarray, train: scipy.sparse.csr_matrix, test: scipy.sparse.csr_matrix) -> dict:
+    # A power of two: jitted backends compile once for each depth.
+    depth = 1 << int(TOP + rankings.count(train).max() - 1).bit_length()
+    _, rows = _masked(search, profile, train, min(depth, train.shape[1]))
+    gained = rankings.gains(rows, test)
+    return {"recall@20": rankings.capped_recall(gained, test, TOP), "nDCG@20": rankings.ndcg(gained, test, TOP)}
+
+
+def _masked(search: Search, profile: np.ndarray, train: scipy.sparse.csr_matrix, depth: int) -> tuple:
+    scores, rows = search(profile, depth)
+    return rankings.without(scores, rows, train, TOP)

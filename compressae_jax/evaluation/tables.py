@@ -1,0 +1,181 @@
+"""A report in words: the closing table as aligned text, and the whole as Markdown; measuring is `report`'s matter."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Report = Mapping[str, Any]
+BEST = "*"
+
+
+def format_table(report: Report) -> str:
+    """The headline of every protocol for every contender, aligned; `*` marks the best at the bytes of one code."""
+    rows = [_headings(report), *_rows(report, lambda text: text + BEST)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(_aligned(row, widths)).rstrip() for row in rows]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(
+        [*lines, "", f"[ ] 95 % interval; {BEST} highest among those that were given the bytes of one code."]
+    )
+
+
+def format_examples(report: Report) -> str:
+    """The example items with their nearest neighbours, a block for each; empty where items have no names."""
+    return "\n\n".join(_example(example) for example in report["examples"])
+
+
+def closing(report: Report) -> str:
+    """What a run prints last: table, examples, and where figures and report lie."""
+    where = [f"{report['workdir']}/{name}" for name in (*report["figures"], "report.md")]
+    examples = format_examples(report)
+    return "\n".join([format_table(report), *(["", examples] if examples else []), "", *where])
+
+
+def markdown(report: Report) -> str:
+    """The report as a page."""
+    source, model = report["source"], report["model"]
+    paragraphs = [
+        f"# Evaluation on {source['name']}",
+        f"{source['rows']:,} vectors of width {source['width']}; CompresSAE with h={model['h']:,} and k={model['k']}, "
+        f"model {model['fingerprint']}.",
+        *[f"- {_asked(name, protocol)}" for name, protocol in report["protocols"].items()],
+        _markdown_table(_headings(report), _rows(report, lambda text: f"**{text}**")),
+        "Mean and 95 % bootstrap interval. Bytes count all that a row needs to be searched: values, columns and scale. "
+        "Baselines are searched with dense queries and fitted to "
+        f"{report['baseline_rows']:,} of the rows that the model was trained on. "
+        "Bold is the highest among those that were given the bytes of one code.",
+        *_verdicts(report),
+    ]
+    for name in report["protocols"]:
+        paragraphs += [f"## {name.capitalize()}", _details(report, name)]
+    if report["examples"]:
+        paragraphs += ["## Examples", *[_markdown_example(example) for example in report["examples"]]]
+    paragraphs += ["## Figures", *([f"![{name}]({name})" for name in report["figures"]] or [report["figures_note"]])]
+    return "\n\n".join([*_joined_lists(paragraphs), *_made(report)]) + "\n"
+
+
+def best(report: Report, protocol: str) -> set[str]:
+    """Names of the contenders with the highest mean of the headline among those of one budget, where there are two."""
+    metric = report["protocols"][protocol]["headline"]
+    budgets: dict[int, list[tuple[float, str]]] = {}
+    for one in report["contenders"]:
+        if one["budget"] is not None:
+            budgets.setdefault(one["budget"], []).append((one["scores"][protocol][metric]["mean"], one["name"]))
+    return {name for group in budgets.values() if len(group) > 1 for mean, name in group if mean == max(group)[0]}
+
+
+def _headings(report: Report) -> list[str]:
+    asked = [_metric(name, protocol["headline"]) for name, protocol in report["protocols"].items()]
+    return ["method", "bytes", "smaller", *asked]
+
+
+def _metric(protocol: str, metric: str) -> str:
+    if protocol == "neighbours":
+        return metric
+    of = "purchase" if protocol == "purchases" else protocol.removeprefix("judgements").removeprefix(" on ")
+    return f"{of} {metric}".strip()
+
+
+def _rows(report: Report, mark: Any) -> list[list[str]]:
+    winners = {name: best(report, name) for name in report["protocols"]}
+    rows = []
+    for one in report["contenders"]:
+        row = [one["name"], f"{one['bytes_per_vector']:,.0f}", f"{one['ratio']:.1f}×"]
+        for name, protocol in report["protocols"].items():
+            text = _interval(one["scores"][name][protocol["headline"]])
+            row.append(mark(text) if one["name"] in winners[name] else text)
+        rows.append(row)
+    return rows
+
+
+def _interval(score: Mapping[str, float]) -> str:
+    return f"{score['mean']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int]) -> list[str]:
+    """Text to the left, the two columns of plain numbers to the right."""
+    return [
+        cell.rjust(width) if place in (1, 2) else cell.ljust(width)
+        for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ]
+
+
+def _verdicts(report: Report) -> list[str]:
+    """A sentence for every budget and protocol: who is best, and where the best code stands."""
+    sentences = []
+    for name, protocol in report["protocols"].items():
+        metric = protocol["headline"]
+        winners = [one for one in report["contenders"] if one["name"] in best(report, name)]
+        for winner in winners:
+            text = f"- {_metric(name, metric)} at {winner['budget']:,} bytes: {winner['name']} is highest, "
+            text += f"{winner['scores'][name][metric]['mean']:.3f}"
+            if winner["kind"] != "code":
+                codes = [o for o in report["contenders"] if o["kind"] == "code" and o["budget"] == winner["budget"]]
+                code = max(codes, key=lambda one: one["scores"][name][metric]["mean"], default=None)
+                text += f"; {code['name']} reaches {code['scores'][name][metric]['mean']:.3f}" if code else ""
+            sentences.append(text + ".")
+    return sentences
+
+
+def _asked(name: str, protocol: Mapping[str, Any]) -> str:
+    return f"{name}: {protocol['scored']:,} {protocol['unit']}, {protocol['rows']:,} rows searched"
+
+
+def _details(report: Report, protocol: str) -> str:
+    """All metrics of a protocol, and the paired difference of its headline to dense search."""
+    headline, metrics = report["protocols"][protocol]["headline"], report["protocols"][protocol]["metrics"]
+    rows = []
+    for one in report["contenders"]:
+        scores = one["scores"][protocol]
+        published = "" if one["bytes_as_published"] is None else f"{one['bytes_as_published']:,}"
+        difference = "" if one["kind"] == "dense" else _signed(scores[headline]["difference"])
+        cells = [_interval(scores[metric]) for metric in metrics]
+        rows.append([one["name"], f"{one['bytes_per_vector']:,.0f}", published, *cells, difference])
+    return _markdown_table(["method", "bytes", "as published", *metrics, f"{headline} − dense"], rows)
+
+
+def _signed(score: Mapping[str, float]) -> str:
+    return f"{score['mean']:+.3f} [{score['low']:+.3f}, {score['high']:+.3f}]"
+
+
+def _example(example: Mapping[str, Any]) -> str:
+    lines = [example["item"]]
+    for name, found in example["neighbours"].items():
+        lines += [f"  {name}", *[f"    {place}. {item}" for place, item in enumerate(found, 1)]]
+    return "\n".join(lines)
+
+
+def _markdown_example(example: Mapping[str, Any]) -> str:
+    lists = [f"- {name}: {'; '.join(found)}" for name, found in example["neighbours"].items()]
+    return "\n".join([f"**{example['item']}**", "", *lists])
+
+
+def _markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    rule = ["---", *["---:" if heading in ("bytes", "smaller", "as published") else "---" for heading in headings[1:]]]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (headings, rule, *rows))
+
+
+def _joined_lists(paragraphs: Sequence[str]) -> list[str]:
+    """List items that follow each other stand without blank lines between them."""
+    joined: list[str] = []
+    for text in paragraphs:
+        if text.startswith("- ") and joined and joined[-1].startswith("- "):
+            joined[-1] += "\n" + text
+        else:
+            joined.append(text)
+    return joined
+
+
+def _made(report: Report) -> list[str]:
+    hardware, made = report["hardware"], report["versions"]
+    usage = report["usage"]
+    facts = [
+        f"latents: {usage['latents']:,}, of which {usage['dead']:,} fire in no row",
+        f"hardware: {hardware['cpu']}, {hardware['cores']} cores; JAX on {', '.join(sorted(set(hardware['devices'])))}",
+        "versions: " + ", ".join(f"{name} {version}" for name, version in made.items()),
+        f"commit: {report['commit'] or 'none (not a git checkout)'}; seed {report['seed']}",
+        f"command: `{report['command']}`",
+        f"date: {report['date']}; {report['seconds']:.0f} s",
+    ]
+    config = json.dumps(report["config"], indent=1)
+    return ["## How it was made", "\n".join(f"- {fact}" for fact in facts), f"```json\n{config}\n```"]

@@ -1,0 +1,76 @@
+"""The host backend: all CPU cores score rows, each thread with its own running top r; the loops are in `kernels`."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from compressae_jax.codes.codes import Codes
+from compressae_jax.notation import Expanded, RowScales, check_range
+
+QUERIES = 64  # of a block: u (h, 64) stays in a core's cache
+LANES = 16  # queries are padded to a multiple of a vector register
+FEW = 7  # queries that are faster one by one than as a padded block
+NONZEROS = 2**18  # of a chunk: large beside the cost of dealing it out, small beside a corpus
+
+
+def search(
+    codes: Codes, row_scales: RowScales, expanded_queries: Expanded, top: int, *, chunk: int | None = None
+) -> tuple[Float[np.ndarray, "q r"], Int[np.ndarray, "q r"]]:
+    """The best rows of each query, best first; ties go to the lower row number.
+
+    Values and columns are scored as they are stored, memory maps too; JAX arrays are brought to the host. `chunk` is
+    the rows that a thread takes at a time. Beside codes and results it needs `top` results a query and thread.
+    """
+    from compressae_jax.retrieval import kernels
+
+    check_range("top", top, 1, len(codes))
+    values, columns = np.asarray(codes.values), np.asarray(codes.columns)
+    row_scales, u = np.asarray(row_scales, np.float32), np.asarray(expanded_queries, np.float32)
+    chunk = chunk or max(1, NONZEROS // codes.k)
+    starts = iter(range(0, len(codes), chunk))
+    threads = min(cores(), -(-len(codes) // chunk))
+    scores = np.full((threads, len(u), top), -np.inf, np.float32)
+    rows = np.full((threads, len(u), top), kernels.NO_ROW, np.int64)
+    blocks = list(_blocks(u))
+
+    def work(thread: int) -> None:
+        for start in starts:  # shared by the threads, so each sees rising rows and a slow core takes fewer
+            here = slice(start, start + chunk)
+            part = _stored(values[here]), _stored(columns[here]), _stored(row_scales[here]), start
+            for queries, block in blocks:
+                absorb = kernels.scan_one if block.ndim == 1 else kernels.scan_block
+                absorb(*part, block, scores[thread, queries], rows[thread, queries])
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, range(threads)))
+    kernels.merge(scores, rows)
+    return scores[0], rows[0]
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _blocks(u: Float[np.ndarray, "q h"]) -> Iterator[tuple[slice | int, np.ndarray]]:
+    """Queries and their u: a slice and (h, w) with the query axis last and padded, or, of a few, a number and (h,)."""
+    for start in range(0, len(u), QUERIES):
+        some = u[start : start + QUERIES]
+        if len(some) > FEW:
+            block = np.pad(some, ((0, -len(some) % LANES), (0, 0))).T
+            yield slice(start, start + len(some)), _stored(block)
+        else:
+            yield from ((start + i, _stored(one)) for i, one in enumerate(some))
+
+
+def _stored(part: np.ndarray) -> np.ndarray:
+    """An array in a form that the kernels take: contiguous float32, uint16 or uint32; float16 as its bits."""
+    if part.dtype not in (np.float16, np.float32, np.uint16, np.uint32):
+        part = part.astype(np.float32 if np.issubdtype(part.dtype, np.floating) else np.uint32)
+    part = np.ascontiguousarray(part)
+    part = part.view(np.uint16 if part.dtype == np.float16 else part.dtype)
+    part.flags.writeable = False  # as memory maps are: kernels are compiled once for both
+    return part

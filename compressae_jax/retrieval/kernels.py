@@ -1,0 +1,130 @@
+"""The compiled loops of the host backend, one thread's share each; chunks and threads are dealt out in `host`.
+
+Importing this module imports numba, so `host` does it at its first search. A row is scored by the same instructions
+wherever it stands, so identical rows tie exactly.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+from numba.extending import overload
+
+# Sums may be reordered (that is what vectorises them); nothing is assumed about infinities and NaN.
+FAST = {"reassoc", "nsz", "contract"}
+NO_ROW = np.iinfo(np.int64).max
+
+
+def _compiled(**options: Any) -> Callable:
+    """Compile a function, less any wrapper around it, to run without Python's lock; the result is kept on disk."""
+    return lambda function: numba.njit(nogil=True, cache=True, **options)(inspect.unwrap(function))
+
+
+def _float32(value):
+    """A stored value as float32: itself, or a finite float16 given as its bits."""
+
+
+@overload(_float32, inline="always")
+def _float32_of(value):
+    if isinstance(value, numba.types.Float):
+        return lambda value: value
+    # Sign to bit 31, exponent and fraction to bits 13..27, then the exponent's bias: exact, subnormals too, and unlike
+    # a call of a conversion routine the compiler vectorises it.
+    return lambda value: (
+        np.uint32(((value & 0x8000) << 16) | ((value & 0x7FFF) << 13)).view(np.float32) * np.float32(2.0**112)
+    )
+
+
+@_compiled()
+def _replace_worst(scores, rows, score, row):
+    """Put a result in the place of the worst, which stands at 0: a heap, worse parents above better children."""
+    place, size = 0, len(scores)
+    while True:
+        child = 2 * place + 1
+        if child >= size:
+            break
+        if child + 1 < size and _worse(scores[child + 1], rows[child + 1], scores[child], rows[child]):
+            child += 1
+        if not _worse(scores[child], rows[child], score, row):
+            break
+        scores[place], rows[place] = scores[child], rows[child]
+        place = child
+    scores[place], rows[place] = score, row
+
+
+@_compiled()
+def _worse(score, row, other_score, other_row):
+    """Whether a result ranks below another: a lower score, or the same at a higher row."""
+    return score < other_score or (score == other_score and row > other_row)
+
+
+@_compiled(fastmath=FAST)
+def scan_one(values, columns, row_scales, first_row, u, scores, rows):
+    """Absorb a chunk's rows into the heap (r,) of one query u (h,); 3 times as fast as `scan_block` for one query."""
+    for y in range(len(values)):
+        score = np.float32(0)
+        for j in range(values.shape[1]):
+            score += _float32(values[y, j]) * u[columns[y, j]]
+        score *= row_scales[y]
+        if score > scores[0]:
+            _replace_worst(scores, rows, score, first_row + y)
+
+
+@_compiled(fastmath=FAST)
+def scan_block(values, columns, row_scales, first_row, u, scores, rows):
+    """Absorb a chunk's rows into the heaps (q, r) of a block of queries u (h, w), w >= q; the query axis vectorises."""
+    k, w, q = values.shape[1], u.shape[1], len(scores)
+    value, total = np.empty(k, np.float32), np.empty(w, np.float32)
+    worst = np.full(w, np.float32(np.inf))
+    worst[:q] = scores[:, 0]
+    for y in range(len(values)):
+        for j in range(k):
+            value[j] = _float32(values[y, j])
+        _sums(value, columns[y], u, total)
+        hits = 0
+        for i in range(w):
+            total[i] *= row_scales[y]
+            hits += total[i] > worst[i]
+        if hits:
+            for i in range(q):
+                if total[i] > worst[i]:
+                    _replace_worst(scores[i], rows[i], total[i], first_row + y)
+                    worst[i] = scores[i, 0]
+
+
+@_compiled(fastmath=FAST, inline="always")
+def _sums(value, column, u, total):
+    """total[i] = Σ_j value[j] u[column[j], i], eight nonzeros a pass, so that `total` is read and written k/8 times."""
+    k, w = len(value), u.shape[1]
+    for i in range(w):
+        total[i] = 0
+    for j in range(0, k - 7, 8):
+        v0, v1, v2, v3 = value[j], value[j + 1], value[j + 2], value[j + 3]
+        v4, v5, v6, v7 = value[j + 4], value[j + 5], value[j + 6], value[j + 7]
+        c0, c1, c2, c3 = column[j], column[j + 1], column[j + 2], column[j + 3]
+        c4, c5, c6, c7 = column[j + 4], column[j + 5], column[j + 6], column[j + 7]
+        for i in range(w):
+            total[i] += v0 * u[c0, i] + v1 * u[c1, i] + v2 * u[c2, i] + v3 * u[c3, i]
+            total[i] += v4 * u[c4, i] + v5 * u[c5, i] + v6 * u[c6, i] + v7 * u[c7, i]
+    for j in range(k - k % 8, k):
+        v0, c0 = value[j], column[j]
+        for i in range(w):
+            total[i] += v0 * u[c0, i]
+
+
+@_compiled()
+def merge(scores, rows):
+    """Gather the heaps (threads, q, r) of all threads in those of the first, sorted best first."""
+    threads, q, r = scores.shape
+    for i in range(q):
+        best, at = scores[0, i], rows[0, i]
+        for t in range(1, threads):
+            for j in range(r):
+                if _worse(best[0], at[0], scores[t, i, j], rows[t, i, j]):
+                    _replace_worst(best, at, scores[t, i, j], rows[t, i, j])
+        for last in range(r - 1, 0, -1):
+            score, row = best[last], at[last]
+            best[last], at[last] = best[0], at[0]
+            _replace_worst(best[:last], at[:last], score, row)

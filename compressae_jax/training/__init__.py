@@ -1,0 +1,1 @@
+"""Floor 2: from a source of vectors to a trained model."""

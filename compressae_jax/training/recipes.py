@@ -1,0 +1,130 @@
+"""The one table of model and training fields: defaults, units, legal ranges; experiments in configs/ change some."""
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from compressae_jax.model.compressae import INITS
+from compressae_jax.model.topk import ACTIVATIONS
+from compressae_jax.notation import InputError, check_choice, check_range
+
+Fields = dict[str, dict[str, Any]]  # {'model': {name: value}, 'train': {name: value}}
+
+DTYPES = ("float32", "bfloat16")
+
+DEFAULT: Fields = {
+    "model": {
+        "h": 2048,  # latents: the width of a code
+        "k": 16,  # nonzeros kept in a row
+        "activation": "topk",  # by magnitude with sign; 'relu_topk' and 'identity' are ablations
+        "init_encoder": "transpose",  # of the decoder; 'kaiming' is the published start
+        "dtype": "float32",  # of the matrix products, or 'bfloat16'; parameters are float32 either way
+    },
+    "train": {
+        "steps": 1500,  # updates
+        "batch": 2048,  # rows of an update, over all devices
+        "microbatch": 0,  # rows of one accumulation pass, over all devices; 0: the whole batch
+        "lr": 2e-3,  # peak learning rate of Adam
+        "warmup_steps": 100,  # linear from 0 to the peak
+        "end_lr": 0.0,  # where the cosine decay ends, as a fraction of the peak; 1: constant
+        "clip_norm": 1.0,  # largest norm of the gradient over all parameters; 0: no clipping
+        "weight_4k": 0.125,  # of the term with 4k nonzeros
+        "b1": 0.9,  # Adam's decay of the mean
+        "b2": 0.999,  # Adam's decay of the square
+        "log_every": 1,  # steps from one line of metrics.jsonl to the next
+        "validate_every": 250,  # steps; 0: at the end only
+        "checkpoint_every": 250,  # steps; 0: at the end only
+        "keep_last": 2,  # newest checkpoints kept, besides the best
+    },
+}
+
+# arXiv 2505.11388, section 4, and the published class. Neither states a learning rate: Adam's usual one stands in.
+PAPER: Fields = {
+    "model": {**DEFAULT["model"], "h": 4096, "k": 32, "init_encoder": "kaiming"},
+    "train": {
+        **DEFAULT["train"],
+        "steps": 500,
+        "batch": 100_000,
+        "microbatch": 20_000,  # ours: an h-wide float32 array of it takes 330 MB
+        "lr": 1e-3,
+        "warmup_steps": 0,
+        "end_lr": 1.0,
+        "clip_norm": 0.0,
+        "validate_every": 100,
+        "checkpoint_every": 100,
+    },
+}
+
+RECIPES: dict[str, Fields] = {"default": DEFAULT, "paper": PAPER}
+
+# Lowest and highest legal integer; k has h above it.
+INTEGERS = {
+    "h": (1, 2**31 - 1),
+    "steps": (1, 2**31 - 1),
+    "batch": (1, 2**31 - 1),
+    "microbatch": (0, 2**31 - 1),
+    "warmup_steps": (0, 2**31 - 1),
+    "log_every": (1, 2**31 - 1),
+    "validate_every": (0, 2**31 - 1),
+    "checkpoint_every": (0, 2**31 - 1),
+    "keep_last": (1, 2**31 - 1),
+}
+# Lowest legal number (itself legal or not), and the one that it must stay below.
+NUMBERS = {
+    "lr": (0.0, False, math.inf),
+    "end_lr": (0.0, True, math.inf),
+    "clip_norm": (0.0, True, math.inf),
+    "weight_4k": (0.0, True, math.inf),
+    "b1": (0.0, True, 1.0),
+    "b2": (0.0, True, 1.0),
+}
+CHOICES = {"activation": ACTIVATIONS, "init_encoder": INITS, "dtype": DTYPES}
+
+
+def recipe(name: str) -> Fields:
+    """A copy of a recipe's fields, to change at will."""
+    check_choice("recipe", name, RECIPES)
+    return copy.deepcopy(RECIPES[name])
+
+
+def with_fields(fields: Fields, changes: Mapping[str, Any]) -> Fields:
+    """The fields with some changed, each named without its section (no name stands in both)."""
+    known = [*fields["model"], *fields["train"]]
+    for name in changes:
+        check_choice("field", name, known)
+    return {section: {name: changes.get(name, value) for name, value in old.items()} for section, old in fields.items()}
+
+
+def check(fields: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise InputError unless every field of the table is there, no other is, and each value is legal."""
+    for section, table in DEFAULT.items():
+        for name in fields[section]:
+            check_choice(f"field of config.{section}", name, table)
+        for name in table:
+            if name not in fields[section]:
+                raise InputError(f"config.{section} must have the field {name!r} (its default is {table[name]!r})")
+    given = {**fields["model"], **fields["train"]}
+    for name, (low, high) in INTEGERS.items():
+        check_range(name, given[name], low, high)
+    check_range("k", given["k"], 1, given["h"])
+    for name, legal in CHOICES.items():
+        check_choice(name, given[name], legal)
+    for name, (low, low_is_legal, high) in NUMBERS.items():
+        _check_number(name, given[name], low, low_is_legal, high)
+    _check_together(given)
+
+
+def _check_number(name: str, given: Any, low: float, low_is_legal: bool, high: float) -> None:
+    is_number = isinstance(given, (int, float)) and not isinstance(given, bool)
+    if not is_number or not (given >= low if low_is_legal else given > low) or not given < high:
+        raise InputError(
+            f"{name} must be a number {'from' if low_is_legal else 'above'} {low:g} and below {high:g}, not {given!r}"
+        )
+
+
+def _check_together(given: Mapping[str, Any]) -> None:
+    if given["microbatch"] and given["batch"] % given["microbatch"]:
+        raise InputError(f"microbatch must divide batch={given['batch']}, and {given['microbatch']} does not")
+    if given["warmup_steps"] >= given["steps"]:
+        raise InputError(f"warmup_steps must be below steps={given['steps']}, not {given['warmup_steps']}")

@@ -1,0 +1,18 @@
+"""The paper's setting on open data: d=768, h=4096, k=32 on 32,000 definitions (all-mpnet-base-v2).
+
+    python launch/run.py --config=configs/paper.py --workdir=runs/paper
+"""
+
+import ml_collections
+from configs import default
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """One model at k=32, evaluated at five budgets by prefix, beside plain methods at equal bytes."""
+    config = default.get_config()
+    config.data.source = "wordnet768"
+    config.model.h, config.model.k = 4096, 32
+    config.train.steps, config.train.batch = 1000, 1024
+    config.compress.values = "float32"  # with int32 columns the paper counts 8 bytes a nonzero
+    config.evaluation.ks = (8, 16, 32, 64, 128)
+    return config

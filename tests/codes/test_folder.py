@@ -1,0 +1,294 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from compressae_jax.codes import folder as codes_folder
+from compressae_jax.codes.codes import Codes
+from compressae_jax.codes.folder import Writer
+from compressae_jax.codes.layout import META, npy_header
+from compressae_jax.notation import FolderError, InputError
+
+N, H, K, D = 29, 41, 3, 7
+HEADER = {"fingerprint": "3f2a", "source": {"name": "vectors.npy", "rows": N}}
+FILES = ["columns.npy", "ids.npy", "meta.json", "norms.npy", "values.npy"]
+
+
+def some_codes(n=N, h=H, k=K, values="float16"):
+    rng = np.random.default_rng(0)
+    numbers = -np.sort(-rng.random((n, k)), axis=1) * rng.choice([-1, 1], (n, k))
+    columns = rng.random((n, h)).argsort(axis=1)[:, :k].astype(np.uint16)
+    return Codes(numbers.astype(values), columns, h), rng.random((n, 2)).astype(np.float32)
+
+
+def names(n=N):
+    return [f"item {i} ß\n" * (1 + i % 3) for i in range(n)]
+
+
+def write(path, ids=None, values="float16", header=HEADER):
+    codes, norms = some_codes(values=values)
+    codes_folder.write(path, codes, norms, ids, d=D, header=header)
+    return path
+
+
+def contents(path):
+    return {file.name: file.read_bytes() for file in path.iterdir()}
+
+
+@pytest.mark.parametrize("mmap", [True, False])
+@pytest.mark.parametrize("values", ["float16", "float32"])
+@pytest.mark.parametrize("ids", [None, names(), np.arange(N) - 5, np.array(names(), dtype=object)])
+def test_read_of_write_is_the_same(tmp_path, ids, values, mmap):
+    codes, norms, read_ids, meta = codes_folder.read(write(tmp_path / "codes", ids, values), mmap=mmap)
+    wanted, wanted_norms = some_codes(values=values)
+    assert_array_equal(codes.values, wanted.values, strict=True)
+    assert_array_equal(codes.columns, wanted.columns, strict=True)
+    assert_array_equal(norms, wanted_norms, strict=True)
+    assert (read_ids is None) if ids is None else (list(read_ids) == list(ids))
+    assert codes.h == H and (meta["n"], meta["h"], meta["k"], meta["d"]) == (N, H, K, D)
+    assert {name: meta[name] for name in HEADER} == HEADER
+    assert isinstance(codes.values, np.memmap) == mmap
+    assert [path.name for path in tmp_path.iterdir()] == ["codes"]
+
+
+def test_files_are_what_numpy_reads(tmp_path):
+    codes, norms = some_codes()
+    write(tmp_path / "codes", names())
+    for name, wanted in [("columns", codes.columns), ("values", codes.values), ("norms", norms), ("ids", names())]:
+        assert_array_equal(np.load(tmp_path / "codes" / f"{name}.npy", allow_pickle=False), wanted)
+    assert sorted(contents(tmp_path / "codes")) == FILES
+
+
+def test_headers_have_one_length_up_to_any_size():
+    longest = npy_header("<U1234567", (2**53, 2**31))
+    assert len(longest) == len(npy_header("<f2", (1, 1))) == 128 and longest.endswith(b" \n")
+
+
+def test_wide_codes_have_uint32_columns(tmp_path):
+    codes = Codes(np.ones((2, 1), np.float32), np.array([[0], [70_000]]), 70_001)
+    codes_folder.write(tmp_path / "codes", codes, np.ones((2, 2), np.float32), d=D)
+    read = codes_folder.read(tmp_path / "codes")[0]
+    assert read.columns.dtype == np.uint32 and read.columns[1, 0] == 70_000
+
+
+@pytest.mark.parametrize("ids", [None, names(), np.arange(N)])
+@pytest.mark.parametrize("cuts", [(1, 2, 28), (10,), tuple(range(1, N))])
+def test_resumed_bytes_are_those_of_one_go(tmp_path, ids, cuts):
+    whole = contents(write(tmp_path / "whole", ids))
+    codes, norms = some_codes()
+    for start, stop in zip((0, *cuts), (*cuts, N), strict=True):
+        writer = Writer(tmp_path / "codes", D, H, K, header=HEADER)
+        assert writer.rows == start and not (tmp_path / "codes").exists()
+        rows = slice(start, stop)
+        writer.append(codes[rows], norms[rows], None if ids is None else ids[rows])
+        for name in ("values.npy", "norms.npy"):  # as a kill in the middle of the next append leaves it
+            with (writer.partial / name).open("ab") as file:
+                file.write(b"half a row")
+    writer.finish()
+    assert contents(tmp_path / "codes") == whole and not writer.partial.exists()
+
+
+def test_failed_append_leaves_what_was_counted(tmp_path, monkeypatch):
+    codes, norms = some_codes()
+    writer = Writer(tmp_path / "codes", D, H, K, header=HEADER)
+    writer.append(codes[:10], norms[:10])
+
+    def full(path, *_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("compressae_jax.codes.disk.write_json", full)
+        with pytest.raises(OSError, match="No space"):
+            writer.append(codes[10:], norms[10:])
+    assert writer.rows == 10
+    again = Writer(tmp_path / "codes", D, H, K, header=HEADER)
+    for one in (writer, again):  # the same object may go on, and so may another process
+        assert one.rows == 10
+    again.append(codes[10:], norms[10:])
+    again.finish()
+    assert contents(tmp_path / "codes") == contents(write(tmp_path / "whole"))
+
+
+def test_interrupted_finish_is_finished_later(tmp_path, monkeypatch):
+    codes, norms = some_codes()
+    writer = Writer(tmp_path / "codes", D, H, K, header=HEADER)
+    writer.append(codes, norms, names())
+    with monkeypatch.context() as patch:
+        patch.setattr("compressae_jax.codes.disk.publish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            writer.finish()
+    assert not (tmp_path / "codes").exists()
+    Writer(tmp_path / "codes", D, H, K, header=HEADER).finish()
+    assert contents(tmp_path / "codes") == contents(write(tmp_path / "whole", names()))
+
+
+def test_other_header_refuses_to_continue(tmp_path):
+    codes, norms = some_codes()
+    Writer(tmp_path / "codes", D, H, K, header=HEADER).append(codes, norms)
+    with pytest.raises(
+        InputError, match=r"begun with fingerprint '3f2a', now 'beef'; .* remove .*codes\.partial to start"
+    ):
+        Writer(tmp_path / "codes", D, H, K, header=HEADER | {"fingerprint": "beef"})
+    with pytest.raises(InputError, match="begun with values 'float16', now 'float32'"):
+        Writer(tmp_path / "codes", D, H, K, "float32", header=HEADER)
+    assert Writer(tmp_path / "codes", D, H, K, header=HEADER).rows == N
+    assert Writer(tmp_path / "codes", D, H, K, header=HEADER, resume=False).rows == 0
+
+
+@pytest.mark.parametrize("name", ["columns.npy", "values.npy", "norms.npy", "ids.jsonl", "manifest.json"])
+def test_damaged_partial_folder_is_refused(tmp_path, name):
+    codes, norms = some_codes()
+    writer = Writer(tmp_path / "codes", D, H, K, header=HEADER)
+    writer.append(codes, norms, names())
+    path = writer.partial / name
+    whole = path.read_bytes()
+    for damaged in (whole[:-2], whole[:-3] + bytes([whole[-3] ^ 1]) + whole[-2:]):
+        path.write_bytes(damaged)
+        with pytest.raises(FolderError, match=rf"{name} is damaged.*remove .*codes\.partial to start anew"):
+            Writer(tmp_path / "codes", D, H, K, header=HEADER)
+    path.write_bytes(whole)
+    Writer(tmp_path / "codes", D, H, K, header=HEADER).finish()
+
+
+def test_rows_damaged_before_finish_are_noticed(tmp_path):
+    codes, norms = some_codes()
+    writer = Writer(tmp_path / "codes", D, H, K)
+    writer.append(codes, norms)
+    path = writer.partial / "values.npy"
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    with pytest.raises(FolderError, match=r"values\.npy is damaged"):
+        writer.finish()
+    assert not (tmp_path / "codes").exists()
+
+
+def test_append_refuses_rows_that_do_not_fit(tmp_path):
+    codes, norms = some_codes()
+    writer = Writer(tmp_path / "codes", D, H, K)
+    writer.append(codes[:0], norms[:0])
+    with pytest.raises(InputError, match="no row to write"):
+        writer.finish()
+    writer.append(codes, norms, names())
+    bad_column = codes.columns.copy()
+    bad_column[4, 1] = H
+    for bad, bad_norms, ids, message in [
+        (codes.prefix(2), norms, names(), "h=41, k=3.*not h=41, k=2"),
+        (codes, norms[:3], names(), r"norms \(3, 2\)"),
+        (Codes(codes.values, bad_column, H), norms, names(), r"row 4 has a column outside 0\.\.40"),
+        (Codes(codes.values.astype(np.float32) * 1e6, codes.columns, H), norms, names(), "row 0 has a value .* finite"),
+        (codes, norms, None, "every append or with none"),
+        (codes, norms, names(3), "ids must be 29, one a row, not 3"),
+        (codes, norms, np.arange(N), "one kind: <U30 so far, now <i8"),
+        (codes, norms, np.arange(N) / 2, "not float64"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            writer.append(bad, bad_norms, ids)
+    writer.finish()
+    assert codes_folder.read(tmp_path / "codes")[3]["n"] == N
+
+
+def test_discard_leaves_nothing(tmp_path):
+    codes, norms = some_codes()
+    writer = Writer(tmp_path / "codes", D, H, K)
+    writer.append(codes, norms)
+    writer.discard()
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_a_codes_folder_is_replaced(tmp_path):
+    write(tmp_path / "codes", header={"fingerprint": "old"})
+    write(tmp_path / "codes", header={"fingerprint": "new"})
+    assert codes_folder.read(tmp_path / "codes")[3]["fingerprint"] == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["codes"]
+
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("years of work")
+    for name in ("mine", "mine/thesis.tex"):
+        with pytest.raises(FolderError, match="choose another name"):
+            write(tmp_path / name)
+    (tmp_path / "mine").rename(tmp_path / "other.partial")
+    with pytest.raises(FolderError, match=r"thesis\.tex"):
+        write(tmp_path / "other")
+    assert (tmp_path / "other.partial" / "thesis.tex").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_any_flipped_byte_is_caught(tmp_path, name):
+    path = write(tmp_path / "codes", names()) / name
+    whole = path.read_bytes()
+    for at in range(0, len(whole), max(1, len(whole) // 100)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+        with pytest.raises(FolderError, match=name):
+            codes_folder.read(tmp_path / "codes")
+    path.write_bytes(whole)
+    codes_folder.read(tmp_path / "codes")
+
+
+@pytest.mark.parametrize("verify", [True, False])
+@pytest.mark.parametrize("name", FILES)
+def test_other_lengths_are_caught_even_unverified(tmp_path, name, verify):
+    path = write(tmp_path / "codes", names()) / name
+    whole = path.read_bytes()
+    for damaged in (b"", whole[:60], whole[:-2], whole + b"x"):
+        path.write_bytes(damaged)
+        with pytest.raises(FolderError, match=rf"{name} is damaged.*python launch/compress\.py"):
+            codes_folder.read(tmp_path / "codes", verify=verify)
+    path.unlink()
+    with pytest.raises(FolderError, match=f"{name} is missing; make it anew: python launch/compress.py"):
+        codes_folder.read(tmp_path / "codes", verify=verify)
+    shutil.rmtree(tmp_path / "codes")
+    with pytest.raises(FolderError, match="does not exist"):
+        codes_folder.read(tmp_path / "codes", verify=verify)
+
+
+def reseal(path, **changes):
+    """Metadata that somebody forged: the seal is right."""
+    from compressae_jax.codes import disk
+
+    fields = json.loads((path / META).read_text())
+    fields.pop(disk.SEAL)
+    disk.write_json(path / META, fields | changes)
+
+
+@pytest.mark.parametrize("verify", [True, False])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n": 10**12}, "columns.npy is damaged: 6000000000128 bytes wanted"),  # before anything is allocated
+        ({"n": -1}, "meta.json is damaged: n must be"),
+        ({"n": 3.0}, "meta.json is damaged: n must be"),
+        ({"k": H + 1}, "meta.json is damaged: k must be an integer from 1 to 41"),
+        ({"h": "x"}, "meta.json is damaged: h must be"),
+        ({"dtypes": {"values": "float64", "columns": "uint16", "ids": None}}, "values must be one of"),
+        ({"dtypes": {"values": "float16", "columns": "uint32", "ids": None}}, "columns must be one of 'uint16'"),
+        ({"dtypes": {"values": "float16", "columns": "uint16", "ids": "|O8"}}, "ids must be <i8 or <U"),
+        ({"dtypes": None}, "meta.json is damaged"),
+        ({"format_version": 2}, "format version 2, this program reads up to 1"),
+    ],
+)
+def test_forged_metadata_is_refused(tmp_path, changes, message, verify):
+    reseal(write(tmp_path / "codes"), **changes)
+    with pytest.raises(FolderError, match=message):
+        codes_folder.read(tmp_path / "codes", verify=verify)
+
+
+def test_column_outside_h_is_refused_though_hashes_fit(tmp_path):
+    h = int(some_codes()[0].columns.max())  # one too few
+    reseal(write(tmp_path / "codes"), h=h)
+    with pytest.raises(FolderError, match=rf"has a column outside 0\.\.{h - 1}"):
+        codes_folder.read(tmp_path / "codes")
+
+
+def test_negative_norm_is_refused(tmp_path):
+    codes, norms = some_codes()
+    codes_folder.write(tmp_path / "codes", codes, -norms, d=D)
+    with pytest.raises(FolderError, match=r"norms\.npy has a norm that is negative"):
+        codes_folder.read(tmp_path / "codes")
+
+
+def test_metadata_names_no_files(tmp_path):
+    path = write(tmp_path / "codes")
+    files = json.loads((path / META).read_text())["files"]
+    reseal(path, files=files | {"../../secret": files["values.npy"]})
+    codes_folder.read(path)  # what is not in the layout is never opened

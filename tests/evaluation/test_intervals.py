@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from compressae_jax.evaluation import intervals
+from compressae_jax.notation import InputError
+
+
+def test_a_constant_has_no_spread():
+    assert intervals.interval(np.full(7, 0.25)) == (0.25, 0.25, 0.25)
+
+
+def test_one_value():
+    assert intervals.interval(np.array([0.5])) == (0.5, 0.5, 0.5)
+
+
+def test_approaches_the_normal_interval_of_many_values():
+    values = np.random.default_rng(0).normal(3, 2, 4000)
+    mean, low, high = intervals.interval(values)
+    half = 1.96 * values.std() / 4000**0.5
+    assert_allclose([mean, low, high], [values.mean(), values.mean() - half, values.mean() + half], atol=half / 10)
+
+
+@pytest.mark.parametrize("q", [1, 2, 1000])
+@pytest.mark.parametrize("piece", [1, 700, 2**22])
+def test_pieces_draw_what_one_draw_draws(q, piece, monkeypatch):
+    values = np.random.default_rng(1).random(q)
+    whole = intervals.interval(values, 101, seed=5)
+    monkeypatch.setattr(intervals, "PIECE", piece)
+    assert intervals.interval(values, 101, seed=5) == whole
+
+
+def test_the_seed_decides():
+    values = np.random.default_rng(1).random(50)
+    assert intervals.interval(values, 100, 1) == intervals.interval(values, 100, 1)
+    assert intervals.interval(values, 100, 1) != intervals.interval(values, 100, 2)
+
+
+def test_pairs_see_what_two_intervals_hide():
+    hard = np.random.default_rng(2).random(200)  # queries differ far more than the methods do
+    better = hard + 0.01
+    _, low, high = intervals.difference(better, hard)
+    assert 0.009 < low <= high < 0.011
+    assert intervals.interval(better).low < intervals.interval(hard).high
+
+
+def test_no_values():
+    with pytest.raises(InputError, match="at least one value, not 0"):
+        intervals.interval(np.zeros(0))

@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+import scipy.sparse
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from compressae_jax.evaluation import rankings
+
+# Two queries over five rows; the second one wants nothing.
+WANTED = scipy.sparse.csr_matrix(np.array([[0, 2, 0, 1, 0], [0, 0, 0, 0, 0]]))
+
+
+def test_gains_by_rank():
+    rows = np.array([[3, 0, 1, -1], [4, 3, 2, 1]])
+    assert_array_equal(rankings.gains(rows, WANTED), [[1, 0, 2, 0], [0, 0, 0, 0]])
+
+
+def test_nothing_found_gains_nothing_even_where_the_last_row_is_wanted():
+    last = scipy.sparse.csr_matrix(np.array([[0, 0, 1]]))
+    assert_array_equal(rankings.gains(np.array([[-1, 2, -1]]), last), [[0, 1, 0]])
+
+
+def test_metrics_by_hand():
+    gained = np.array([[1.0, 0, 2, 0], [0, 0, 0, 0]])
+    assert_allclose(rankings.ndcg(gained, WANTED, 3), [(1 + 2 / 2) / (2 + 1 / np.log2(3)), 0])
+    assert_allclose(rankings.ndcg(gained, WANTED, 1), [1 / 2, 0])
+    assert_allclose(rankings.recall(gained, WANTED, 2), [1 / 2, 0])
+    assert_allclose(rankings.capped_recall(gained, WANTED, 1), [1, 0])
+    assert_allclose(rankings.reciprocal_rank(gained[:, 1:], 10), [1 / 2, 0])
+    assert_allclose(rankings.reciprocal_rank(gained[:, 1:], 1), [0, 0])
+
+
+@pytest.mark.parametrize("top", [1, 3, 9])
+def test_an_ideal_ranking_scores_one(top):
+    rng = np.random.default_rng(0)
+    wanted = rng.integers(0, 4, (20, 8))
+    wanted[:, 0] = 1
+    best = np.argsort(-wanted, axis=1, kind="stable")
+    gained = rankings.gains(best, scipy.sparse.csr_matrix(wanted))
+    assert_allclose(rankings.ndcg(gained, scipy.sparse.csr_matrix(wanted), top), 1)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_without_is_a_filter(seed):
+    rng = np.random.default_rng(seed)
+    rows = np.array([rng.permutation(9) for _ in range(3)])
+    rows[rng.random((3, 9)) < 0.2] = -1
+    scores = np.where(rows < 0, -np.inf, -np.arange(9.0)).astype(np.float32)
+    banned = rng.random((3, 9)) < 0.4
+
+    found, kept = rankings.without(scores, rows, scipy.sparse.csr_matrix(banned), 4)
+
+    for i in range(3):
+        expected = [(s, r) for s, r in zip(scores[i], rows[i], strict=True) if r >= 0 and not banned[i, r]][:4]
+        expected += [(-np.inf, -1)] * (4 - len(expected))
+        assert list(zip(found[i], kept[i], strict=True)) == expected
+
+
+def test_empty():
+    assert rankings.gains(np.zeros((0, 5), np.int64), WANTED[:0]).shape == (0, 5)
+    assert rankings.reciprocal_rank(np.zeros((3, 0)), 10).tolist() == [0, 0, 0]

@@ -1,0 +1,69 @@
+"""The launch scripts as a user runs them: real processes, real files, one line and exit code 2 for bad input."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+
+
+def launch(script, *flags, cwd=ROOT):
+    environment = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(ROOT / "launch" / script), *flags]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    """One tiny experiment through all four jobs."""
+    workdir = tmp_path_factory.mktemp("runs") / "tiny"
+    done = launch("run.py", "--config=configs/tiny.py", f"--workdir={workdir}")
+    assert done.returncode == 0, done.stderr
+    return workdir, done.stdout
+
+
+def test_run_leaves_a_whole_run_folder(run_folder):
+    workdir, printed = run_folder
+    names = {path.name for path in workdir.iterdir()}
+    assert {"config.json", "metrics.jsonl", "checkpoints", "model", "codes", "report.json", "report.md"} <= names
+    assert "recall@100" in printed and "report.md" in printed
+
+
+def test_compress_then_search_a_users_file(run_folder, tmp_path):
+    workdir, _ = run_folder
+    vectors = np.random.default_rng(0).normal(size=(70, 128)).astype(np.float32)
+    np.save(tmp_path / "vectors.npy", vectors)
+    done = launch("compress.py", f"--model={workdir}/model", "--source=vectors.npy", "--out=codes", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "bytes" in done.stdout
+
+    flags = ("--index=codes", f"--model={workdir}/model", "--queries=vectors.npy", "--top=3", "--space=sparse")
+    done = launch("search.py", *flags, "--out=found.npz", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    with np.load(tmp_path / "found.npz") as found:
+        assert found["scores"].shape == found["rows"].shape == (70, 3)
+        np.testing.assert_array_equal(found["rows"][:, 0], np.arange(70))  # in the sparse space a row finds itself
+
+
+@pytest.mark.parametrize(
+    ("script", "flags", "message"),
+    [
+        ("train.py", ["--config=configs/tiny.py", "--config.model.hh=3", "--workdir=x"], "hh"),
+        ("train.py", ["--config=configs/tiny.py", "--config.model.k=999", "--workdir=x"], "k must be"),
+        ("train.py", ["--config=configs/tiny.py", "--config.data.source=absent.npy", "--workdir=x"], "absent.npy"),
+        ("compress.py", ["--model=absent", "--source=shop", "--out=x"], "absent"),
+        ("search.py", ["--index=absent", "--queries=shop", "--out=x.csv"], ".npz or .parquet"),
+        ("evaluate.py", ["shop"], "flags"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(script, flags, message, tmp_path):
+    flags = [flag.replace("configs/", f"{ROOT}/configs/") for flag in flags]
+    done = launch(script, *flags, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert message in done.stderr.strip().splitlines()[-1]
+    assert not list(tmp_path.iterdir()), "a refused command leaves nothing behind"

@@ -1,0 +1,44 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracle
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from compressae_jax.model import losses
+
+
+def some_vectors(scale=1.0):
+    rng = np.random.default_rng(0)
+    return [(scale * rng.normal(size=(6, 5))).astype(np.float32) for _ in range(3)]
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-6, 1.0, 1e18, 1e30])
+def test_cosine_is_the_oracles_at_any_magnitude(scale):
+    x, z, _ = some_vectors(scale)
+    assert_allclose(losses.cosine(jnp.asarray(x), jnp.asarray(z)), oracle.cosine(x, z), atol=1e-6)
+
+
+def test_zero_rows_have_cosine_zero_and_no_gradient():
+    x, z, _ = map(jnp.asarray, some_vectors())
+    for x0, z0 in [(x.at[2].set(0), z), (x, z.at[2].set(0)), (x.at[2].set(0), z.at[2].set(0))]:
+        assert losses.cosine(x0, z0)[2] == 0
+        for gradient in jax.grad(lambda x, z: losses.cosine(x, z).sum(), argnums=(0, 1))(x0, z0):
+            assert np.isfinite(gradient).all()
+        zero = jax.grad(lambda z, x0=x0: losses.cosine(x0, z).sum())(z0)
+        assert_array_equal(zero[2] != 0, np.zeros(5, bool))
+
+
+def test_loss_is_the_sum_of_its_terms():
+    x, z_k, z_4k = map(jnp.asarray, some_vectors())
+    for given, weight in [((), 1 / 8), ((0.5,), 0.5), ((0.0,), 0.0)]:
+        loss, terms = losses.compressae_loss(x, z_k, z_4k, *given)
+        assert_allclose(terms["loss_k"], np.mean(1 - oracle.cosine(x, z_k)), rtol=1e-6)
+        assert_allclose(terms["loss_4k"], np.mean(1 - oracle.cosine(x, z_4k)), rtol=1e-6)
+        assert_allclose(loss, terms["loss_k"] + weight * terms["loss_4k"], rtol=1e-6)
+
+
+def test_perfect_and_opposite_reconstructions():
+    x = jnp.asarray(some_vectors()[0])
+    assert_allclose(losses.compressae_loss(x, 3 * x, 0.1 * x)[0], 0, atol=1e-6)
+    assert_allclose(losses.compressae_loss(x, -x, -2 * x)[0], 2 + 2 / 8, rtol=1e-6)

@@ -1,0 +1,76 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracle
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.testing import assert_array_equal
+
+from compressae_jax.model import topk
+from compressae_jax.notation import InputError
+
+# Few distinct numbers, so that most rows are full of ties, also between signs.
+TIED = st.sampled_from([-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0])
+ANY = st.floats(-(2.0**60), 2.0**60, width=32, allow_subnormal=False)
+
+
+@st.composite
+def problems(draw, shapes=((1, 1), (3, 1), (2, 7), (5, 12), (1, 33))):
+    shape = draw(st.sampled_from(shapes))
+    a = draw(hnp.arrays(np.float32, shape, elements=draw(st.sampled_from([TIED, ANY]))))
+    return a, draw(st.integers(1, shape[1]))
+
+
+@given(problems())
+def test_largest_is_a_stable_sort(problem):
+    a, k = problem
+    values, columns = topk.largest(a, k)
+    order = np.argsort(-np.abs(a), axis=1, kind="stable")[:, :k]
+    assert_array_equal(columns, order)
+    assert_array_equal(values, np.take_along_axis(a, order, axis=1))
+
+
+@given(problems(), st.booleans())
+def test_keep_is_a_stable_sort_for_every_k(problem, compiled):
+    a, k = problem
+    ks = (k, 1, a.shape[1])
+    keep = jax.jit(topk.keep, static_argnums=1) if compiled else topk.keep
+    for some, kept in zip(ks, keep(jnp.asarray(a), ks), strict=True):
+        assert_array_equal(kept, np.where(oracle.kept(a, some), a, 0))
+
+
+@given(problems())
+def test_both_forms_choose_alike(problem):
+    a, k = problem
+    values, columns = topk.largest(a, k)
+    dense = np.zeros_like(a)
+    np.put_along_axis(dense, np.asarray(columns), np.asarray(values), axis=1)
+    assert_array_equal(topk.keep(jnp.asarray(a), (k,))[0], dense)
+
+
+def test_gradient_goes_through_the_kept_entries_only():
+    a = np.random.default_rng(0).normal(size=(4, 9)).astype(np.float32)
+    weight = np.arange(36, dtype=np.float32).reshape(4, 9)
+    for i, k in enumerate((2, 5)):
+        gradient = jax.grad(lambda a, i=i: (topk.keep(a, (2, 5))[i] * weight).sum())(jnp.asarray(a))
+        assert_array_equal(gradient, np.where(oracle.kept(a, k), weight, 0))
+
+
+def test_activations():
+    a = jnp.asarray([[3.0, -4.0, 1.0, 2.0], [-1.0, -2.0, -3.0, -4.0]])
+    (signed,) = topk.activate(a, (2,), "topk")
+    assert_array_equal(signed, [[3, -4, 0, 0], [0, 0, -3, -4]])
+    (positive,) = topk.activate(a, (2,), "relu_topk")
+    assert_array_equal(positive, [[3, 0, 0, 2], [0, 0, 0, 0]])
+    for everything in topk.activate(a, (2, 4), "identity"):
+        assert_array_equal(everything, a)
+    with pytest.raises(InputError, match="did you mean 'relu_topk'"):
+        topk.activate(a, (2,), "relutopk")
+
+
+@pytest.mark.parametrize("k", [0, 5, -1])
+def test_k_out_of_range(k):
+    with pytest.raises(InputError, match=f"k must be an integer from 1 to 4, not {k}"):
+        topk.keep(jnp.zeros((2, 4)), (2, k))

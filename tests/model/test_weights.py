@@ -1,0 +1,165 @@
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from compressae_jax.model import weights as model_weights
+from compressae_jax.model.compressae import CompresSAE
+from compressae_jax.model.weights import META, NAMES, PARAMS, Weights
+from compressae_jax.notation import FolderError, InputError
+
+D, H, K = 7, 23, 3
+
+
+def some_weights(seed=0, **changes):
+    rng = np.random.default_rng(seed)
+    decoder_w = rng.normal(size=(H, D)).astype(np.float32)
+    decoder_w /= np.linalg.norm(decoder_w, axis=1, keepdims=True)
+    encoder_w, encoder_b = rng.normal(size=(D, H)).astype(np.float32), rng.normal(size=H).astype(np.float32)
+    params = {"encoder_w": encoder_w, "encoder_b": encoder_b, "decoder_w": decoder_w}
+    return Weights(params | changes, H, K, "topk", {"seed": seed, "loss": 0.25})
+
+
+@pytest.fixture
+def folder(tmp_path):
+    model_weights.save(some_weights(), tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_load_of_save_is_the_same_model(folder):
+    saved, loaded = some_weights(), model_weights.load(folder)
+    for name in NAMES:
+        assert_array_equal(loaded.params[name], saved.params[name], strict=True)
+    assert (loaded.d, loaded.h, loaded.k, loaded.activation) == (D, H, K, "topk")
+    assert loaded.summary == saved.summary and loaded.fingerprint == saved.fingerprint
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["model"]
+
+
+def test_module_runs_the_parameters():
+    weights = some_weights()
+    module = weights.module()
+    assert isinstance(module, CompresSAE)
+    wanted = jax.eval_shape(module.init, jax.random.key(0), np.ones((2, D), np.float32))["params"]
+    assert {name: leaf.shape for name, leaf in wanted.items()} == {n: weights.params[n].shape for n in NAMES}
+
+
+def test_fingerprint_tells_parameters_k_and_activation_apart():
+    weights = some_weights()
+    nudged = some_weights(encoder_b=np.nextafter(weights.params["encoder_b"], np.float32(9)))
+    others = [
+        nudged,
+        Weights(weights.params, H, K + 1),
+        Weights(weights.params, H, K, "relu_topk"),
+    ]
+    assert len({weights.fingerprint, *(other.fingerprint for other in others)}) == 4
+    assert weights.fingerprint == Weights(weights.params, H, K, summary={"other": 1}).fingerprint
+
+
+def test_save_replaces_a_model_folder_and_nothing_else(folder):
+    model_weights.save(some_weights(seed=1), folder)
+    assert model_weights.load(folder).fingerprint == some_weights(seed=1).fingerprint
+
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(FolderError, match=r"notes\.txt"):
+        model_weights.save(some_weights(seed=2), folder)
+    assert model_weights.load(folder).fingerprint == some_weights(seed=1).fingerprint
+
+    file = folder.parent / "file"
+    file.write_text("mine")
+    with pytest.raises(FolderError, match="not a folder"):
+        model_weights.save(some_weights(), file)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"encoder_b": np.full(H, np.nan, np.float32)}, "encoder_b .* not finite"),
+        ({"encoder_w": np.zeros((D, H + 1), np.float32)}, r"encoder_w .*\(7, 23\), not float32 of shape \(7, 24\)"),
+        ({"encoder_b": np.zeros(H)}, "encoder_b must be float32"),
+        ({"decoder_w": np.ones((H, D), np.float32)}, "unit length; row 0"),
+        ({"decoder_w": np.zeros((H, D), np.float32)}, "unit length; row 0 has length 0"),
+        ({"extra": np.zeros(1, np.float32)}, "extra"),
+    ],
+)
+def test_save_refuses_what_load_would(tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        model_weights.save(some_weights(**changes), tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
+def test_k_out_of_range_and_unknown_activation(tmp_path):
+    params = some_weights().params
+    for k in (0, H + 1):
+        with pytest.raises(InputError, match=f"k must be an integer from 1 to {H}, not {k}"):
+            model_weights.save(Weights(params, H, k), tmp_path / "model")
+    with pytest.raises(InputError, match="did you mean 'topk'"):
+        model_weights.save(Weights(params, H, K, "topp"), tmp_path / "model")
+
+
+@pytest.mark.parametrize("name", [PARAMS, META])
+def test_any_flipped_byte_is_caught(folder, name):
+    whole = (folder / name).read_bytes()
+    for at in range(0, len(whole), max(1, len(whole) // 150)):
+        (folder / name).write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+        with pytest.raises(FolderError, match=name):
+            model_weights.load(folder)
+    (folder / name).write_bytes(whole)
+    model_weights.load(folder)
+
+
+@pytest.mark.parametrize("name", [PARAMS, META])
+def test_truncated_longer_and_missing_files_are_caught(folder, name):
+    whole = (folder / name).read_bytes()
+    for damaged in (b"", whole[:5], whole[:-3], whole + b"more"):
+        (folder / name).write_bytes(damaged)
+        with pytest.raises(FolderError, match=name):
+            model_weights.load(folder)
+    (folder / name).unlink()
+    with pytest.raises(FolderError, match=f"{name} is missing; train it again"):
+        model_weights.load(folder)
+
+
+def test_missing_folder_and_newer_version(folder):
+    meta = json.loads((folder / META).read_text()) | {"format_version": 2}
+    (folder / META).write_text(json.dumps(meta))
+    with pytest.raises(FolderError, match="format version 2, this program reads up to 1"):
+        model_weights.load(folder)
+    shutil.rmtree(folder)
+    with pytest.raises(FolderError, match="does not exist"):
+        model_weights.load(folder)
+
+
+def test_published_layout_moves_both_ways():
+    weights = some_weights()
+    state = model_weights.to_published(weights)
+    assert {name: array.shape for name, array in state.items()} == {
+        "encoder_w": (D, H),
+        "encoder_b": (H,),
+        "decoder_w": (H, D),
+    }
+    again = model_weights.from_published(state, k=K)
+    assert again.fingerprint == weights.fingerprint
+    state["encoder_b"][0] += 1  # copies, not views
+    assert again.fingerprint == weights.fingerprint
+
+    with pytest.raises(InputError, match=r"state must hold encoder_w, encoder_b, decoder_w, not encoder_w"):
+        model_weights.from_published({"encoder_w": state["encoder_w"]}, k=K)
+    with pytest.raises(InputError, match="unit length"):
+        model_weights.from_published(state | {"decoder_w": 2 * state["decoder_w"]}, k=K)
+    with pytest.raises(InputError, match="k must be"):
+        model_weights.from_published(state, k=H + 1)
+
+
+def test_params_file_loads_into_torch(folder):
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import load_file
+
+    published = torch.nn.Module()
+    for name, array in some_weights(seed=5).params.items():
+        published.register_parameter(name, torch.nn.Parameter(torch.from_numpy(array)))
+    published.load_state_dict(load_file(folder / PARAMS))
+    again = model_weights.from_published(published.state_dict(), k=K)
+    assert again.fingerprint == some_weights().fingerprint
