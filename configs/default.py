@@ -29,7 +29,7 @@ def get_config(recipe: str = "default") -> ml_collections.ConfigDict:
             "model": fields["model"],
             "train": fields["train"],
             "mesh": {"data": -1, "model": 1},  # devices along each axis; -1: all that are left
-            "compress": {"values": "float16", "batch": 65_536},  # stored dtype; rows read at once
+            "compress": {"dtype": "float16", "batch": 65_536},  # stored dtype; rows read at once
             "search": {"backend": "auto"},  # 'host' on a CPU, 'scan' on a GPU, 'bcoo' for reference
             "evaluation": {
                 "protocols": ("neighbours", "judgements", "purchases"),  # those that the dataset has are run

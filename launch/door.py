@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from absl import app, flags
+from absl import app, flags, logging
 
 sys.path.append(str(Path(__file__).resolve().parent.parent))  # experiments in configs/ import configs.default
 
@@ -24,6 +24,8 @@ def _parse(argv: list[str]) -> list[str]:
 def _guarded(main: Callable[[list[str]], None], argv: list[str]) -> None:
     from compressae_jax.notation import InputError, Stopped
 
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)  # checkpointing narrates every file at the default level
     if len(argv) > 1:
         _stop(argv[0], InputError(f"arguments are flags (--name=value), not {argv[1]!r}"))
     try:

@@ -8,11 +8,10 @@ import experiment
 
 
 def evaluate(config, workdir: str) -> None:
-    """Evaluate, and print the table, the examples and where the report lies."""
+    """Evaluate, and print the table, the examples and where report and figures lie."""
     from compressae_jax.evaluation import report
 
-    print(report.format_table(report.evaluate(config, workdir)))
-    print(f"report: {workdir}/report.md")
+    print("\n" + report.closing(report.evaluate(config, workdir)))
 
 
 def main(argv: list[str]) -> None:

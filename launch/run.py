@@ -5,18 +5,17 @@
 
 import door
 import evaluate
+import experiment
 import train
-from absl import flags
 
 
 def main(argv: list[str]) -> None:
     """Run the four jobs, each into its place in the run folder."""
     del argv
-    from compressae_jax import data
+    config, workdir = experiment.CONFIG.value, experiment.WORKDIR.value
+    weights = train.train(config, workdir)
     from compressae_jax.evaluation import report
 
-    config, workdir = flags.FLAGS.config, flags.FLAGS.workdir
-    weights = train.train(config, workdir)
     report.compress(config, workdir, weights)
     report.search(config, workdir)
     evaluate.evaluate(config, workdir)

@@ -50,7 +50,7 @@ class Codes:
     def __len__(self) -> int:
         return self.values.shape[0]
 
-    def __getitem__(self, rows: slice | np.ndarray | list[int]) -> Codes:
+    def __getitem__(self, rows: Any) -> Codes:
         """Some rows: a slice (a view of NumPy arrays) or an array of row numbers or booleans."""
         if isinstance(rows, (int, np.integer)):
             raise InputError(f"codes are indexed by a slice or an array of rows, not by the single number {rows}")

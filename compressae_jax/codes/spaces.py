@@ -21,9 +21,10 @@ SPACES = ("sparse", "reconstructed", "dense_query")
 
 
 def unit_rows(x: Float[Array, "b d"]) -> Float[Array, "b d"]:
-    """Each row divided by its length; a zero row stays zero, with zero gradient. Safe for any finite magnitude."""
-    largest = jax.lax.stop_gradient(jnp.abs(x).max(axis=-1, keepdims=True))
-    x = x / jnp.where(largest > 0, largest, 1)
+    """Each row divided by its length; a zero row stays zero, with zero gradient. Safe for any normal magnitude."""
+    largest = jnp.abs(x).max(axis=-1, keepdims=True)
+    # Exact, and no division: XLA turns one by a row's number into a product with 1/number, which may be subnormal (0).
+    x = x * jnp.where(largest > 2.0**40, 2.0**-80, jnp.where(largest < 2.0**-40, 2.0**80, 1))
     square = (x * x).sum(axis=-1, keepdims=True)
     return x * jnp.where(square > 0, jax.lax.rsqrt(jnp.where(square > 0, square, 1)), 0)
 

@@ -49,7 +49,7 @@ def compress(config: ml_collections.ConfigDict, workdir: str | os.PathLike, weig
         _source(config),
         Path(workdir) / CODES,
         batch=config.compress.batch,
-        values=config.compress.values,
+        values=config.compress.dtype,
         zero_rows=config.data.zero_rows,
     )
 
@@ -123,7 +123,7 @@ def _codes(
     try:
         codes, norms, _, meta = codes_folder.read(workdir / CODES)
         if (meta.get("fingerprint"), meta.get("source")) == (weights.fingerprint, source.summary()):
-            if len(codes) == len(source) and str(codes.values.dtype) == config.compress.values:
+            if len(codes) == len(source) and str(codes.values.dtype) == config.compress.dtype:
                 return codes, norms
     except FolderError:
         pass
@@ -135,7 +135,7 @@ def _compressed(
 ) -> tuple[Codes, Float[np.ndarray, "n 2"]]:
     """Codes in memory. Rows keep their numbers: a zero row that is to be dropped stays, and is found by nobody."""
     policy = "stop" if config.data.zero_rows == "stop" else "keep"
-    batch, values = config.compress.batch, config.compress.values
+    batch, values = config.compress.batch, config.compress.dtype
     codes, norms, _ = compression.compress_in_memory(weights, source, batch, values, policy, progress)
     return codes, norms
 

@@ -1,5 +1,6 @@
 """Checkpoints of the training state, by Orbax: the newest and the best, saved in the background, verified when read."""
 
+import itertools
 import warnings
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,7 @@ class Checkpoints:
             FolderError: there are checkpoints, and all are damaged.
         """
         found = sorted(self._manager.all_steps(), reverse=True)
-        for step, before in zip(found, [*found[1:], None], strict=True):
+        for step, before in itertools.pairwise([*found, None]):
             try:
                 return self._read(step, like)
             except Exception as error:  # Orbax and its stores raise all kinds for damaged files
