@@ -12,7 +12,7 @@ def get_config() -> ml_collections.ConfigDict:
     config = default.get_config()
     config.data.source = "wordnet768"
     config.model.h, config.model.k = 4096, 32
-    config.train.steps, config.train.batch = 1000, 1024
+    config.train.steps = 1500
     config.compress.dtype = "float32"  # with int32 columns the paper counts 8 bytes a nonzero
     config.evaluation.ks = (8, 16, 32, 64, 128)
     return config

@@ -12,7 +12,7 @@ def get_config() -> ml_collections.ConfigDict:
     config = default.get_config()
     config.data.source = "shop"
     config.model.h, config.model.k = 128, 4
-    config.train.steps, config.train.batch, config.train.warmup_steps = 40, 128, 4
+    config.train.steps, config.train.batch = 40, 128
     config.train.log_every, config.train.validate_every, config.train.checkpoint_every = 5, 20, 10
     config.evaluation.resamples = 200
     return config

@@ -12,6 +12,7 @@ def get_config() -> ml_collections.ConfigDict:
     config = default.get_config()
     config.data.source = "wordnet"
     config.model.h, config.model.k = 2048, 16
+    config.train.steps = 6000
     config.evaluation.ks = (4, 8, 16)
     config.evaluation.judged = ("scifact",)
     return config

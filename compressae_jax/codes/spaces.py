@@ -35,7 +35,7 @@ def reconstruct(codes: Codes, decoder_w: DecoderW) -> Float[Array, "b d"]:
     values = jnp.asarray(codes.values).astype(decoder_w.dtype)
     columns = jnp.asarray(codes.columns).astype(jnp.int32)
 
-    def add(j: Array, z: Array) -> Array:
+    def add(j: int | Array, z: Array) -> Array:
         return z + values[:, j, None] * decoder_w[columns[:, j]]
 
     return jax.lax.fori_loop(0, codes.k, add, jnp.zeros((len(values), decoder_w.shape[1]), decoder_w.dtype))

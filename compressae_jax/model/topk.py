@@ -45,7 +45,8 @@ def _masks(a: Array, ks: tuple[int, ...]) -> tuple[Array, ...]:
     """
     magnitude = jnp.abs(a)
     # Without the barrier XLA folds the slices below into the selection and sorts all h entries: 16 times slower (CPU).
-    thresholds, columns = jax.lax.optimization_barrier(jax.lax.top_k(magnitude, max(ks)))
+    # One for each output: around the pair, it makes XLA abort where h is sharded.
+    thresholds, columns = map(jax.lax.optimization_barrier, jax.lax.top_k(magnitude, max(ks)))
     column = jnp.arange(a.shape[1])
 
     def mask(k: int) -> Array:

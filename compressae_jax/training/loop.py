@@ -196,10 +196,10 @@ def _steps(
         state, metrics = job.step(state, feed.batch(step))
         done = step + 1
         meter.dispatched(done, metrics)
-        stop = watch is not None and watch.asked(done)
         scores: dict[str, float] = {}
         if validate is not None and _due(done, t.validate_every, t.steps):
             scores = meter.settle(functools.partial(_validated, validate, job, state, meter))
+        stop = watch is not None and watch.asked(done)
         if keeper is not None and (stop or _due(done, t.checkpoint_every, t.steps)):
             meter.settle()
             meter.check(done, states.all_finite(state))

@@ -1,5 +1,6 @@
 """The numbers of each step on their way from the devices to people: the progress bar, `records`, an alarm."""
 
+import collections
 import math
 import sys
 import time
@@ -17,6 +18,7 @@ from compressae_jax.training.step import Metrics
 Numbers = dict[str, Any]
 
 NOTHING: Numbers = {}
+RATE_STEPS = 20  # that rows per second are measured over
 
 
 class Meter:
@@ -39,8 +41,8 @@ class Meter:
         self._log, self._steps, self._batch, self._every, self._last_good = log, steps, batch, every, last_good
         self._late: tuple[int, Metrics] | None = None
         self._before = log.last.get("seconds", 0.0) if log else 0.0  # of the run's earlier lives
-        self._start = self._clock = time.perf_counter()
-        self._counted = done
+        self._start = time.perf_counter()
+        self._seen = collections.deque([(done, self._start)], maxlen=RATE_STEPS)
         self.last: Numbers = dict(log.last) if log else {}
         self._bar = tqdm(total=steps, initial=done, unit=" steps", desc="train", disable=not shown, file=sys.stderr)
 
@@ -71,12 +73,14 @@ class Meter:
         numbers = self._read(*late)
         found = more() if more else NOTHING
         self._show(numbers, found)
+        self._seen.clear()  # the rate leaves out what happens between steps
+        self._seen.append((numbers["step"], time.perf_counter()))
         return found
 
     def check(self, done: int, finite: Array) -> None:
         """Raise NonFiniteLossError unless the state after `done` steps is finite."""
         if not finite:
-            raise self._non_finite(done, "parameters or moments", self.last["lr"])
+            raise self._non_finite(done, "parameters or moments", self._lr)
 
     def sync(self) -> None:
         """Wait until what was shown is on the disk."""
@@ -90,9 +94,11 @@ class Meter:
 
     def _read(self, done: int, metrics: Metrics) -> Numbers:
         numbers = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        self._seen.append((done, time.perf_counter()))
+        self._lr = numbers["lr"]
         wrong = [f"{name} {value}" for name, value in numbers.items() if not math.isfinite(value)]
         if wrong:
-            raise self._non_finite(done, ", ".join(wrong), numbers["lr"])
+            raise self._non_finite(done, ", ".join(wrong), self._lr)
         return {"step": done, **numbers}
 
     def _non_finite(self, done: int, what: str, lr: float) -> NonFiniteLossError:
@@ -103,14 +109,14 @@ class Meter:
 
     def _show(self, numbers: Numbers, found: Numbers = NOTHING) -> None:
         """Advance the bar; write the line where it is due, or where a validation found something to add to it."""
-        done, now = numbers["step"], time.perf_counter()
-        rate = (done - self._counted) * self._batch / max(now - self._clock, 1e-9)
+        done = numbers["step"]
+        (before, then), (_, now) = self._seen[0], self._seen[-1]
+        rate = (done - before) * self._batch / max(now - then, 1e-9)
         self._bar.update(done - self._bar.n)
         self._bar.set_postfix_str(f"loss {numbers['loss']:.4f}, {rate:,.0f} rows/s", refresh=False)
         if found or done % self._every == 0 or done == self._steps:
             validation = {f"validation/{name}": value for name, value in found.items()}
             speed = {"rows_per_second": round(rate), "seconds": round(self.seconds, 3)}
             self.last = {**numbers, **speed, **validation}
-            self._clock, self._counted = time.perf_counter(), done
             if self._log:
                 self._log.write(self.last)

@@ -29,8 +29,8 @@ class Pass(NamedTuple):
 
 
 def schedule(lr: float, warmup_steps: int, steps: int, end_lr: float) -> optax.Schedule:
-    """Linear from 0 to `lr`, then a cosine down to `end_lr` · `lr` at `steps`."""
-    return optax.warmup_cosine_decay_schedule(0.0, lr, warmup_steps, steps, end_value=lr * end_lr)
+    """Linear from 0 to `lr`, for a tenth of the steps at most, then a cosine down to `end_lr` · `lr` at `steps`."""
+    return optax.warmup_cosine_decay_schedule(0.0, lr, min(warmup_steps, steps // 10), steps, end_value=lr * end_lr)
 
 
 def optimizer(rate: optax.Schedule, clip_norm: float, b1: float, b2: float) -> optax.GradientTransformation:
