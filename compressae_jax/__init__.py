@@ -1,9 +1,9 @@
 """Compress embeddings into sparse codes and search them: CompresSAE (arXiv 2505.11388) in JAX.
 
-    import compressae_jax as cs
-    model = cs.fit(vectors, h=2048, k=16)
-    index = model.index(vectors, space="reconstructed")
-    scores, rows = index.search(queries, top=10)
+import compressae_jax as cs
+model = cs.fit(vectors, h=2048, k=16)
+index = model.index(vectors, space="reconstructed")
+scores, rows = index.search(queries, top=10)
 """
 
 from compressae_jax.codes.codes import Codes

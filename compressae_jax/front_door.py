@@ -70,7 +70,8 @@ class Model:
     def reconstruct(self, codes: Codes) -> np.ndarray:
         """z = s W_d (n, d) float32: the vectors that codes stand for, up to their length."""
         if codes.h != self.h:
-            raise InputError(f"codes have width h={codes.h}, the model {self.h} (fingerprint {self.weights.fingerprint})")
+            fingerprint = self.weights.fingerprint
+            raise InputError(f"codes have width h={codes.h}, the model {self.h} (fingerprint {fingerprint})")
         return np.asarray(spaces.reconstruct(codes, self.weights.params["decoder_w"]))
 
     def save(self, folder: str | os.PathLike) -> None:
@@ -78,7 +79,8 @@ class Model:
         model_weights.save(self.weights, folder)
 
     def _compress(self, vectors: Vectors | Source, values: str, zero_rows: str) -> tuple[Codes, np.ndarray, Any]:
-        return compression.compress_in_memory(self.weights, data.open_source(vectors), values=values, zero_rows=zero_rows)
+        source = data.open_source(vectors)
+        return compression.compress_in_memory(self.weights, source, values=values, zero_rows=zero_rows)
 
 
 def fit(
@@ -103,7 +105,7 @@ def fit(
     """
     from compressae_jax.training import loop
 
-    given = {name: value for name, value in (("h", h), ("k", k), ("steps", steps)) if value is not None}
+    given: dict[str, Any] = {name: value for name, value in (("h", h), ("k", k), ("steps", steps)) if value is not None}
     source = data.open_source(vectors)
     weights = loop.fit(source, workdir=workdir, recipe=recipe, seed=seed, progress=progress, **given, **fields)
     return Model(weights)

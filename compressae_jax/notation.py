@@ -1,18 +1,17 @@
 """The letters of the design as array types, and the errors that every door raises.
 
-`d` width of a dense vector, `h` width of a code (latents), `k` nonzeros kept in a row, `n` rows of an index, `b` rows of a
-batch, `c` rows of a chunk, `q` queries, `r` results a query (the argument `top`; never `k`).
+`d` width of a dense vector, `h` width of a code (latents), `k` nonzeros kept in a row, `n` rows of an index, `b` rows
+of a batch, `c` rows of a chunk, `q` queries, `r` results a query (the argument `top`; never `k`).
 """
 
 import difflib
 from collections.abc import Iterable
-from typing import Union
 
 import jax
 import numpy as np
 from jaxtyping import Float, Integer
 
-AnyArray = Union[jax.Array, np.ndarray]
+AnyArray = jax.Array | np.ndarray
 
 Dense = Float[AnyArray, "b d"]  # vectors, or their reconstructions
 PreActivations = Float[AnyArray, "b h"]  # a = x̂ W_e + b_e
@@ -23,8 +22,8 @@ EncoderB = Float[AnyArray, " h"]
 DecoderW = Float[AnyArray, "h d"]  # rows of unit length
 Expanded = Float[AnyArray, "q h"]  # u, one row a query
 RowScales = Float[AnyArray, " b"]  # ρ, one number a row
-Scores = Float[AnyArray, "q r"]
-Rows = Integer[AnyArray, "q r"]
+Scores = Float[np.ndarray, "q r"]
+Rows = Integer[np.ndarray, "q r"]
 
 
 class InputError(ValueError):
@@ -39,7 +38,7 @@ class NonFiniteLossError(InputError):
     """Training met a loss that is NaN or infinite."""
 
 
-class Stopped(Exception):
+class Stopped(Exception):  # noqa: N818, it is no error
     """Work that a signal ended early, with everything complete kept; the same command continues it."""
 
 

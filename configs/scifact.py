@@ -1,9 +1,10 @@
 """Abstracts of SciFact (5,183 x 384, shipped), trained and judged on themselves: what a small corpus gives.
 
-    python launch/run.py --config=configs/scifact.py --workdir=runs/scifact
+python launch/run.py --config=configs/scifact.py --workdir=runs/scifact
 """
 
 import ml_collections
+
 from configs import default
 
 

@@ -1,9 +1,10 @@
 """Item vectors of a real shop (2,600 x 128, shipped): the quickstart.
 
-    python launch/run.py --config=configs/shop.py --workdir=runs/shop
+python launch/run.py --config=configs/shop.py --workdir=runs/shop
 """
 
 import ml_collections
+
 from configs import default
 
 
@@ -13,5 +14,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.source = "shop"
     config.model.h, config.model.k = 1024, 16
     config.train.steps, config.train.batch = 1500, 512
+    config.evaluation.ks = (4, 8, 16)
     config.train.validate_every = config.train.checkpoint_every = 500
     return config

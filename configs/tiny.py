@@ -1,9 +1,10 @@
 """A few seconds on one core, on the shipped item vectors: for tests and for trying a change.
 
-    python launch/run.py --config=configs/tiny.py --workdir=runs/tiny
+python launch/run.py --config=configs/tiny.py --workdir=runs/tiny
 """
 
 import ml_collections
+
 from configs import default
 
 

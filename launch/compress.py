@@ -1,6 +1,6 @@
 """Compress a source of vectors with a trained model into a codes folder; an interrupted run continues.
 
-    python launch/compress.py --model=runs/mine/model --source=vectors.npy --out=runs/mine/codes
+python launch/compress.py --model=runs/mine/model --source=vectors.npy --out=runs/mine/codes
 """
 
 import door

@@ -1,4 +1,4 @@
-"""The door of every launch script: bad input becomes one line on stderr and exit code 2, a stop by signal a clean exit."""
+"""The door of every launch script: bad input is one line on stderr and exit code 2, a stop by signal a clean exit."""
 
 import sys
 from collections.abc import Callable
@@ -17,7 +17,10 @@ def run(main: Callable[[list[str]], None]) -> None:
 def _parse(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, FileNotFoundError) as error:
+    except (AttributeError, KeyError) as error:  # of ml_collections, which has no error of its own for it
+        name, _, hint = str(error).replace("\\n", " ").translate(dict.fromkeys(map(ord, "\\'\""))).partition(" ")
+        _stop(argv[0], ValueError(f"the config has no field {name!r}. {hint}"))
+    except (flags.Error, TypeError, ValueError, FileNotFoundError) as error:
         _stop(argv[0], error)
 
 

@@ -1,6 +1,6 @@
 """Evaluate the model of a run folder: report.json, report.md and figures.
 
-    python launch/evaluate.py --config=configs/shop.py --workdir=runs/shop
+python launch/evaluate.py --config=configs/shop.py --workdir=runs/shop
 """
 
 import door

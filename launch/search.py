@@ -1,6 +1,6 @@
 """Search an index, or a codes folder and its model, for the nearest rows of every query.
 
-    python launch/search.py --index=runs/mine/codes --model=runs/mine/model --queries=queries.npy --top=10 --out=found.npz
+python launch/search.py --index=runs/mine/codes --model=runs/mine/model --queries=queries.npy --out=found.npz
 """
 
 import door
@@ -11,7 +11,7 @@ MODEL = flags.DEFINE_string("model", None, "Model folder of a codes folder.")
 QUERIES = flags.DEFINE_string("queries", None, "File, folder, glob or dataset name of dense queries.", required=True)
 TOP = flags.DEFINE_integer("top", 10, "Rows to find for each query.")
 OUT = flags.DEFINE_string("out", "found.npz", "Where scores, rows and ids go: .npz or .parquet.")
-SPACE = flags.DEFINE_string("space", None, "sparse, reconstructed or dense_query (default: the index's, else reconstructed).")
+SPACE = flags.DEFINE_string("space", None, "sparse, reconstructed (the default of codes) or dense_query.")
 BACKEND = flags.DEFINE_string("backend", "auto", "host, scan, bcoo, or auto: host on a CPU, scan on a GPU.")
 BATCH = flags.DEFINE_integer("batch", 1024, "Queries searched at once.")
 

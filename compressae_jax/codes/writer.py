@@ -57,7 +57,7 @@ class Writer:
         self.folder = Path(folder)
         self.partial = self.folder.with_name(self.folder.name + ".partial")
         self.rows = 0
-        self._sizes = {"d": d, "h": h, "k": k, "values": values}
+        self._sizes: dict[str, Any] = {"d": d, "h": h, "k": k, "values": values}
         self._header = json.loads(json.dumps(header or {}))
         self._ids: str | None = None  # dtype
         self._digests: dict[str, xxhash.xxh3_128] = {}
@@ -144,17 +144,15 @@ class Writer:
             raise InputError("ids must come with every append or with none")
         if dtype == "<i8":
             shard["ids.npy"] = np.asarray(ids).astype(dtype).tobytes()
-        elif dtype is not None:
+        elif ids is not None:
             shard[TEXT_IDS] = "".join(json.dumps(str(some)) + "\n" for some in ids).encode()
         return shard, dtype
 
     def _write(self, name: str, at: int, data: bytes) -> None:
-        """Put bytes at an offset of a file's data (its header lies below 0), cutting off what followed new data."""
+        """Put bytes at an offset of a file's data (its header lies below 0); they are on the disk when this returns."""
         number = os.open(self.partial / name, os.O_RDWR | os.O_CREAT, 0o666)
         with open(number, "r+b") as file:
             file.seek(_start(name) + at)
-            if at >= 0:
-                file.truncate()
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Float32, Integer
 
 from compressae_jax.data.mapped import Mapped
 from compressae_jax.data.sources import Block
@@ -34,7 +34,7 @@ class Fvecs(Mapped):
     def _take(self, rows: Integer[np.ndarray, " b"]) -> Block:
         return self._without_widths(super()._take(rows), rows)
 
-    def _without_widths(self, table: Block, rows: Integer[np.ndarray, " b"]) -> Block:
+    def _without_widths(self, table: Float32[np.ndarray, "b _"], rows: Integer[np.ndarray, " b"]) -> Block:
         widths = table[:, 0].view(np.int32)
         wrong = widths != self.width
         if wrong.any():

@@ -21,23 +21,12 @@ class Mapped(Source):
         with path.open("rb") as file:
             self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._array = np.ndarray(shape, dtype, self._bytes, offset, order="F" if fortran_order else "C")
-        self._offset, self._row_bytes = offset, 0 if fortran_order else self.width * dtype.itemsize
 
     def _read(self, start: int, stop: int) -> Block:
         some = float32(self._array[start:stop])
-        self._release(start, stop)
+        if hasattr(mmap, "MADV_DONTNEED"):  # pages that were copied go back, or a pass would keep the file resident
+            self._bytes.madvise(mmap.MADV_DONTNEED)
         return some
 
     def _take(self, rows: Integer[np.ndarray, " b"]) -> Block:
         return float32(self._array[rows])
-
-    def _release(self, start: int, stop: int) -> None:
-        """Hand the pages of rows that were copied back, or a pass over the file would stay resident as a whole."""
-        if not hasattr(mmap, "MADV_DONTNEED"):
-            return
-        first, last = self._offset + start * self._row_bytes, self._offset + stop * self._row_bytes
-        if self._row_bytes == 0:
-            first, last = 0, len(self._bytes)
-        first -= first % mmap.PAGESIZE
-        if first < last:
-            self._bytes.madvise(mmap.MADV_DONTNEED, first, last - first)

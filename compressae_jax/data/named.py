@@ -43,15 +43,9 @@ ABOUT = {
 class Judgements(NamedTuple):
     """Which documents are relevant to which queries: three columns of one length, grouped by query."""
 
-    query_row: Int64[np.ndarray, " judged"]  # into Dataset.queries
-    doc_row: Int64[np.ndarray, " judged"]  # into Dataset.vectors
-    score: Int64[np.ndarray, " judged"]  # at least 1 is relevant
-
-    def to_csr(self, queries: int, docs: int) -> "scipy.sparse.csr_matrix":
-        """The scores as a matrix, queries × documents; a query without judgement is an empty row."""
-        import scipy.sparse
-
-        return scipy.sparse.csr_matrix((self.score, (self.query_row, self.doc_row)), (queries, docs))
+    query_rows: Int64[np.ndarray, " judged"]  # into Dataset.queries
+    doc_rows: Int64[np.ndarray, " judged"]  # into Dataset.vectors
+    scores: Int64[np.ndarray, " judged"]  # at least 1 is relevant
 
 
 @dataclass(frozen=True)

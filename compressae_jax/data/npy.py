@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -16,7 +16,7 @@ from compressae_jax.data.mapped import Mapped
 from compressae_jax.data.sources import Block, Source, Streamed, check_dtype, check_shape, float32
 from compressae_jax.notation import InputError
 
-_LONGEST_HEADER = 2**16  # bytes; one of a matrix takes 128
+LONGEST_HEADER = 2**16  # bytes; one of a matrix takes 128
 _READERS = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}
 
 
@@ -40,7 +40,7 @@ class Header(NamedTuple):
 def open_npy(path: Path) -> Source:
     """An .npy by memory map."""
     with path.open("rb") as file:
-        header = read_header(str(path), file, path.stat().st_size)
+        header = read_header(str(path), file.read(LONGEST_HEADER), path.stat().st_size)
     return Mapped(path, "npy", header.shape, header.dtype, header.length, header.fortran_order)
 
 
@@ -49,7 +49,7 @@ def open_npz(path: Path) -> Source:
     with _damage(path), zipfile.ZipFile(path) as archive:
         member = _only_member(path, archive)
         with archive.open(member) as file:
-            header = read_header(f"{path} ({member.filename})", file, member.file_size)
+            header = read_header(f"{path} ({member.filename})", file.read(LONGEST_HEADER), member.file_size)
         if member.compress_type != zipfile.ZIP_STORED:
             return Deflated(path, member.filename, header)
         offset = _data_offset(path, member) + header.length
@@ -69,7 +69,7 @@ class Deflated(Streamed):
         """Rows from `start` on; those before it are decompressed and thrown away."""
         row_bytes = self.width * self._header.dtype.itemsize
         with _damage(self._path), zipfile.ZipFile(self._path) as archive, archive.open(self._member) as file:
-            _skip(file, self._header.length + start * row_bytes)
+            file.seek(self._header.length + start * row_bytes)
             for first in range(start, self.rows, self.piece_rows):
                 rows = min(self.piece_rows, self.rows - first)
                 data = file.read(rows * row_bytes)
@@ -78,9 +78,12 @@ class Deflated(Streamed):
                 yield float32(np.frombuffer(data, self._header.dtype).reshape(rows, self.width))
 
 
-def read_header(name: str, file: IO[bytes], size: int) -> Header:
-    """The header of an .npy of `size` bytes, seen to describe a 2-d array of floats that fills these bytes exactly."""
-    head = io.BytesIO(file.read(_LONGEST_HEADER))
+def read_header(name: str, start: bytes, size: int) -> Header:
+    """The header of an .npy of `size` bytes, seen to describe a 2-d array of floats that fills these bytes exactly.
+
+    `start` is the file's first LONGEST_HEADER bytes.
+    """
+    head = io.BytesIO(start)
     try:
         version = npy_format.read_magic(head)
         if version not in _READERS:
@@ -117,15 +120,10 @@ def _data_offset(path: Path, member: zipfile.ZipInfo) -> int:
     return offset
 
 
-def _skip(file: IO[bytes], size: int) -> None:
-    while size > 0 and (some := file.read(min(size, 2**20))):
-        size -= len(some)
-
-
 @contextlib.contextmanager
 def _damage(path: Path) -> Iterator[None]:
     """What zipfile raises about damage, as InputError with the file's name."""
     try:
         yield
-    except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, RuntimeError) as error:
         raise InputError(f"{path} is not a whole .npz: {error}") from error

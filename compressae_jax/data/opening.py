@@ -71,6 +71,8 @@ def _open_file(path: Path, options: dict[str, str]) -> Source:
 
 def _files(source: str) -> list[Path]:
     """The file itself, or those of a folder or glob in natural order."""
+    if not source:
+        raise InputError(f"source is empty; give a file, folder, glob or one of {', '.join(named.names())}")
     path = Path(source).expanduser()
     if path.is_dir():
         found = [each for each in path.iterdir() if each.suffix.lower() in KINDS and not each.name.startswith(".")]

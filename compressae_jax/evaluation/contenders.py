@@ -1,10 +1,9 @@
-"""Who is compared: CompresSAE by space and k, and the baselines at equal bytes; what they are asked is in `protocols`."""
+"""Who is compared: CompresSAE by space and k, baselines at equal bytes; what they are asked is in `protocols`."""
 
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Sequence
 
-import jax
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -13,9 +12,7 @@ from compressae_jax.baselines.flat import Flat
 from compressae_jax.codes import spaces
 from compressae_jax.evaluation.corpus import Corpus
 from compressae_jax.evaluation.judgements import Search
-from compressae_jax.model.weights import Weights
 from compressae_jax.notation import InputError, check_choice, check_range
-from compressae_jax.retrieval import compress
 
 # Of each: how to fit it to a budget of bytes, and the bytes of its largest form.
 BASELINES: dict[str, tuple[Callable[..., Flat], Callable[[int], int]]] = {
@@ -27,7 +24,6 @@ BASELINES: dict[str, tuple[Callable[..., Flat], Callable[[int], int]]] = {
 }
 OF_ONE_SIZE = ("int8",)
 PUBLISHED_BYTES = 8  # of a nonzero: float32 value and int32 column, as the paper counts
-QUERIES = 64  # encoded in blocks of this many, as an index encodes them
 
 Found = tuple[Float[np.ndarray, "q r"], Int[np.ndarray, "q r"]]
 
@@ -70,8 +66,8 @@ def peer(d: int) -> Contender:
     return _of_baseline(dense.fit(np.zeros((0, d), np.float32)), "dense", None)
 
 
-def codes(weights: Weights, corpus: Corpus, spaces_: Iterable[str], ks: Iterable[int], backend: str) -> list[Contender]:
-    """CompresSAE in every space, at the model's own k and at smaller ones, by prefix of the same codes."""
+def codes(corpus: Corpus, spaces_: Iterable[str], ks: Iterable[int], backend: str) -> list[Contender]:
+    """CompresSAE in every space, at the k of the corpus's codes and at smaller ones, by prefix of the same codes."""
     own = corpus.codes.k
     for k in ks:
         check_range("evaluation.ks", k, 1, own)
@@ -81,20 +77,13 @@ def codes(weights: Weights, corpus: Corpus, spaces_: Iterable[str], ks: Iterable
     for k in sorted({own, *ks}, reverse=True):
         cost = corpus.index("sparse", k).bytes_per_vector
         for space in spaces_:
-            find = functools.partial(_find_codes, weights, space, k, backend)
+            find = functools.partial(_find_codes, space, k, backend)
             found.append(Contender(f"CompresSAE {space}, k={k}", "code", cost, find, int(cost), space, k))
     return found
 
 
-def _find_codes(
-    weights: Weights, space: str, k: int, backend: str, corpus: Corpus, queries: np.ndarray, top: int
-) -> Found:
-    """Queries are encoded with the budget of the rows; in `dense_query` they stay dense."""
-    if space == "dense_query":
-        return corpus.index(space, k).search(queries, top, backend=backend)
-    dtype = str(corpus.codes.values.dtype)
-    encoded, _ = compress.encode(weights, queries, dtype, QUERIES, jax.local_devices()[:1])
-    return corpus.index(space, k).search(encoded.prefix(k), top, backend=backend)
+def _find_codes(space: str, k: int, backend: str, corpus: Corpus, queries: np.ndarray, top: int) -> Found:
+    return corpus.index(space, k).search(queries, top, backend=backend)
 
 
 def baselines(names: Iterable[str], budgets: Iterable[int], training: Float[np.ndarray, "n d"]) -> list[Contender]:
@@ -111,7 +100,7 @@ def baselines(names: Iterable[str], budgets: Iterable[int], training: Float[np.n
     for name, budget in _sizes(names, sorted(set(budgets), reverse=True), d):
         options = {"basis": basis()} if name.startswith("pca") else {}
         found.append(_of_baseline(BASELINES[name][0](training, budget, **options), "baseline", budget))
-    return found
+    return list({one.name: one for one in reversed(found)}.values())[::-1]  # two budgets may buy the same size
 
 
 def _sizes(names: Iterable[str], budgets: Sequence[int], d: int) -> list[tuple[str, int]]:

@@ -28,7 +28,8 @@ class Corpus:
         self.source, self.weights, self.left_out = source, weights, left_out
         self.rows = np.setdiff1d(np.arange(len(source)), left_out, assume_unique=True)  # their numbers in the source
         whole = not len(left_out)
-        self.codes, self.norms = (codes, norms) if whole else (codes[self.rows], norms[self.rows])
+        self.codes = codes if whole else codes[self.rows]
+        self.norms: Float[np.ndarray, "n 2"] = norms if whole else norms[self.rows]
 
     def __len__(self) -> int:
         return len(self.rows)

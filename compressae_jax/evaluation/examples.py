@@ -13,7 +13,7 @@ ITEMS, NEAREST = 3, 5
 def neighbour_examples(
     names: Sequence[str], protocol: Neighbours, contenders: Sequence[Contender], nearest: int = NEAREST
 ) -> list[dict]:
-    """`ITEMS` held-out items, evenly spread over them: {'item': name, 'neighbours': {contender: [names, nearest first]}}."""
+    """Some held-out items, evenly spread: {'item': name, 'neighbours': {contender: [names, nearest first]}}."""
     nearest = min(nearest, len(protocol.corpus))
     chosen = np.unique(np.linspace(0, len(protocol.queries) - 1, ITEMS + 2)[1:-1].astype(int))
     found = {c.name: c.search(protocol.corpus, protocol.queries[chosen], nearest)[1] for c in contenders}

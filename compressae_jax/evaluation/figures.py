@@ -14,6 +14,12 @@ SPACES = {"dense_query": ("#0072B2", "o"), "reconstructed": ("#009E73", "s"), "s
 BASELINES = ("#666666", "#8C6BB1", "#C49A00", "#A0522D", "#999999")
 MARKERS = "Dvp<>"
 INK = "#333333"
+DENSE = (INK, "*")
+CURVES = (
+    ("training loss", {"loss": "loss"}),
+    ("validation", {"validation/cosine": "cosine", "validation/recall@100": "recall@100"}),
+    ("latents", {"dead_share": "share dead", "usage_entropy": "usage entropy"}),
+)
 
 
 def available() -> bool:
@@ -33,45 +39,46 @@ def recall_bytes(contenders: Sequence[Mapping[str, Any]], title: str, path: Path
         methods.setdefault(_method(one), []).append(one)
     plain = iter(zip(BASELINES, MARKERS, strict=True))
     for method, points in methods.items():
-        kind = points[0]["kind"]
-        colour, marker = (
-            SPACES[points[0]["space"]] if kind == "code" else (INK, "*") if kind == "dense" else next(plain)
-        )
-        _line(axes, method, points, colour, marker, dashed=kind != "code")
+        kind, space = points[0]["kind"], points[0]["space"]
+        looks = SPACES[space] if kind == "code" else DENSE if kind == "dense" else next(plain)
+        _line(axes, method, points, *looks, dashed=kind != "code")
     axes.set_xscale("log", base=2)
-    ticks = sorted({2 ** int(round(np.log2(one["bytes_per_vector"]))) for one in contenders})
+    sizes = np.log2([one["bytes_per_vector"] for one in contenders])
+    ticks = 2 ** np.arange(int(np.floor(sizes.min())), int(np.ceil(sizes.max())) + 1)
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     axes.set_ylim(0, 1.03)
-    axes.set(xlabel="bytes per vector (log scale)", ylabel="recall@100 of the dense neighbours", title=title)
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    axes.set(xlabel="bytes per vector (log scale)", ylabel="recall@100 of the dense neighbours")
+    axes.set_title(title, loc="left")
+    handles, labels = axes.get_legend_handles_labels()
+    lines = [handle.lines[0] for handle in handles]  # without their error bars
+    axes.legend(lines, labels, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     _save(figure, path)
 
 
 def training(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """The curves of metrics.jsonl: loss, then what was validated, and dead latents with usage entropy, by step.
+    """The curves of metrics.jsonl by step: loss, validation, dead latents and usage entropy, as far as lines have them.
 
     Raises:
-        InputError: no line has a loss.
+        InputError: no line has any of them.
     """
-    shown = [
-        ("loss", {"loss": "training"}),
-        ("validation", {"cosine": "cosine", "recall@100": "recall@100"}),
-        ("latents", {"dead_share": "share dead", "usage_entropy": "usage entropy"}),
+    panels = [
+        (title, {name: label for name, label in names.items() if any(name in line for line in lines)})
+        for title, names in CURVES
     ]
-    panels = [(title, {k: v for k, v in names.items() if any(k in line for line in lines)}) for title, names in shown]
     panels = [(title, names) for title, names in panels if names]
     if not panels:
-        raise InputError("metrics.jsonl has no line to draw")
+        raise InputError("lines must have a loss, a validation or a share of dead latents, not none of them")
     figure, grid = _canvas(len(panels))
-    for axes, (title, names) in zip(grid, panels, strict=True):
+    for axes, (title, names) in zip(np.atleast_1d(grid), panels, strict=True):
         for (name, label), colour in zip(names.items(), ("#0072B2", "#D55E00"), strict=False):
-            points = [(line["step"], line[name]) for line in lines if name in line]
-            steps, values = np.array(points, float).T
-            axes.plot(steps, values, color=colour, label=label, marker="o" if len(points) < 20 else None, ms=4)
-        axes.set(title=title, xlabel="step")
-        axes.set_ylim(bottom=0)
+            steps, values = np.array([(line["step"], line[name]) for line in lines if name in line], float).T
+            marker = "o" if len(steps) < 20 else None
+            axes.plot(steps, values, color=colour, label=label, marker=marker, markersize=4, clip_on=False)
+        axes.set_title(title, loc="left")
+        axes.set(xlabel="step")
+        axes.set_ylim(0, None if title == CURVES[0][0] else 1)
         if len(names) > 1:
-            axes.legend(frameon=False)
+            axes.legend(frameon=False, loc="center right")
     _save(figure, path)
 
 
@@ -79,22 +86,28 @@ def usage(shares: Float[np.ndarray, " h"], path: Path) -> None:
     """The share of rows that each latent fires in, most used first (log scale); dead ones are counted."""
     figure, axes = _canvas()
     ordered = np.sort(shares)[::-1]
-    alive = int((ordered > 0).sum())
-    rank = np.arange(1, len(ordered) + 1)
-    axes.fill_between(
-        rank[:alive], ordered[:alive], ordered[:alive].min(initial=1) / 2, color="#0072B2", alpha=0.15, lw=0
-    )
-    axes.plot(rank[:alive], ordered[:alive], color="#0072B2")
+    h, alive = len(ordered), int((ordered > 0).sum())
+    rank, used = np.arange(1, alive + 1), ordered[:alive]
+    floor = used.min(initial=1) / 2
+    axes.set_yscale("log" if alive else "linear")
+    axes.plot(rank, used, color="#0072B2", lw=2)
+    axes.fill_between(rank, used, floor, color="#0072B2", alpha=0.15, lw=0)
     axes.axhline(shares.mean(), color=INK, ls=":", lw=1)
-    axes.annotate("even use", (len(ordered), shares.mean()), ha="right", va="bottom", color=INK)
-    if alive < len(ordered):
-        axes.axvspan(alive, len(ordered), color="#D55E00", alpha=0.15, lw=0)
-    axes.set_yscale("log")
-    axes.set_xlim(1, len(ordered))
-    dead = len(ordered) - alive
-    axes.set_title(f"Use of {len(ordered):,} latents: {dead:,} dead ({dead / len(ordered):.1%})", loc="left")
+    axes.annotate(f"even use: {shares.mean():.2%}", (h, shares.mean()), ha="right", va="bottom", color=INK)
+    if alive < h:
+        axes.axvspan(alive + 0.5, h, color="#D55E00", alpha=0.15, lw=0)
+    axes.set_xlim(1, max(h, 2))
+    axes.set_ylim(floor, max(1.3 * ordered[0], 2 * floor))
+    axes.yaxis.set_major_formatter(_percent)
+    axes.yaxis.set_minor_formatter(_percent)
+    axes.set_title(f"{h - alive:,} of {h:,} latents are dead ({(h - alive) / h:.1%})", loc="left")
     axes.set(xlabel="latents, most used first", ylabel="share of rows that use it (log scale)")
     _save(figure, path)
+
+
+def _percent(value: float, _: object) -> str:
+    """Shares of 1, 2 and 5 times a power of ten get a number, the lines between do not."""
+    return f"{100 * value:.6g}%" if f"{value:.0e}"[0] in "125" else ""
 
 
 def _method(one: Mapping[str, Any]) -> str:
@@ -112,9 +125,9 @@ def _line(axes: Any, method: str, points: Sequence[Mapping[str, Any]], colour: s
         np.abs(ends - mean),
         color=colour,
         marker=marker,
-        ms=11 if marker == "*" else 6,
-        lw=1.2 if dashed else 2,
-        ls="--" if dashed else "-",
+        markersize=11 if marker == "*" else 6,
+        linewidth=1.2 if dashed else 2,
+        linestyle="none" if len(points) == 1 else "--" if dashed else "-",
         capsize=3,
         elinewidth=1,
         label=method,

@@ -1,4 +1,4 @@
-"""From contenders and protocols to numbers: scores per query, means with intervals; reading configs is `report`'s part."""
+"""From contenders and protocols to numbers: scores per query, means with intervals; configs are `report`'s matter."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -45,7 +45,7 @@ def described(asked: Sequence[Protocol], scores: Scores) -> dict[str, dict[str, 
 
 
 def measured(compared: Sequence[Contender], scores: Scores, d: int, resamples: int, seed: int) -> list[dict[str, Any]]:
-    """Every contender's bytes and means with intervals, and its paired differences to the first one, as JSON has them."""
+    """Bytes, means with intervals, and paired differences to the first contender, as JSON has them."""
     base = compared[0].name
     return [
         {

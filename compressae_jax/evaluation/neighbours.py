@@ -1,4 +1,4 @@
-"""The neighbour protocol: how many of a held-out row's nearest dense neighbours are found; reading rows is in `streams`."""
+"""The neighbour protocol: how many of a held-out row's dense neighbours are found; reading rows is in `streams`."""
 
 from collections.abc import Callable
 

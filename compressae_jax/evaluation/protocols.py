@@ -1,4 +1,4 @@
-"""The questions of DESIGN section 7 made ready for one dataset: rows to search, queries, and how an answer is scored."""
+"""The three questions made ready for one dataset: rows to search, queries, and how an answer is scored."""
 
 import dataclasses
 from collections.abc import Callable
@@ -19,7 +19,7 @@ NAMES = ("neighbours", "judgements", "purchases")
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
-    """A question: `ask` scores a search of `corpus`, one number a query and metric. `headline` is the metric of tables."""
+    """A question: `ask` scores a search of `corpus`, one number a query and metric; tables show the `headline`."""
 
     name: str
     corpus: Corpus

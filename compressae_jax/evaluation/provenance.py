@@ -1,4 +1,4 @@
-"""Where and with what a report was made: hardware, versions, commit, command; what was measured is `report`'s matter."""
+"""Where and with what a report was made: hardware, versions, commit, command; what was measured is in `measures`."""
 
 import datetime
 import importlib.metadata

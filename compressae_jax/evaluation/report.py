@@ -1,5 +1,6 @@
-"""The jobs that follow training in a run folder: compress, search, evaluate; tables and figures are drawn beside this."""
+"""The jobs that follow training in a run folder: compress, search, evaluate; `tables` and `figures` show the result."""
 
+import dataclasses
 import io
 import json
 import os
@@ -30,7 +31,7 @@ from compressae_jax.evaluation.provenance import provenance
 from compressae_jax.evaluation.tables import closing, format_examples, format_table, markdown
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.weights import Weights
-from compressae_jax.notation import FolderError, InputError, check_choice
+from compressae_jax.notation import FolderError, InputError, check_choice, check_range
 from compressae_jax.retrieval import compress as compression
 from compressae_jax.retrieval import index
 from compressae_jax.training import records
@@ -42,7 +43,7 @@ BASELINE_ROWS = 65_536  # training rows that baselines are fitted to, at most: a
 FOUND_TOP = 10
 
 
-def compress(config: ml_collections.ConfigDict, workdir: str | os.PathLike, weights: Weights) -> dict[str, float]:
+def compress(config: ml_collections.ConfigDict, workdir: str | os.PathLike, weights: Weights) -> dict[str, int | float]:
     """Compress the config's source into the run folder's codes; an interrupted call continues."""
     return compression.compress(
         weights,
@@ -71,35 +72,33 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str | os.PathLike, prog
     Writes `report.json`, `report.md`, `per_query.npz` and, where matplotlib is installed, figures; returns the report.
 
     Raises:
-        InputError: an unknown protocol, space, baseline or dataset, k out of range, or data too small to hold rows out.
+        InputError: an unknown protocol, space, baseline or dataset, a k above h, or data too small to hold rows out.
     """
     start, workdir = time.perf_counter(), Path(workdir)
     for name in config.evaluation.protocols:
         check_choice("evaluation.protocols", name, protocols.NAMES)
-    weights, source = model_weights.load(workdir / MODEL), _source(config)
+    model, source = model_weights.load(workdir / MODEL), _source(config)
+    weights = _widest(model, config.evaluation.ks)
     split = data.split_rows(len(source), config.data.queries, config.data.validation)
     codes, norms = _codes(config, workdir, weights, source, progress)
     corpus = Corpus(source, weights, codes, norms, split.queries)
-    asked = [
-        *_own_protocols(config, weights, source, corpus, codes, norms),
-        *_judged_elsewhere(config, weights, progress),
-    ]
+    asked = _own_protocols(config, weights, source, corpus, codes, norms)
+    asked += _judged_elsewhere(config, weights, progress)
     if not asked:
-        raise InputError(
-            f"{source.name} has nothing to evaluate by {', '.join(config.evaluation.protocols) or 'nothing'}"
-        )
+        wanted = ", ".join(config.evaluation.protocols) or "no protocol"
+        raise InputError(f"{source.name} has nothing to evaluate by {wanted}")
     training = streams.take(source, _sample(split.train, config.seed))
     compared = _contenders(config, weights, corpus, training)
     scores = measures.ask(asked, compared, progress)
-    usage = measures.usage(corpus.codes)
+    usage = measures.usage(corpus.codes.prefix(min(model.k, corpus.codes.k)))
     report = {
         "workdir": str(workdir),
         "source": source.summary(),
-        "model": {"d": weights.d, "h": weights.h, "k": weights.k, "fingerprint": weights.fingerprint},
+        "model": {"d": weights.d, "h": weights.h, "k": model.k, "fingerprint": model.fingerprint},
         "protocols": measures.described(asked, scores),
         "baseline_rows": len(training),
         "contenders": measures.measured(compared, scores, weights.d, config.evaluation.resamples, config.seed),
-        "examples": _examples(config, asked, compared),
+        "examples": _examples(config, asked, compared, model.k),
         "usage": {"latents": weights.h, "dead": int((usage == 0).sum())},
         **provenance(),
         "seed": config.seed,
@@ -109,6 +108,13 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str | os.PathLike, prog
     report["seconds"] = round(time.perf_counter() - start, 1)
     _write(workdir, report, scores)
     return report
+
+
+def _widest(model: Weights, ks: Sequence[int]) -> Weights:
+    """The model keeping as many nonzeros as the largest budget asks for; smaller ones are prefixes of its codes."""
+    for k in ks:
+        check_range("evaluation.ks", k, 1, model.h)
+    return dataclasses.replace(model, k=max([model.k, *ks]))
 
 
 def _source(config: ml_collections.ConfigDict) -> Source:
@@ -122,11 +128,11 @@ def _codes(
     """Codes of all rows: the run folder's, if they are of this model and source, else made anew in memory."""
     try:
         codes, norms, _, meta = codes_folder.read(workdir / CODES)
-        if (meta.get("fingerprint"), meta.get("source")) == (weights.fingerprint, source.summary()):
-            if len(codes) == len(source) and str(codes.values.dtype) == config.compress.dtype:
-                return codes, norms
     except FolderError:
-        pass
+        return _compressed(config, weights, source, progress)
+    given = (meta.get("fingerprint"), meta.get("source"), len(codes), str(codes.values.dtype))
+    if given == (weights.fingerprint, source.summary(), len(source), config.compress.dtype):
+        return codes, norms
     return _compressed(config, weights, source, progress)
 
 
@@ -149,7 +155,8 @@ def _own_protocols(
     norms: Float[np.ndarray, "n 2"],
 ) -> list[Protocol]:
     """The protocols that the config asks for and the data has."""
-    wanted, asked = config.evaluation.protocols, []
+    wanted = config.evaluation.protocols
+    asked: list[Protocol] = []
     if "neighbours" in wanted:
         asked.append(protocols.of_neighbours(source, corpus))
     if config.data.source not in data.names():
@@ -194,19 +201,21 @@ def _contenders(
     config: ml_collections.ConfigDict, weights: Weights, corpus: Corpus, training: Float[np.ndarray, "n d"]
 ) -> list[Contender]:
     wanted = config.evaluation
-    codes = contenders.codes(weights, corpus, wanted.spaces, wanted.ks, config.search.backend)
+    codes = contenders.codes(corpus, wanted.spaces, wanted.ks, config.search.backend)
     budgets = [one.budget for one in codes if one.budget is not None]
-    return [contenders.peer(weights.d), *codes, *contenders.baselines(wanted.baselines, budgets, training)]
+    others = [*codes, *contenders.baselines(wanted.baselines, budgets, training)]
+    # Side by side at each number of bytes, the codes first.
+    return [contenders.peer(weights.d), *sorted(others, key=lambda one: -(one.budget or 0))]
 
 
 def _examples(
-    config: ml_collections.ConfigDict, asked: Sequence[Protocol], compared: Sequence[Contender]
+    config: ml_collections.ConfigDict, asked: Sequence[Protocol], compared: Sequence[Contender], k: int
 ) -> list[dict[str, Any]]:
-    """Example items of a dataset with names: dense, and CompresSAE at its full k in the space that is the default."""
+    """Example items of a dataset with names: dense, and CompresSAE at the model's k in the default space."""
     names = data.load(config.data.source).items if config.data.source in data.names() else None
     if names is None or not isinstance(asked[0], Neighbours):
         return []
-    codes = [one for one in compared if one.kind == "code"]
+    codes = [one for one in compared if one.k == k]
     shown = next((one for one in codes if one.space == "reconstructed"), codes[0] if codes else None)
     return neighbour_examples(names, asked[0], [compared[0], *([shown] if shown else [])])
 

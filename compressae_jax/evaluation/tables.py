@@ -1,11 +1,13 @@
 """A report in words: the closing table as aligned text, and the whole as Markdown; measuring is `report`'s matter."""
 
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 Report = Mapping[str, Any]
 BEST = "*"
+LONGEST = 100  # characters of an item in the closing text
 
 
 def format_table(report: Report) -> str:
@@ -28,7 +30,15 @@ def closing(report: Report) -> str:
     """What a run prints last: table, examples, and where figures and report lie."""
     where = [f"{report['workdir']}/{name}" for name in (*report["figures"], "report.md")]
     examples = format_examples(report)
-    return "\n".join([format_table(report), *(["", examples] if examples else []), "", *where])
+    shown = {**report, "contenders": at_own_budget(report)}
+    return "\n".join([format_table(shown), *(["", examples] if examples else []), "", *where])
+
+
+def at_own_budget(report: Report) -> list[Mapping[str, Any]]:
+    """The contenders without those at the bytes of another k than the model's."""
+    codes = {one["k"]: one["budget"] for one in report["contenders"] if one["kind"] == "code"}
+    others = set(codes.values()) - {codes.get(report["model"]["k"])}
+    return [one for one in report["contenders"] if one["budget"] not in others]
 
 
 def markdown(report: Report) -> str:
@@ -107,7 +117,8 @@ def _verdicts(report: Report) -> list[str]:
         metric = protocol["headline"]
         winners = [one for one in report["contenders"] if one["name"] in best(report, name)]
         for winner in winners:
-            text = f"- {_metric(name, metric)} at {winner['budget']:,} bytes: {winner['name']} is highest, "
+            method = winner["name"].partition(", ")[0]
+            text = f"- {_metric(name, metric)} at {winner['budget']:,} bytes: highest is {method}, "
             text += f"{winner['scores'][name][metric]['mean']:.3f}"
             if winner["kind"] != "code":
                 codes = [o for o in report["contenders"] if o["kind"] == "code" and o["budget"] == winner["budget"]]
@@ -139,9 +150,12 @@ def _signed(score: Mapping[str, float]) -> str:
 
 
 def _example(example: Mapping[str, Any]) -> str:
-    lines = [example["item"]]
+    lines = [textwrap.shorten(example["item"], LONGEST)]
     for name, found in example["neighbours"].items():
-        lines += [f"  {name}", *[f"    {place}. {item}" for place, item in enumerate(found, 1)]]
+        lines += [
+            f"  {name}",
+            *[f"    {place}. {textwrap.shorten(item, LONGEST)}" for place, item in enumerate(found, 1)],
+        ]
     return "\n".join(lines)
 
 

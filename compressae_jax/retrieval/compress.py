@@ -71,8 +71,8 @@ def norms_of(weights: Weights, codes: Codes) -> Float[np.ndarray, "n 2"]:
     norms = np.empty((len(codes), 2), np.float32)
     for start in range(0, len(codes), BLOCK):
         part = norms[start : start + BLOCK]
-        some = (_padded(np.asarray(x[start : start + BLOCK]), BLOCK) for x in (codes.values, codes.columns))
-        part[:] = spaces.norms(Codes(*some, codes.h), decoder_w)[: len(part)]
+        values, columns = (_padded(np.asarray(x[start : start + BLOCK]), BLOCK) for x in (codes.values, codes.columns))
+        part[:] = spaces.norms(Codes(values, columns, codes.h), decoder_w)[: len(part)]
     return norms
 
 
@@ -223,7 +223,7 @@ def _encoded(
 @functools.partial(jax.jit, static_argnames=("module", "values"))
 def _encode_block(params: Params, x: Float[jax.Array, "b d"], module: CompresSAE, values: str) -> Codes:
     with jax.default_matmul_precision("highest"):  # a GPU's default product would choose other supports
-        codes = module.apply({"params": params}, x, method="encode")
+        codes: Any = module.apply({"params": params}, x, method="encode")
     return Codes(codes.values.astype(values), codes.columns, codes.h)
 
 

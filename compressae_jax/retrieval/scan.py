@@ -77,9 +77,10 @@ def _mesh_of(codes: Codes) -> Mesh | None:
     sharding = codes.values.sharding
     if len(sharding.device_set) == 1:
         return None
-    if not isinstance(sharding, NamedSharding) or sharding.spec[:1] != (sharding.mesh.axis_names[0],):
+    mesh = sharding.mesh if isinstance(sharding, NamedSharding) else None
+    if not isinstance(mesh, Mesh) or sharding.spec[:1] != (mesh.axis_names[0],):
         raise InputError(f"codes must be split by rows over a mesh with one axis (see scan.place), not by {sharding}")
-    return sharding.mesh
+    return mesh
 
 
 def _scores(
@@ -99,8 +100,9 @@ def _absorb_chunks(best: Best, codes: Codes, row_scales: Array, u: Array, first_
         first = jnp.asarray(i * chunk)
         # The last chunk starts early to stay inside; what was already seen is rolled to its end and masked.
         start = jnp.minimum(first, len(codes) - chunk)
-        part = [jax.lax.dynamic_slice_in_dim(x, start, chunk) for x in (codes.values, codes.columns, row_scales)]
-        scores = jnp.roll(_scores(*part, u), start - first, axis=1)
+        parts = (jax.lax.dynamic_slice_in_dim(x, start, chunk) for x in (codes.values, codes.columns, row_scales))
+        values, columns, scales = parts
+        scores = jnp.roll(_scores(values, columns, scales, u), start - first, axis=1)
         return running_top.absorb(best, scores, first_row + first, valid - first)
 
     return jax.lax.fori_loop(0, (valid + chunk - 1) // chunk, absorb, best)

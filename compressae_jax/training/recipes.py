@@ -110,8 +110,8 @@ def check(fields: Mapping[str, Mapping[str, Any]]) -> None:
     check_range("k", given["k"], 1, given["h"])
     for name, legal in CHOICES.items():
         check_choice(name, given[name], legal)
-    for name, (low, low_is_legal, high) in NUMBERS.items():
-        _check_number(name, given[name], low, low_is_legal, high)
+    for name, bounds in NUMBERS.items():
+        _check_number(name, given[name], *bounds)
     _check_together(given)
 
 

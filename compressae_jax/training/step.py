@@ -43,7 +43,7 @@ def one_pass(module: CompresSAE, params: Params, x: Float[Array, "b d"], weight_
     """Losses, firing counts and gradient of one microbatch."""
 
     def loss_of(params: Params) -> tuple[Array, Any]:
-        outputs = module.apply({"params": params}, x)
+        outputs: Any = module.apply({"params": params}, x)
         loss, terms = compressae_loss(x, outputs.z_k, outputs.z_4k, weight_4k)
         return loss, ({"loss": loss, **terms}, usage.count(jax.lax.stop_gradient(outputs.s_k)))
 

@@ -35,6 +35,14 @@ def test_any_number_of_subspaces_covers_every_dimension(vectors, subspaces):
     assert used.min() >= 1 and used.max() - used.min() <= 1
 
 
+def test_what_is_unpacked_lies_near_what_was_packed(vectors):
+    pytest.importorskip("faiss")
+    quantiser = pq.Quantiser(24, 17)
+    units = unit_rows(vectors)
+    quantiser.train(units)
+    assert (quantiser.unpack(quantiser.pack(units)) * units).sum(axis=1).min() > 0.9
+
+
 def test_too_few_vectors(vectors):
     pytest.importorskip("faiss")
     with pytest.raises(InputError, match="PQ must be trained on at least 256 vectors, not 255"):

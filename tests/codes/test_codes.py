@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.sparse
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_array_equal
@@ -32,6 +32,7 @@ def dense(codes):
     return matrix
 
 
+@settings(max_examples=20)  # each shape is a compilation
 @given(some_codes())
 def test_dense_and_csr_and_bcoo_hold_the_same_matrix(codes):
     wanted = dense(codes)

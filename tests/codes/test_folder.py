@@ -292,3 +292,10 @@ def test_metadata_names_no_files(tmp_path):
     files = json.loads((path / META).read_text())["files"]
     reseal(path, files=files | {"../../secret": files["values.npy"]})
     codes_folder.read(path)  # what is not in the layout is never opened
+
+
+def test_header_of_other_rows_is_caught_even_unverified(tmp_path):
+    path = write(tmp_path / "codes") / "columns.npy"
+    path.write_bytes(path.read_bytes().replace(b"'<u2'", b"'<i2'"))
+    with pytest.raises(FolderError, match=r"columns\.npy is damaged: its header is not that of <u2 \(29, 3\)"):
+        codes_folder.read(tmp_path / "codes", verify=False)

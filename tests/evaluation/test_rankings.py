@@ -16,9 +16,9 @@ def test_gains_by_rank():
     assert_array_equal(rankings.gains(rows, WANTED), [[1, 0, 2, 0], [0, 0, 0, 0]])
 
 
-def test_nothing_found_gains_nothing_even_where_the_last_row_is_wanted():
-    last = scipy.sparse.csr_matrix(np.array([[0, 0, 1]]))
-    assert_array_equal(rankings.gains(np.array([[-1, 2, -1]]), last), [[0, 1, 0]])
+def test_nothing_found_gains_nothing_even_where_the_outer_rows_are_wanted():
+    outer = scipy.sparse.csr_matrix(np.array([[1, 0, 1]]))
+    assert_array_equal(rankings.gains(np.array([[-1, 2, -1]]), outer), [[0, 1, 0]])
 
 
 def test_metrics_by_hand():

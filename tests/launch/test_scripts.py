@@ -52,12 +52,12 @@ def test_compress_then_search_a_users_file(run_folder, tmp_path):
 @pytest.mark.parametrize(
     ("script", "flags", "message"),
     [
-        ("train.py", ["--config=configs/tiny.py", "--config.model.hh=3", "--workdir=x"], "hh"),
+        ("train.py", ["--config=configs/tiny.py", "--config.model.hh=3", "--workdir=x"], "no field 'hh'"),
         ("train.py", ["--config=configs/tiny.py", "--config.model.k=999", "--workdir=x"], "k must be"),
         ("train.py", ["--config=configs/tiny.py", "--config.data.source=absent.npy", "--workdir=x"], "absent.npy"),
         ("compress.py", ["--model=absent", "--source=shop", "--out=x"], "absent"),
         ("search.py", ["--index=absent", "--queries=shop", "--out=x.csv"], ".npz or .parquet"),
-        ("evaluate.py", ["shop"], "flags"),
+        ("evaluate.py", ["shop"], "--workdir"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(script, flags, message, tmp_path):

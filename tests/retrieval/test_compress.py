@@ -142,7 +142,7 @@ def test_dropping_continues_after_the_rows_that_were_written(tmp_path, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(folder.Writer, "append", lambda *arguments: (calls.append(None), append(*arguments)))
         compress.compress(weights, source, tmp_path / "cut", batch=1, zero_rows="drop", progress=False)
-    assert len(calls) == 2  # of three
+    assert len(calls) == 1  # of two
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
 
 
@@ -195,11 +195,11 @@ compress.compress(weights.load(model), source, out, batch=int(batch), progress=F
 
 
 def test_killed_at_any_moment_it_continues_to_the_same_bytes(tmp_path):
-    weights, blocks = make_weights(), 70
+    weights, blocks = make_weights(), 30
     model_weights.save(weights, tmp_path / "model")
     np.save(tmp_path / "x.npy", make_vectors(blocks * compress.BLOCK + 1))
     compress.compress(weights, open_source(tmp_path / "x.npy"), tmp_path / "whole", progress=False)
-    environment = {**os.environ, "COMPRESSAE_NO_HOOK": "1"}
+    environment = {**os.environ, "XLA_FLAGS": ""}  # one device here, eight above
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
 
     def start():
@@ -210,7 +210,7 @@ def test_killed_at_any_moment_it_continues_to_the_same_bytes(tmp_path):
     rows = [0]
     for _ in range(2):
         process = start()
-        for _ in range(chance.randint(19, 30)):  # 17 blocks are under way before the first is written
+        for _ in range(chance.randint(6, 14)):  # three blocks are under way before the first is written
             process.stdout.readline()
         process.send_signal(signal.SIGKILL)
         process.wait()

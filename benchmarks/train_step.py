@@ -1,0 +1,201 @@
+"""One training step: ours beside an equivalent PyTorch step, in turn in one run, from the same weights and batch.
+
+    python benchmarks/train_step.py --out=results
+
+On a CPU d=384, h=2048, k=16, b=2048; on a GPU d=768, h=4096, k=32, b=100,000. The peer is written from the equations
+(arXiv 2505.11388: one selection for both budgets, dense products, Adam, unit decoder rows), eager and, with
+--compile, through torch.compile; without torch (the [bench] extra) ours is timed alone. Before anything is timed the
+losses of three steps are compared. The numbers are random, which changes no time.
+"""
+
+import argparse
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import timing
+
+from compressae_jax.model.compressae import CompresSAE
+from compressae_jax.training import sharding, step
+from compressae_jax.training import state as states
+
+CPU = {"d": 384, "h": 2048, "k": 16, "batch": 2048}
+GPU = {"d": 768, "h": 4096, "k": 32, "batch": 100_000}
+WEIGHT_4K = 1 / 8
+LR = 1e-3
+CHECKED = 3  # steps whose losses are compared
+
+
+def main() -> None:
+    """Build both sides, compare them, time them in turn, write the results."""
+    flags = parse()
+    x = np.random.default_rng(0).standard_normal((flags.batch, flags.d), np.float32)
+    params, ours = our_step(flags, x)
+    sides = {"compressae_jax": ours, **torch_steps(flags, params, x)}
+    losses = {name: [float(call()) for _ in range(CHECKED)] for name, call in sides.items()}
+    for name, given in losses.items():
+        np.testing.assert_allclose(
+            given, losses["compressae_jax"], rtol=1e-2 if flags.dtype == "bfloat16" else 1e-3, err_msg=name
+        )
+    load = os.getloadavg()
+    times = timing.alternate(sides, flags.repeats)
+    report = {
+        "claim": "a step is no slower than the equivalent PyTorch step",
+        "data": "synthetic; used for times only",
+        "checked": {"losses of the first steps": losses},
+        "settings": vars(flags),
+        "machine": {**timing.machine(), "load before": load, "torch": torch_version()},
+        "results": summary(times, flags.batch),
+    }
+    if flags.out:
+        timing.write(flags.out, "train_step", report, table(report))
+    print(table(report))
+
+
+def parse() -> argparse.Namespace:
+    """The flags; sizes default to the backend's setting."""
+    sizes = CPU if jax.default_backend() == "cpu" else GPU
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name, size in sizes.items():
+        parser.add_argument(f"--{name}", type=int, default=size)
+    parser.add_argument("--microbatch", type=int, default=0, help="rows of one of our passes; 0: the whole batch")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"], help="of the matrix products")
+    parser.add_argument("--compile", action="store_true", help="time the peer through torch.compile too")
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--out", default="", help="folder for train_step.json and train_step.md")
+    return parser.parse_args()
+
+
+def our_step(flags: argparse.Namespace, x: np.ndarray) -> tuple[dict[str, np.ndarray], Callable[[], jax.Array]]:
+    """The first parameters, and a call that runs one more step and gives its loss."""
+    module = CompresSAE(flags.d, flags.h, flags.k, dtype=jnp.dtype(flags.dtype))
+    adam, rate, mesh = optax.adam(LR), optax.constant_schedule(LR), sharding.make_mesh(1, 1)
+    run = step.make_step(module, adam, rate, mesh, weight_4k=WEIGHT_4K, dead_after=100)
+    state = states.create(module, adam, mesh, seed=0)
+    params = {name: np.array(array) for name, array in state.params.items()}
+    batch = x.reshape(-1, flags.microbatch or flags.batch, flags.d)
+    batch = jax.device_put(batch, sharding.of(mesh, "batch"))
+
+    def one() -> jax.Array:
+        nonlocal state
+        state, metrics = run(state, batch)
+        return metrics["loss"]
+
+    return params, one
+
+
+def torch_steps(
+    flags: argparse.Namespace, params: dict[str, np.ndarray], x: np.ndarray
+) -> dict[str, Callable[[], Any]]:
+    """The same for PyTorch, eager and perhaps compiled; none where torch, or torch for this device, is missing."""
+    try:
+        import torch
+    except ImportError:
+        return {}
+    if jax.default_backend() != "cpu" and not torch.cuda.is_available():
+        return {}
+    # As JAX's default on each: tf32 products on a GPU, full float32 on a CPU.
+    torch.set_float32_matmul_precision("high")
+    sides = {"torch": torch_step(torch, flags, params, x, lambda loss: loss)}
+    if flags.compile:
+        sides["torch.compile"] = torch_step(torch, flags, params, x, torch.compile)
+    return sides
+
+
+def torch_step(
+    torch: Any, flags: argparse.Namespace, params: dict[str, np.ndarray], x: np.ndarray, transform: Callable
+) -> Callable[[], Any]:
+    """A call that runs one more PyTorch step and gives its loss; `transform` wraps the loss function."""
+    device = "cpu" if jax.default_backend() == "cpu" else "cuda"
+    batch = torch.tensor(x, device=device)
+    weights = {name: torch.nn.Parameter(torch.tensor(array, device=device)) for name, array in params.items()}
+    adam = torch.optim.Adam(weights.values(), lr=LR, fused=True)
+
+    def unit(some: Any) -> Any:
+        return torch.nn.functional.normalize(some, dim=1)
+
+    def loss_of(x: Any, encoder_w: Any, encoder_b: Any, decoder_w: Any) -> Any:
+        with torch.autocast(device, torch.bfloat16, enabled=flags.dtype == "bfloat16"):
+            a = (unit(x) @ encoder_w).float() + encoder_b
+            columns = torch.topk(
+                a.abs(), min(4 * flags.k, flags.h), dim=1
+            ).indices  # sorted: the first k are the k best
+            values = a.gather(1, columns)
+            loss = 0
+            for budget, weight in ((flags.k, 1), (columns.shape[1], WEIGHT_4K)):
+                s = torch.zeros_like(a).scatter(1, columns[:, :budget], values[:, :budget])
+                z = (s @ decoder_w).float()
+                loss = loss + weight * (1 - (unit(x) * unit(z)).sum(dim=1)).mean()
+        return loss
+
+    run = transform(loss_of)
+
+    def one() -> Any:
+        adam.zero_grad(set_to_none=True)
+        loss = run(batch, **weights)
+        loss.backward()
+        adam.step()
+        with torch.no_grad():
+            weights["decoder_w"].copy_(unit(weights["decoder_w"]))
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return loss.detach()
+
+    return one
+
+
+def torch_version() -> str:
+    """The peer's version, or that there is none."""
+    try:
+        import torch
+    except ImportError:
+        return "not installed"
+    return torch.__version__
+
+
+def summary(times: dict[str, list[float]], batch: int) -> dict[str, Any]:
+    """Per side, median and quartiles of the seconds and of the ratio to ours in the same repeat; rows a second."""
+    ours = np.asarray(times["compressae_jax"])
+    report: dict[str, Any] = {}
+    for name, seconds in times.items():
+        low, median, high = np.percentile(seconds, [25, 50, 75])
+        ratio = np.percentile(np.asarray(seconds) / ours, [25, 50, 75])
+        report[name] = {
+            "seconds": {"median": median, "quartiles": [low, high], "all": seconds},
+            "rows_per_second": batch / median,
+            "times_ours": {"median": ratio[1], "quartiles": [ratio[0], ratio[2]]},
+        }
+    return report
+
+
+def table(report: dict[str, Any]) -> str:
+    """The results in Markdown."""
+    s, machine = report["settings"], report["machine"]
+    lines = [
+        f"One training step, d={s['d']}, h={s['h']}, k={s['k']}, b={s['batch']:,}, {s['dtype']} products: median and "
+        f"quartiles of {s['repeats']} alternating repeats. Synthetic rows.",
+        "",
+        "| step | seconds | quartiles | rows/s | time over ours |",
+        "|---|---|---|---|---|",
+    ]
+    for name, side in report["results"].items():
+        low, high = side["seconds"]["quartiles"]
+        lines.append(
+            f"| {name} | {side['seconds']['median']:.4f} | {low:.4f}, {high:.4f} | {side['rows_per_second']:,.0f} | "
+            f"{side['times_ours']['median']:.2f} |"
+        )
+    devices, versions = ", ".join(machine["devices"]), f"jax {machine['jax']}, torch {machine['torch']}"
+    lines += [
+        "",
+        f"{machine['processor']}, {machine['cores']} cores; devices: {devices}; "
+        f"load before {machine['load before'][0]:.1f}; {versions}, Python {machine['python']}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse
+from numpy.testing import assert_array_equal
+
+import compressae_jax.data
+from compressae_jax import data
+from compressae_jax.data import named
+from compressae_jax.notation import InputError
+
+X = np.random.default_rng(0).standard_normal((6, 3)).astype(np.float16)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A function that makes the folder of a dataset in COMPRESSAE_DATA and returns it."""
+    monkeypatch.setenv("COMPRESSAE_DATA", str(tmp_path))
+
+    def make(name, vectors="vectors.npy"):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / vectors, X)
+        return tmp_path / name
+
+    return make
+
+
+def test_shop():
+    shop = data.load("shop")
+    assert (len(shop.vectors), shop.vectors.width, shop.vectors.name) == (2600, 128, "shop")
+    assert len(shop.items) == 2600 and shop.items[0] == "INFLATABLE POLITICAL GLOBE"
+    assert shop.train.shape == shop.test.shape == (3365, 2600)
+    assert (shop.train.nnz, shop.test.nnz) == (184_456, 45_471)
+    assert shop.queries is None and shop.query_texts is None and shop.judgements() is None and not shop.exclude_self
+
+
+def test_scifact_finds_what_exact_search_finds():
+    scifact = data.load("scifact")
+    docs, queries = (some.read(0, len(some)) for some in (scifact.vectors, scifact.queries))
+    assert len(scifact.items) == len(docs) == 5183 and len(scifact.query_texts) == len(queries) == 1109
+    assert scifact.train is None and scifact.test is None
+    for split, judged, recall in (("test", 339, 0.925), ("train", 919, 0.932)):
+        judgements = scifact.judgements(split)
+        assert judgements.scores.sum() == judged
+        wanted = np.zeros((len(queries), len(docs)), int)
+        wanted[judgements.query_rows, judgements.doc_rows] = judgements.scores
+        rows = wanted.any(axis=1)
+        found = np.argsort(-(queries[rows] @ docs.T), axis=1)[:, :100]
+        hits = np.take_along_axis(wanted[rows], found, axis=1).sum(axis=1)
+        assert abs((hits / wanted[rows].sum(axis=1)).mean() - recall) < 0.001  # as published with the data
+
+
+def test_what_is_shipped_is_small_and_attributed():
+    shipped = Path(compressae_jax.data.__file__).parent / "shipped"
+    assert sum(path.stat().st_size for path in shipped.rglob("*")) < 8_000_000
+    for name in ("shop", "scifact"):
+        assert "CC BY 4.0" in (shipped / name / "README.md").read_text(encoding="utf-8")
+
+
+def test_queries_that_are_rows_themselves(folder):
+    path = folder("wordnet")
+    (path / "qrels.tsv").write_text("query_row\tdoc_row\tscore\n4\t1\t1\n0\t5\t2\n4\t0\t1\n")
+    (path / "items.jsonl").write_text("".join(json.dumps({"id": str(i), "text": f"a\x85{i}"}) + "\n" for i in range(6)))
+    wordnet = data.load("wordnet")
+    assert wordnet.exclude_self and wordnet.queries is wordnet.vectors
+    assert wordnet.items == wordnet.query_texts == [f"a\x85{i}" for i in range(6)]
+    assert_array_equal(wordnet.judgements(), [[0, 4, 4], [5, 1, 0], [2, 1, 1]])
+    assert wordnet.judgements("train") is None
+    assert_array_equal(data.open_source("wordnet").read(0, 6), X)
+
+
+def test_a_folder_as_it_is_stored(folder):
+    path = folder("vaswani", "doc_vectors.npy")
+    np.save(path / "query_vectors.npy", X[:2])
+    (path / "qrels_test.tsv").write_text("query_row\tdoc_row\tscore\n1\t5\t1\n")
+    with gzip.open(path / "docs.jsonl.gz", "wt") as file:
+        file.writelines(json.dumps({"id": i, "text": f"text {i}"}) + "\n" for i in range(6))
+    vaswani = data.load("vaswani")
+    assert len(vaswani.queries) == 2 and vaswani.items[5] == "text 5" and vaswani.query_texts is None
+    assert vaswani.judgements().doc_rows.tolist() == [5]
+
+
+@pytest.mark.parametrize("name", sorted(set(named.names()) - {"shop", "scifact"}))
+def test_what_is_absent_says_how_to_get_it(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("COMPRESSAE_DATA", str(tmp_path))
+    with pytest.raises(
+        InputError, match=rf"not in COMPRESSAE_DATA .*copy .*folder {name} .*into COMPRESSAE_DATA"
+    ) as info:
+        data.open_source(name)
+    made = name in ("wordnet", "glove", "clinc150", "citeulike_a")
+    assert made == (f"python make_embeddings.py --only {name}" in str(info.value))
+
+
+def test_an_unknown_name():
+    with pytest.raises(InputError, match="did you mean 'shop'"):
+        data.load("shp")
+    with pytest.raises(InputError, match="split must be one of 'test', 'train'"):
+        data.load("scifact").judgements("dev")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("query_row\tdoc_row\tscore\n6\t1\t1\n", r"query_row 6 lies outside 0\.\.5"),
+        ("query_row\tdoc_row\tscore\n1\t-1\t1\n", r"doc_row -1 lies outside 0\.\.5"),
+        ("query_row\tdoc_row\tscore\n1\t1\n", "three integers"),
+        ("query_row\tdoc_row\tscore\n1\tx\t1\n", "three integers"),
+        ("1\t1\t1\n", "must start with query_row"),
+    ],
+)
+def test_judgements_that_lie(text, message, folder):
+    (folder("wordnet") / "qrels.tsv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        data.load("wordnet").judgements()
+
+
+def test_only_a_line_feed_ends_a_name(folder):
+    (folder("glove") / "words.txt").write_bytes("a\rb\nc\x85\nd\ne\nf\ng\n".encode())
+    assert data.load("glove").items == ["a\rb", "c\x85", "d", "e", "f", "g"]
+
+
+def test_names_that_are_too_few(folder):
+    (folder("glove") / "words.txt").write_text("a\nb\n")
+    with pytest.raises(InputError, match="6 vectors but 2 names"):
+        _ = data.load("glove").items
+
+
+def test_purchases_that_lie(tmp_path):
+    matrix = scipy.sparse.csr_matrix(np.eye(4, dtype=np.int8))
+    scipy.sparse.save_npz(tmp_path / "x.npz", matrix)
+    assert named.read_purchases(tmp_path / "x.npz", 4).nnz == 4
+    with pytest.raises(InputError, match="4 items, there are 5 vectors"):
+        named.read_purchases(tmp_path / "x.npz", 5)
+    matrix.indices[2] = 9  # SciPy reads this without a word
+    scipy.sparse.save_npz(tmp_path / "x.npz", matrix)
+    with pytest.raises(InputError, match="not a whole sparse"):
+        named.read_purchases(tmp_path / "x.npz", 4)

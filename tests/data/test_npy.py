@@ -1,0 +1,81 @@
+import zipfile
+
+import numpy as np
+import pytest
+
+from compressae_jax import data
+from compressae_jax.notation import InputError
+
+X = np.random.default_rng(0).standard_normal((11, 5)).astype(np.float32)
+
+
+def test_two_arrays(tmp_path):
+    np.savez(tmp_path / "x.npz", one=X, two=X)
+    with pytest.raises(InputError, match="must hold one array, not 2: one, two"):
+        data.open_source(tmp_path / "x.npz")
+
+
+def test_a_newer_version(tmp_path):
+    with (tmp_path / "x.npy").open("wb") as file:
+        np.lib.format.write_array(file, X, version=(3, 0))
+    with pytest.raises(InputError, match=r"version \(3, 0\), wanted 1.0 or 2.0"):
+        data.open_source(tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+@pytest.mark.parametrize("rows", [12, 10, 11 + 2**62])  # in 64 bits the last one has as many bytes as 11
+def test_a_header_that_lies(method, rows, tmp_path):
+    np.save(tmp_path / "x.npy", X)
+    whole = (tmp_path / "x.npy").read_bytes()
+    longer = len(str(rows)) - 2
+    lying = whole.replace(b"(11, 5), }" + b" " * longer, f"({rows}, 5), }}".encode())
+    assert len(lying) == len(whole) and lying != whole
+    (tmp_path / "x.npy").write_bytes(lying)
+    with zipfile.ZipFile(tmp_path / "x.npz", "w", method) as archive:
+        archive.write(tmp_path / "x.npy", "x.npy")
+    for path in (tmp_path / "x.npy", tmp_path / "x.npz"):
+        with pytest.raises(InputError, match="truncated" if rows > 11 else "followed by other bytes"):
+            data.open_source(path)
+
+
+def test_a_flipped_bit_in_what_is_deflated(tmp_path):
+    np.savez_compressed(tmp_path / "x.npz", X)
+    whole = bytearray((tmp_path / "x.npz").read_bytes())
+    whole[len(whole) // 2] ^= 1
+    (tmp_path / "x.npz").write_bytes(whole)
+    with pytest.raises(InputError, match=r"x\.npz"):
+        list(data.open_source(tmp_path / "x.npz").batches(4))
+
+
+def test_a_checksum_alone(tmp_path):
+    np.savez_compressed(tmp_path / "x.npz", X)
+    with zipfile.ZipFile(tmp_path / "x.npz") as archive:
+        checksum = archive.infolist()[0].CRC.to_bytes(4, "little")
+    whole = (tmp_path / "x.npz").read_bytes()
+    (tmp_path / "x.npz").write_bytes(whole.replace(checksum, bytes(4)))
+    with pytest.raises(InputError, match="CRC"):
+        list(data.open_source(tmp_path / "x.npz").batches(4))
+
+
+def test_deflated_in_fortran_order(tmp_path):
+    np.savez_compressed(tmp_path / "x.npz", np.asfortranarray(X))
+    with pytest.raises(InputError, match="Fortran order"):
+        data.open_source(tmp_path / "x.npz")
+
+
+def test_a_pass_over_a_map_stays_small(tmp_path):
+    """What was read goes back: at the end hardly a page of the file is resident in this process."""
+    smaps = "/proc/self/smaps"
+    try:
+        open(smaps).close()
+    except OSError:
+        pytest.skip("needs /proc")
+    np.save(tmp_path / "large.npy", np.ones((2**14, 256), np.float32))  # 16 MiB
+    source = data.open_source(tmp_path / "large.npy")
+    for _ in source.batches(1000):
+        pass
+    with open(smaps) as file:
+        lines = file.read().splitlines()
+    at = next(i for i, line in enumerate(lines) if "large.npy" in line)
+    resident = next(int(line.split()[1]) for line in lines[at:] if line.startswith("Rss:"))
+    assert resident < 1024, f"{resident} KiB"

@@ -1,0 +1,55 @@
+import os
+
+import numpy as np
+import pytest
+from data import files
+from numpy.testing import assert_array_equal
+
+from compressae_jax import data
+from compressae_jax.notation import InputError
+
+X = np.random.default_rng(0).standard_normal((11, 5)).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", ["npz, deflated", "parquet, lists"])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_staged_rows_are_the_same(kind, dtype, tmp_path):
+    x = X.astype(dtype)
+    staged = data.stage(data.open_source(files.write(kind, tmp_path, x)), tmp_path / "staged.npy")
+    assert staged.random_access and staged.dtype == ("float16" if dtype == np.float16 else "float32")
+    assert_array_equal(staged.take(np.array([7, 0, 7])), x[[7, 0, 7]].astype(np.float32))
+    assert_array_equal(np.load(tmp_path / "staged.npy"), x.astype(staged.dtype))
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_random_access_needs_no_copy(tmp_path):
+    source = data.open_source(X)
+    assert data.stage(source, tmp_path / "staged.npy") is source and not list(tmp_path.iterdir())
+
+
+def test_a_copy_is_made_once_for_each_state_of_the_file(tmp_path):
+    staged = tmp_path / "staged.npy"
+    path = files.write("npz, deflated", tmp_path, X)
+    data.stage(data.open_source(path), staged)
+    first = staged.stat().st_ino
+    data.stage(data.open_source(path), staged)
+    assert staged.stat().st_ino == first
+
+    files.write("npz, deflated", tmp_path, -X)
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+    assert_array_equal(data.stage(data.open_source(path), staged).read(0, 11), -X)
+
+
+def test_a_refused_row_leaves_nothing_behind(tmp_path):
+    x = X.copy()
+    x[9] = np.nan
+    source = data.open_source(files.write("npz, deflated", tmp_path, x))
+    with pytest.raises(InputError, match="row 9 "):
+        data.stage(source, tmp_path / "staged.npy")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.npz"]
+
+
+def test_another_ending(tmp_path):
+    source = data.open_source(files.write("npz, deflated", tmp_path, X))
+    with pytest.raises(InputError, match=r"must end in \.npy, not 'staged'"):
+        data.stage(source, tmp_path / "staged")

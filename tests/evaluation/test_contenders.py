@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+from evaluation import small
+from numpy.testing import assert_array_equal
+
+from compressae_jax import data
+from compressae_jax.baselines import pca
+from compressae_jax.baselines.units import unit_rows
+from compressae_jax.codes import spaces
+from compressae_jax.evaluation import contenders
+from compressae_jax.evaluation.corpus import Corpus
+from compressae_jax.notation import InputError
+from compressae_jax.retrieval import compress
+
+N, D = 61, 12
+LEFT_OUT = np.array([0, 7, 8, 60])
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    source, weights = data.open_source(small.vectors(N)), small.weights()
+    return Corpus(source, weights, *compress.encode(weights, small.vectors(N)), LEFT_OUT)
+
+
+def test_a_corpus_numbers_what_is_left(corpus):
+    kept = np.delete(np.arange(N), LEFT_OUT)
+    assert len(corpus) == N - 4
+    assert_array_equal(corpus.rows, kept)
+    assert_array_equal(np.concatenate(list(corpus.pieces())), small.vectors(N)[kept])
+    codes, norms = compress.encode(corpus.weights, small.vectors(N)[kept])
+    assert_array_equal(corpus.index("sparse", 6).codes.columns, codes.columns)
+    assert_array_equal(corpus.index("reconstructed", 6).row_scales, spaces.row_scales(norms, "reconstructed"))
+
+
+@pytest.mark.parametrize("space", spaces.SPACES)
+@pytest.mark.parametrize("k", [2, 6])
+def test_codes_rank_by_the_cosine_of_their_space_and_budget(corpus, space, k):
+    queries = small.vectors(5, seed=9)
+    one = next(c for c in contenders.codes(corpus, [space], [k, k], "host") if c.k == k)
+
+    _, rows = one.search(corpus, queries, len(corpus))
+
+    def seen(vectors, in_space):
+        dense = compress.encode(corpus.weights, vectors)[0].prefix(k).to_dense()
+        return {"sparse": dense, "reconstructed": dense @ corpus.weights.params["decoder_w"], "dense_query": vectors}[
+            in_space
+        ]
+
+    left = unit_rows(seen(queries, space))
+    right = unit_rows(seen(small.vectors(N)[corpus.rows], "sparse" if space == "sparse" else "reconstructed"))
+    exact = np.take_along_axis(left @ right.T, rows, axis=1)
+    assert (np.diff(exact, axis=1) < 1e-3).all()  # float16 values
+    assert (one.bytes_per_vector, one.budget, one.bytes_as_published) == (4 * k + 4, 4 * k + 4, 8 * k)
+
+
+def test_every_space_at_every_k_once(corpus):
+    found = contenders.codes(corpus, spaces.SPACES, (2, 4, 2), "host")
+    assert [(c.space, c.k) for c in found] == [(s, k) for k in (6, 4, 2) for s in spaces.SPACES]
+    assert len({c.name for c in found}) == 9
+
+
+def test_dense_search_is_exact(corpus):
+    queries = small.vectors(5, seed=9)
+    scores, rows = contenders.peer(D).search(corpus, queries, 7)
+    exact = unit_rows(queries) @ unit_rows(small.vectors(N)[corpus.rows]).T
+    assert_array_equal(rows, np.argsort(-exact, axis=1)[:, :7])
+    assert scores.shape == (5, 7)
+
+
+def test_a_query_without_direction_finds_nothing(corpus):
+    queries = small.vectors(3, seed=9)
+    queries[1] = 0
+    for one in [contenders.peer(D), *contenders.codes(corpus, spaces.SPACES, (), "host")]:
+        scores, rows = one.search(corpus, queries, 4)
+        assert_array_equal(rows[1], -1)
+        assert np.isneginf(scores[1]).all() and (rows[[0, 2]] >= 0).all()
+        assert_array_equal(one.search(corpus, queries * 0, 4)[1], -1)
+
+
+def test_baselines_get_the_bytes_of_every_code():
+    names = ("truncation", "pca", "pca_int8", "int8")
+    found = contenders.baselines(names, [20, 12, 20, 48, 7], small.vectors(N))
+    assert [(c.name, c.budget) for c in found] == [
+        ("truncation, 20 bytes", 20),
+        ("truncation, 12 bytes", 12),
+        ("truncation, 4 bytes", 7),
+        ("PCA, 20 bytes", 20),
+        ("PCA, 12 bytes", 12),
+        ("PCA, 4 bytes", 7),
+        ("PCA int8, 12 bytes", 12),
+        ("PCA int8, 7 bytes", 7),
+        ("int8, 16 bytes", 16),
+    ]
+
+
+def test_a_baseline_of_its_own_size():
+    found = contenders.baselines(["pca_int8@10", "pca_int8"], [10, 8], small.vectors(N))
+    assert [c.name for c in found] == ["PCA int8, 10 bytes", "PCA int8, 8 bytes"]
+
+
+def test_directions_are_computed_once(monkeypatch):
+    calls = []
+    monkeypatch.setattr(pca, "directions", lambda x: calls.append(1) or np.eye(D, dtype=np.float32))
+    contenders.baselines(["pca", "pca_int8"], [8, 12], small.vectors(N))
+    assert calls == [1]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["pcaa"], r"evaluation.baselines must be one of .* \(did you mean 'pca'\?\)"),
+        (["pca@ten"], "bytes after @ must be a number, not 'pca@ten'"),
+    ],
+)
+def test_unknown_baselines(names, message):
+    with pytest.raises(InputError, match=message):
+        contenders.baselines(names, [8], small.vectors(N))
+
+
+def test_unknown_spaces_and_ks(corpus):
+    with pytest.raises(InputError, match=r"evaluation\.spaces must be one of"):
+        contenders.codes(corpus, ["sparce"], (), "host")
+    with pytest.raises(InputError, match=r"evaluation\.ks must be an integer from 1 to 6, not 7"):
+        contenders.codes(corpus, ["sparse"], (7,), "host")

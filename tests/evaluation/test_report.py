@@ -1,0 +1,255 @@
+"""The whole evaluation of a run folder on the shipped shop, with a model of random weights."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from evaluation import small
+from numpy.testing import assert_allclose, assert_array_equal
+
+from compressae_jax import data
+from compressae_jax.baselines import dense
+from compressae_jax.evaluation import judgements, neighbours, purchases, report
+from compressae_jax.model import weights as model_weights
+from compressae_jax.notation import InputError
+from compressae_jax.retrieval import compress
+from compressae_jax.retrieval.index import Index
+from configs import default
+
+SPACES = ("sparse", "reconstructed", "dense_query")
+
+
+def experiment(source):
+    config = default.get_config()
+    config.data.source = source
+    config.evaluation.resamples = 100
+    return config
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run folder, its config and its report."""
+    workdir = tmp_path_factory.mktemp("run")
+    config = experiment("shop")
+    config.evaluation.ks = (2,)
+    config.evaluation.baselines = ("truncation", "pca_int8", "int8")
+    model_weights.save(small.weights(d=128, h=256, k=4), workdir / "model")
+    (workdir / "metrics.jsonl").write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.25}\n')
+    return workdir, config, report.evaluate(config, workdir, progress=False)
+
+
+def mean(found, name, protocol, metric):
+    return next(one for one in found["contenders"] if one["name"] == name)["scores"][protocol][metric]["mean"]
+
+
+def test_who_is_compared(run):
+    found = run[2]
+    assert [(one["name"], one["bytes_per_vector"]) for one in found["contenders"]] == [
+        ("dense float32", 512),
+        ("int8, 132 bytes", 132),
+        *[(f"CompresSAE {space}, k=4", 20) for space in SPACES],
+        ("truncation, 20 bytes", 20),
+        ("PCA int8, 20 bytes", 20),
+        *[(f"CompresSAE {space}, k=2", 12) for space in SPACES],
+        ("truncation, 12 bytes", 12),
+        ("PCA int8, 12 bytes", 12),
+    ]
+
+
+def test_neighbours_are_those_of_the_protocol(run):
+    workdir, _, found = run
+    source, weights = data.open_source("shop"), model_weights.load(workdir / "model")
+    held_out = data.split_rows(len(source), 1000, 1000).queries
+    queries, rows = source.take(held_out), np.delete(source.read(0, len(source)), held_out, axis=0)
+    _, truth = dense.fit(rows).add(rows).search(queries, 100)
+
+    index = Index(*compress.encode(weights, rows), "reconstructed", weights)
+    expected = neighbours.per_query(index.search(queries, 100)[1], truth)
+
+    assert found["protocols"]["neighbours"] == {
+        "headline": "recall@100",
+        "metrics": ["recall@10", "recall@100"],
+        "scored": 260,
+        "unit": "held-out rows",
+        "rows": 2340,
+    }
+    for metric in ("recall@10", "recall@100"):
+        assert_allclose(
+            mean(found, "CompresSAE reconstructed, k=4", "neighbours", metric), expected[metric].mean(), atol=1e-6
+        )
+        assert mean(found, "dense float32", "neighbours", metric) == 1
+    saved = np.load(workdir / "per_query.npz")
+    assert_allclose(saved["neighbours/CompresSAE reconstructed, k=4/recall@100"], expected["recall@100"], rtol=1e-6)
+
+
+def test_purchases_of_dense_search_are_the_published_ones(run):
+    found = run[2]
+    assert found["protocols"]["purchases"]["scored"] == 1701
+    assert round(mean(found, "dense float32", "purchases", "recall@20"), 3) == 0.107  # the data's own README
+
+
+def test_files_are_whole(run):
+    workdir, config, found = run
+    assert json.loads((workdir / "report.json").read_text()) == json.loads(json.dumps(found))
+    assert found["config"]["evaluation"]["resamples"] == 100 and found["seed"] == config.seed
+    assert len(report.format_table(found).splitlines()) == 2 + len(found["contenders"]) + 2
+    assert "CompresSAE dense_query, k=2" in (workdir / "report.md").read_text()
+    names = {path.name for path in workdir.iterdir()}
+    assert names >= {"report.json", "report.md", "per_query.npz", "recall_bytes.png", "training.png", "usage.png"}
+    assert not [name for name in names if name.startswith(".")]
+
+
+def test_dead_latents_are_those_of_the_rows_searched(run):
+    source = data.open_source("shop")
+    rows = np.delete(source.read(0, len(source)), data.split_rows(len(source), 1000, 1000).queries, axis=0)
+    codes, _ = compress.encode(small.weights(128, 256, 4), rows)
+    assert run[2]["usage"] == {"latents": 256, "dead": 256 - len(np.unique(codes.columns[codes.values != 0]))}
+
+
+def test_examples_are_items_by_name(run):
+    found, names = run[2], data.load("shop").items
+    assert len(found["examples"]) == 3
+    for example in found["examples"]:
+        assert example["item"] in names
+        assert list(example["neighbours"]) == ["dense float32", "CompresSAE reconstructed, k=4"]
+        assert all(len(some) == 5 and set(some) <= set(names) for some in example["neighbours"].values())
+
+
+def test_again_from_the_codes_on_disk_and_without_matplotlib(run, tmp_path, monkeypatch):
+    workdir, _, before = run
+    config = experiment("shop")
+    config.evaluation.spaces, config.evaluation.baselines, config.evaluation.protocols = (
+        ("sparse",),
+        (),
+        ("neighbours",),
+    )
+    weights = model_weights.load(workdir / "model")
+    model_weights.save(weights, tmp_path / "model")
+    report.compress(config, tmp_path, weights)
+    monkeypatch.setattr(compress, "compress_in_memory", None)  # the codes are there
+    for name in ("matplotlib", "matplotlib.figure"):
+        monkeypatch.setitem(sys.modules, name, None)
+
+    found = report.evaluate(config, tmp_path, progress=False)
+
+    assert [one["name"] for one in found["contenders"]] == ["dense float32", "CompresSAE sparse, k=4"]
+    name = "CompresSAE sparse, k=4"
+    assert mean(found, name, "neighbours", "recall@100") == mean(before, name, "neighbours", "recall@100")
+    assert found["figures"] == [] and "compressae_jax[figures]" in (tmp_path / "report.md").read_text()
+
+
+def test_codes_of_another_model_or_dtype_are_not_used(run, tmp_path):
+    workdir, _, before = run
+    config = experiment("shop")
+    config.evaluation.spaces, config.evaluation.baselines, config.evaluation.protocols = (
+        ("sparse",),
+        (),
+        ("neighbours",),
+    )
+    model_weights.save(model_weights.load(workdir / "model"), tmp_path / "model")
+    report.compress(config, tmp_path, small.weights(d=128, h=256, k=4, seed=5))
+
+    found = report.evaluate(config, tmp_path, progress=False)
+
+    name = "CompresSAE sparse, k=4"
+    assert mean(found, name, "neighbours", "recall@100") == mean(before, name, "neighbours", "recall@100")
+
+
+def test_search_writes_what_the_index_finds(run, tmp_path):
+    workdir, config, _ = run
+    weights = model_weights.load(workdir / "model")
+    model_weights.save(weights, tmp_path / "model")
+    report.compress(config, tmp_path, weights)
+    report.search(config, tmp_path)
+    found = np.load(tmp_path / "found.npz")
+    held_out = data.split_rows(2600, 1000, 1000).queries
+    assert found["rows"].shape == found["scores"].shape == (260, 10)
+    assert_array_equal(found["rows"][:, 0], held_out)  # a row is its own nearest neighbour
+
+
+def test_a_model_carried_to_judged_data(tmp_path):
+    weights = small.weights(d=384, h=512, k=8)
+    model_weights.save(weights, tmp_path / "model")
+    np.save(tmp_path / "vectors.npy", small.vectors(120, d=384))
+    config = experiment(str(tmp_path / "vectors.npy"))
+    config.evaluation.judged, config.evaluation.baselines, config.evaluation.spaces = ("scifact",), (), ("dense_query",)
+
+    found = report.evaluate(config, tmp_path, progress=False)
+
+    assert found["protocols"]["judgements on scifact"]["scored"] == 300
+    # 0.649 in the README of the data, which allows 0.001 for float16.
+    assert mean(found, "dense float32", "judgements on scifact", "nDCG@10") == pytest.approx(0.649, abs=0.001)
+    assert 0 < mean(found, "CompresSAE dense_query, k=8", "judgements on scifact", "nDCG@10") < 0.649
+    assert found["examples"] == []
+
+
+def test_queries_that_are_rows_are_not_their_own_answers(tmp_path):
+    rows = small.vectors(40)
+    np.save(tmp_path / "vectors.npy", rows)
+    (tmp_path / "qrels.tsv").write_text("query_row\tdoc_row\tscore\n7\t9\t1\n7\t12\t2\n31\t2\t1\n")
+    dataset = data.Dataset(
+        "mine", Path(tmp_path), data.open_source(tmp_path / "vectors.npy"), "none", exclude_self=True
+    )
+    weights = small.weights()
+    whole = report.Corpus(dataset.vectors, weights, *compress.encode(weights, rows), np.zeros(0, np.int64))
+
+    protocol = report._judged("judgements", dataset, whole)
+
+    scores = protocol.ask(dense.fit(rows).add(rows).search)
+    assert protocol.scored == 2 and len(scores["MRR@10"]) == 2
+    order = dense.fit(rows).add(rows).search(rows[[31]], 40)[1][0].tolist()
+    assert order[0] == 31
+    rank = order[1:].index(2) + 1
+    assert scores["MRR@10"][1] == (1 / rank if rank <= 10 else 0)
+
+
+@pytest.mark.parametrize(("policy", "answer"), [("stop", "1 zero rows"), ("keep", None), ("drop", None)])
+def test_zero_rows(tmp_path, policy, answer):
+    rows = small.vectors(50)
+    rows[data.split_rows(50, 1000, 1000).queries[0]] = 0
+    np.save(tmp_path / "vectors.npy", rows)
+    model_weights.save(small.weights(), tmp_path / "model")
+    config = experiment(str(tmp_path / "vectors.npy"))
+    config.data.zero_rows, config.evaluation.baselines, config.evaluation.spaces = policy, (), ("sparse",)
+    if answer:
+        with pytest.raises(InputError, match=answer):
+            report.evaluate(config, tmp_path, progress=False)
+        assert not (tmp_path / "report.json").exists()
+    else:
+        assert report.evaluate(config, tmp_path, progress=False)["protocols"]["neighbours"]["scored"] == 4
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("protocols", ("neighbors",), r"evaluation.protocols must be one of .* \(did you mean 'neighbours'\?\)"),
+        ("protocols", (), "nothing to evaluate by no protocol"),
+        ("judged", ("shop",), "evaluation.judged: dataset 'shop' has no judgements"),
+        ("spaces", ("dense",), "evaluation.spaces must be one of"),
+        ("ks", (7,), "evaluation.ks must be an integer from 1 to 6, not 7"),
+        ("baselines", ("pca@x",), "bytes after @ must be a number"),
+    ],
+)
+def test_refuses(tmp_path, field, value, message):
+    np.save(tmp_path / "vectors.npy", small.vectors(50))
+    model_weights.save(small.weights(), tmp_path / "model")
+    config = experiment(str(tmp_path / "vectors.npy"))
+    config.evaluation[field] = value
+    with pytest.raises(InputError, match=message):
+        report.evaluate(config, tmp_path, progress=False)
+
+
+def test_too_few_rows_to_hold_any_out(tmp_path):
+    np.save(tmp_path / "vectors.npy", small.vectors(9))
+    model_weights.save(small.weights(), tmp_path / "model")
+    with pytest.raises(InputError, match="9 rows are too few"):
+        report.evaluate(experiment(str(tmp_path / "vectors.npy")), tmp_path, progress=False)
+
+
+def test_names_of_metrics_are_those_of_the_protocols(run):
+    asked = run[2]["protocols"]
+    assert tuple(asked["neighbours"]["metrics"]) == neighbours.METRICS
+    assert tuple(asked["purchases"]["metrics"]) == purchases.METRICS
+    assert "nDCG@10" in judgements.METRICS

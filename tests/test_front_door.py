@@ -1,0 +1,106 @@
+"""What a notebook does: fit, compress, index, search, save, load; and what bad input gets."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+import compressae_jax as cs
+
+D, H, K = 16, 64, 4
+FIELDS = {"h": H, "k": K, "steps": 20, "batch": 32, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def vectors():
+    return np.random.default_rng(0).normal(size=(300, D)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def model(vectors):
+    return cs.fit(vectors, **FIELDS)
+
+
+def test_a_file_trains_the_same_model_as_its_array(vectors, model, tmp_path):
+    np.save(tmp_path / "vectors.npy", vectors)
+    again = cs.fit(tmp_path / "vectors.npy", **FIELDS)
+    assert again.weights.fingerprint == model.weights.fingerprint
+    assert cs.fit(vectors, seed=1, **FIELDS).weights.fingerprint != model.weights.fingerprint
+
+
+def test_training_helps(vectors, model):
+    def cosine(of):
+        z = of.reconstruct(of.compress(vectors))
+        return np.mean((z * vectors).sum(1) / np.linalg.norm(z, axis=1) / np.linalg.norm(vectors, axis=1))
+
+    assert (model.d, model.h, model.k) == (D, H, K)
+    assert cosine(cs.fit(vectors, **{**FIELDS, "steps": 200})) > cosine(model) + 0.02
+
+
+def test_codes_convert(vectors, model):
+    codes = model.compress(vectors)
+    assert codes.shape == (300, H) and codes.k == K
+    assert codes.nbytes == 300 * K * (2 + 2)
+    assert codes.to_csr().shape == (300, H)
+    np.testing.assert_allclose(codes.to_bcoo().todense(), codes.to_dense())
+
+
+@pytest.mark.parametrize("space", cs.SPACES)
+def test_an_index_of_vectors_is_the_index_of_their_codes(vectors, model, space, tmp_path):
+    index = model.index(vectors, space=space)
+    scores, rows = index.search(vectors[:7], top=5)
+    assert scores.shape == rows.shape == (7, 5) and scores.dtype == np.float32 and rows.dtype == np.int64
+    assert len(index) == 300 and index.nbytes == index.bytes_per_vector * 300 == 300 * (4 * K + 4)
+
+    of_codes = model.index(model.compress(vectors), space=space)
+    assert_array_equal(of_codes.search(vectors[:7], top=5)[1], rows)
+    index.save(tmp_path / "index")
+    opened = cs.load_index(tmp_path / "index")
+    assert_array_equal(opened.search(vectors[:7], top=5)[1], rows)
+    assert_array_equal(opened.search(model.compress(vectors[:7]), top=5)[1].shape, (7, 5))
+
+
+def test_a_saved_model_is_the_model(vectors, model, tmp_path):
+    model.save(tmp_path / "model")
+    again = cs.load(tmp_path / "model")
+    assert again.weights.fingerprint == model.weights.fingerprint
+    assert_array_equal(again.compress(vectors).values, model.compress(vectors).values)
+
+
+def test_the_published_recipe_has_a_name(vectors):
+    model = cs.fit(vectors, recipe="paper", **{**FIELDS, "microbatch": 0})
+    assert model.weights.summary["model"]["init_encoder"] == "kaiming"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda model, x: cs.fit(x, k=H + 1, h=H), "k must be"),
+        (lambda model, x: cs.fit(x, stepps=3), "did you mean 'steps'"),
+        (lambda model, x: cs.fit(x, recipe="papper"), "did you mean 'paper'"),
+        (lambda model, x: cs.fit("absent.npy"), "absent.npy"),
+        (lambda model, x: cs.fit(x[0]), "2-d|2-dimensional|(rows, width)"),
+        (lambda model, x: model.compress(x[:, 1:]), f"{D}"),
+        (lambda model, x: model.compress(np.where(x > 2, np.nan, x)), "row"),
+        (lambda model, x: model.compress(np.zeros_like(x)), "zero_rows"),
+        (lambda model, x: model.index(x, space="spares"), "did you mean 'sparse'"),
+        (lambda model, x: model.index(x).search(x, top=301), "top must be"),
+        (lambda model, x: model.index(cs.Codes(np.ones((2, 1), np.float32), np.zeros((2, 1), np.uint16), 9)), "h=9"),
+        (lambda model, x: cs.load("absent"), "absent"),
+    ],
+)
+def test_bad_input_is_refused_by_name(model, vectors, call, message):
+    with pytest.raises(cs.InputError, match=message):
+        call(model, vectors)
+
+
+def test_importing_starts_nothing():
+    lazy = ("orbax", "numba", "pyarrow", "matplotlib", "faiss", "ml_collections", "tensorboardX")
+    code = (
+        "import sys, compressae_jax; from jax._src import xla_bridge;"
+        f"print([m for m in {lazy} if m in sys.modules], xla_bridge.backends_are_initialized())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[0] == "[] False"

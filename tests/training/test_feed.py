@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from compressae_jax import data
+from compressae_jax.data.sources import InMemory
+from compressae_jax.notation import InputError
+from compressae_jax.training import sharding
+from compressae_jax.training.feed import Feed, local_rows
+
+N, D = 53, 6
+ROWS = np.arange(3, N, 2)  # some of the source only
+
+
+def vectors():
+    return np.random.default_rng(0).standard_normal((N, D)).astype(np.float32)
+
+
+def feed(source, mesh=(1, 1), steps=9, batch=16, microbatch=16, rows=ROWS):
+    placed = sharding.of(sharding.make_mesh(*mesh), "batch")
+    return Feed(source, rows, placed, seed=5, steps=steps, batch=batch, microbatch=microbatch)
+
+
+@pytest.mark.parametrize("mesh", [(1, 1), (4, 2), (1, 8)])
+@pytest.mark.parametrize("microbatch", [16, 4])
+def test_batches_are_a_function_of_seed_and_step(tmp_path, mesh, microbatch):
+    np.save(tmp_path / "vectors.npy", vectors())
+    with feed(data.open_source(tmp_path / "vectors.npy"), mesh, microbatch=microbatch) as some:
+        for step in (0, 1, 2, 7, 3, 8):  # in order, and not
+            batch = some.batch(step)
+            rows = ROWS[data.rows_of_step(5, step, 16, len(ROWS))]
+            assert_array_equal(np.asarray(batch).reshape(16, D), vectors()[rows])
+            assert batch.sharding.shard_shape(batch.shape) == (16 // microbatch, microbatch // mesh[0], D)
+
+
+def test_only_rows_to_train_on_are_read():
+    read = []
+
+    class Watched(InMemory):
+        def _take(self, rows):
+            read.append(rows)
+            return super()._take(rows)
+
+    with feed(Watched(vectors())) as some:
+        for step in range(9):
+            some.batch(step)
+    assert set(np.concatenate(read)) == set(ROWS)
+    assert len(read) == 9  # none past the last step
+
+
+def test_an_error_while_reading_comes_out():
+    with feed(data.open_source(vectors()), rows=np.array([2, N])) as some, pytest.raises(InputError, match="rows"):
+        some.batch(0)
+
+
+def test_local_rows_are_each_device_s_once():
+    placed = sharding.of(sharding.make_mesh(4, 2), "batch")
+    assert_array_equal(local_rows(placed, (3, 8, D)), np.arange(8))

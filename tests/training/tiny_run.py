@@ -1,0 +1,63 @@
+"""A run small enough to be killed at will: called by tests, or as a script in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import ml_collections
+import numpy as np
+
+ROOT = Path(__file__).parents[2]
+N, D = 203, 16
+
+
+def vectors(n=N, d=D):
+    rng = np.random.default_rng(7)
+    return (rng.standard_normal((n, 5)) @ rng.standard_normal((5, d))).astype(np.float32)
+
+
+def config(**changes):
+    """The recipe cut down; changes are fields by name, of any section."""
+    from compressae_jax.training import recipes
+
+    small = {"h": 64, "k": 3, "steps": 12, "batch": 32, "warmup_steps": 1, "validate_every": 0, "checkpoint_every": 0}
+    others = {"seed": changes.pop("seed", 0), "data": {"zero_rows": changes.pop("zero_rows", "stop")}}
+    mesh = {"mesh": {"data": changes.pop("data", 1), "model": changes.pop("model", 1)}}
+    fields = recipes.with_fields(recipes.recipe("default"), {**small, **changes})
+    return ml_collections.ConfigDict({**others, **mesh, **fields})
+
+
+def train(workdir=None, validate=None, source=None, progress=False, **changes):
+    from compressae_jax import data
+    from compressae_jax.training import loop
+
+    source = data.open_source(vectors() if source is None else source)
+    return loop.train(config(**changes), source, np.arange(len(source)), workdir, validate, progress)
+
+
+def spawn(workdir, coordinator=None, processes=1, process=0, devices=1, **changes):
+    """The same run in a process of its own, which prints the model's fingerprint."""
+    options = {"workdir": str(workdir), "coordinator": coordinator, "processes": processes, "process": process}
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, __file__, json.dumps({**options, "changes": changes})]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def main(options):
+    import jax
+
+    from compressae_jax.notation import Stopped
+
+    if options["processes"] > 1:
+        jax.distributed.initialize(options["coordinator"], options["processes"], options["process"])
+    try:
+        print(train(options["workdir"], **options["changes"]).fingerprint)
+    except Stopped as stop:
+        print(stop)
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))
