@@ -41,6 +41,7 @@ def test_a_recipe_is_a_copy():
         ("microbatch", -1),
         ("microbatch", 1000),  # does not divide the batch
         *(("lr", value) for value in (0, -1.0, float("nan"), float("inf"), "fast")),
+        ("warmup_steps", -1),
         ("end_lr", -0.1),
         ("clip_norm", -1),
         ("weight_4k", float("nan")),
