@@ -30,7 +30,8 @@ def with_table(text: str) -> str:
 def table(report: dict[str, Any]) -> str:
     """Dense search, the three spaces at the model's k, and what has no more bytes; headline of every protocol."""
     protocols = report["protocols"]
-    heads = ["method", "bytes", "smaller", *(_head(name, asked) for name, asked in protocols.items())]
+    names = [name if name != "judgements" else report["source"]["name"] for name in protocols]
+    heads = ["method", "bytes", "smaller", *map(_head, names, protocols.values())]
     lines = ["| " + " | ".join(heads) + " |", "|---|---:|---:|" + "---|" * len(protocols)]
     for one in at_own_budget(report):
         scores = [one["scores"][name][asked["headline"]] for name, asked in protocols.items()]
