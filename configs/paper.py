@@ -3,10 +3,10 @@
     python launch/run.py --config=configs/paper.py --workdir=runs/paper
     python benchmarks/paper.py --report=runs/paper/report.json --out=results/paper
 
-Two shared CPU cores, 2026-11-23: 10 minutes of training, 6 of evaluation (most of it PQ, which needs the extra [bench]).
-recall@100 of 1,000 held-out rows among 31,000, k=32: .546 sparse, .710 reconstructed, .832 dense_query (± .008, .005,
-.003); 1 of 4,096 latents dead. At the 256 bytes that the paper counts: truncation .327, PCA .641, PCA + int8 .949, PQ
-.943.
+Two shared CPU cores, 2026-11-23: 10 minutes of training, 6 of evaluation (most of it PQ, which needs the extra
+[bench]). recall@100 of 1,000 held-out rows among 31,000, k=32: .546 sparse, .710 reconstructed, .832 dense_query (±
+.008, .005, .003); 1 of 4,096 latents dead. At the 256 bytes that the paper counts: truncation .327, PCA .641, PCA +
+int8 .949, PQ .943.
 """
 
 import ml_collections

@@ -2,9 +2,9 @@
 
     python launch/run.py --config=configs/shop.py --workdir=runs/shop
 
-Two shared CPU cores, 2026-11-23: .8 minutes of training, 1.2 in all. k=16 in 68 bytes, recall@100 of 260 held-out rows
-.325 sparse, .432 reconstructed, .758 dense_query; purchase recall@20 .086, .087, .106 (dense .107, ± .007); no latent
-dead.
+Two shared CPU cores, 2026-11-23: .8 minutes of training, 1.2 in all. k=16 in 68 bytes, recall@100 of 260 held-out
+rows .325 sparse, .432 reconstructed, .758 dense_query; purchase recall@20 .086, .087, .106 (dense .107, ± .007); no
+latent dead.
 """
 
 import ml_collections
