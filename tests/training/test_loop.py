@@ -162,7 +162,8 @@ def roughly(**fields):
 
 @pytest.fixture(scope="module")
 def rough_base():
-    assert roughly(**BASE).fingerprint == (again := roughly(**BASE)).fingerprint  # else any change would seem to matter
+    once, again = roughly(**BASE), roughly(**BASE)
+    assert once.fingerprint == again.fingerprint, "else any change would seem to matter"
     return again
 
 
