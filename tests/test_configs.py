@@ -1,0 +1,56 @@
+"""Every experiment loads, names only fields that exist, and each field is read by the job that it configures."""
+
+import importlib
+import pathlib
+
+import ml_collections
+import pytest
+from absl import flags
+
+CONFIGS = pathlib.Path(__file__).resolve().parent.parent / "configs"
+NAMES = sorted(path.stem for path in CONFIGS.glob("*.py"))
+
+
+def load(name):
+    return importlib.import_module(f"configs.{name}").get_config()
+
+
+def leaves(config):
+    return {
+        (*path, field)
+        for path, part in [((), config), *(((name,), part) for name, part in config.items())]
+        if isinstance(part, ml_collections.ConfigDict)
+        for field, value in part.items()
+        if not isinstance(value, ml_collections.ConfigDict)
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_experiment_has_the_default_fields_and_no_other(name):
+    assert leaves(load(name)) == leaves(load("default"))
+    docstring = importlib.import_module(f"configs.{name}").__doc__ or ""
+    assert f"--config=configs/{name}.py" in docstring, "the command that runs it"
+
+
+def test_each_field_is_read_by_a_job(tmp_path, monkeypatch):
+    import evaluate
+    import train
+
+    from compressae_jax.evaluation import report
+
+    flags.FLAGS.mark_as_parsed()
+    config = load("tiny")
+    read, places = set(), {id(part): (name,) for name, part in config.items()} | {id(config): ()}
+    ask = ml_collections.ConfigDict.__getattr__
+
+    def recorded(self, name):
+        if id(self) in places:
+            read.add((*places[id(self)], name))
+        return ask(self, name)
+
+    monkeypatch.setattr(ml_collections.ConfigDict, "__getattr__", recorded)
+    weights = train.train(config, str(tmp_path / "run"))
+    report.compress(config, tmp_path / "run", weights)
+    report.search(config, tmp_path / "run")
+    evaluate.evaluate(config, str(tmp_path / "run"))
+    assert leaves(config) - read == set()
