@@ -80,7 +80,7 @@ class Model:
 
     def _compress(self, vectors: Vectors | Source, values: str, zero_rows: str) -> tuple[Codes, np.ndarray, Any]:
         source = data.open_source(vectors)
-        return compression.compress_in_memory(self.weights, source, values=values, zero_rows=zero_rows)
+        return compression.compress_in_memory(self.weights, source, values=values, zero_rows=zero_rows, progress=True)
 
 
 def fit(

@@ -162,7 +162,7 @@ def _compressed(
     """What follows the first `done` codes of a source, about `batch` rows at a time, always whole blocks."""
     first = _place_of(source, done, zero_rows)
     group: list[Encoded] = []
-    with tqdm(total=len(source), initial=first, unit=" rows", desc="compress", disable=not progress) as bar:
+    with tqdm(total=len(source), initial=first, unit=" rows", desc="compress", delay=1, disable=not progress) as bar:
         for part in _encoded(weights, _blocks(source, first, batch, zero_rows), values, BLOCK):
             bar.update(int(part.rows[-1]) + 1 - bar.n)
             group.append(part)

@@ -49,7 +49,10 @@ def test_resumed_is_uninterrupted_bit_for_bit(tmp_path, uninterrupted):
         train(tmp_path, validate=stop_at(5), validate_every=1)
     assert kept(tmp_path) == [5]
     assert not (tmp_path / "model").exists()
+    before = records.read_metrics(tmp_path)
     weights = train(tmp_path)
+    # A run that began anew would end the same, but time its first steps anew.
+    assert records.read_metrics(tmp_path)[:5] == before
     for name, array in wanted.params.items():
         assert_array_equal(weights.params[name], array)
     assert steps_logged(tmp_path) == list(range(1, 13))

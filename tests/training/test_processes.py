@@ -69,7 +69,9 @@ def test_killed_at_random_moments_it_ends_bit_identical(tmp_path, wanted, starte
         assert not (tmp_path / "model").exists()
         done = max([0, *(int(path.name) for path in (tmp_path / "checkpoints").glob("*") if path.name.isdigit())])
     assert 0 < done < 60
+    before = records.read_metrics(tmp_path)[:done]
     assert finish(tiny_run.spawn(tmp_path, **RUN)) == wanted.fingerprint
+    assert records.read_metrics(tmp_path)[:done] == before  # it went on from there, and did not begin anew
     assert model_weights.load(tmp_path / "model").fingerprint == wanted.fingerprint
     assert [line["step"] for line in records.read_metrics(tmp_path)] == list(range(1, 61))
     names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
