@@ -39,27 +39,43 @@ def optimizer(rate: optax.Schedule, clip_norm: float, b1: float, b2: float) -> o
     return optax.chain(optax.clip_by_global_norm(clip_norm), adam) if clip_norm else adam
 
 
-def one_pass(module: CompresSAE, params: Params, x: Float[Array, "b d"], weight_4k: float) -> Pass:
-    """Losses, firing counts and gradient of one microbatch."""
+def one_pass(module: CompresSAE, params: Params, x: Float[Array, "b d"], weight_4k: float, lanes: int = 1) -> Pass:
+    """Losses, firing counts and gradient of one microbatch, in `lanes` independent parts (see `lanes_of`)."""
 
-    def loss_of(params: Params) -> tuple[Array, Any]:
+    def part_of(params: Params, x: Array) -> tuple[Any, Array]:
         outputs: Any = module.apply({"params": params}, x)
         loss, terms = compressae_loss(x, outputs.z_k, outputs.z_4k, weight_4k)
-        return loss, ({"loss": loss, **terms}, usage.count(jax.lax.stop_gradient(outputs.s_k)))
+        return {"loss": loss, **terms}, usage.count(jax.lax.stop_gradient(outputs.s_k))
+
+    def loss_of(params: Params) -> tuple[Array, Any]:
+        losses, counts = zip(*(part_of(params, part) for part in jnp.split(x, lanes)), strict=True)
+        mean = jax.tree.map(lambda *parts: sum(parts) / lanes, *losses)
+        return mean["loss"], (mean, sum(counts))
 
     gradient, (losses, counts) = jax.grad(loss_of, has_aux=True)(params)
     return Pass(losses, counts, gradient)
 
 
-def accumulate(module: CompresSAE, params: Params, batch: Float[Array, "m b d"], weight_4k: float) -> Pass:
+def lanes_of(mesh: Mesh, rows: int) -> int:
+    """Into how many independent parts to cut a pass.
+
+    XLA selects on one core of a CPU; in two parts it multiplies for one while it selects for the other, and a step is
+    1.2 to 1.3 times as fast (benchmarks/train_step.py). Other devices, and meshes, take a pass whole.
+    """
+    return 2 if mesh.size == 1 and mesh.devices.flat[0].platform == "cpu" and rows % 2 == 0 else 1
+
+
+def accumulate(
+    module: CompresSAE, params: Params, batch: Float[Array, "m b d"], weight_4k: float, lanes: int = 1
+) -> Pass:
     """The pass of a whole batch, one of its m microbatches in memory at a time; their mean, divided once."""
     if batch.shape[0] == 1:
-        return one_pass(module, params, batch[0], weight_4k)
+        return one_pass(module, params, batch[0], weight_4k, lanes)
 
     def add(total: Pass, x: Array) -> tuple[Pass, None]:
-        return jax.tree.map(jnp.add, total, one_pass(module, params, x, weight_4k)), None
+        return jax.tree.map(jnp.add, total, one_pass(module, params, x, weight_4k, lanes)), None
 
-    shapes = jax.eval_shape(lambda x: one_pass(module, params, x, weight_4k), batch[0])
+    shapes = jax.eval_shape(lambda x: one_pass(module, params, x, weight_4k, lanes), batch[0])
     nothing = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
     total, _ = jax.lax.scan(add, nothing, batch)
     losses, gradient = jax.tree.map(lambda part: part / batch.shape[0], (total.losses, total.gradient))
@@ -75,9 +91,10 @@ def update(
     rate: optax.Schedule,
     weight_4k: float,
     dead_after: int,
+    lanes: int = 1,
 ) -> tuple[State, Metrics]:
     """The state after one more batch, and what to show of it; `dead_after` is in steps."""
-    seen = accumulate(module, state.params, batch, weight_4k)
+    seen = accumulate(module, state.params, batch, weight_4k, lanes)
     changes, opt_state = adam.update(seen.gradient, state.opt_state, state.params)
     params = project_decoder(optax.apply_updates(state.params, changes))
     used = usage.observe(state.usage, seen.counts, state.step)
@@ -104,7 +121,8 @@ def make_step(
     placed = states.layouts(states.abstract(module, adam, mesh))
 
     def step(state: State, batch: Array) -> tuple[State, Metrics]:
-        return update(state, batch, module=module, adam=adam, rate=rate, weight_4k=weight_4k, dead_after=dead_after)
+        fixed = {"module": module, "adam": adam, "rate": rate, "weight_4k": weight_4k, "dead_after": dead_after}
+        return update(state, batch, **fixed, lanes=lanes_of(mesh, batch.shape[1]))
 
     return jax.jit(
         step,

@@ -152,3 +152,9 @@ def test_all_finite_sees_every_leaf():
             leaves = jax.tree.leaves(current)
             leaves[i] = leaf.at[(-1,) * leaf.ndim].set(jnp.nan)
             assert not state.all_finite(jax.tree.unflatten(jax.tree.structure(current), leaves))
+
+
+def test_a_cpu_takes_even_passes_in_two_lanes():
+    assert step.lanes_of(sharding.make_mesh(1, 1), 24) == 2
+    assert step.lanes_of(sharding.make_mesh(1, 1), 25) == 1
+    assert step.lanes_of(sharding.make_mesh(2, 1), 24) == 1
