@@ -5,10 +5,14 @@ in place (for training, where the h-wide masked array feeds a matrix product). T
 entries only, as in the published class.
 """
 
+import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.custom_partitioning import custom_partitioning
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from compressae_jax.notation import PreActivations, check_choice, check_range
@@ -46,7 +50,7 @@ def _masks(a: Array, ks: tuple[int, ...]) -> tuple[Array, ...]:
     magnitude = jnp.abs(a)
     # Without the barrier XLA folds the slices below into the selection and sorts all h entries: 16 times slower (CPU).
     # One for each output: around the pair, it makes XLA abort where h is sharded.
-    thresholds, columns = map(jax.lax.optimization_barrier, jax.lax.top_k(magnitude, max(ks)))
+    thresholds, columns = map(jax.lax.optimization_barrier, _best(magnitude, max(ks)))
     column = jnp.arange(a.shape[1])
 
     def mask(k: int) -> Array:
@@ -54,3 +58,19 @@ def _masks(a: Array, ks: tuple[int, ...]) -> tuple[Array, ...]:
         return (magnitude > threshold) | ((magnitude == threshold) & (column <= last))
 
     return tuple(mask(k) for k in ks)
+
+
+@functools.partial(custom_partitioning, static_argnums=(1,))
+def _best(magnitude: Array, k: int) -> tuple[Array, Array]:
+    """`top_k` that keeps the rows of a sharded batch where they are; by itself XLA gathers them all on every device."""
+    values, columns = jax.lax.top_k(magnitude, k)
+    return values, columns
+
+
+def _rows_stay(k: int, mesh: Mesh, arguments: Any, results: Any) -> Any:
+    spec = arguments[0].sharding.spec
+    rows = NamedSharding(mesh, PartitionSpec(spec[0] if len(spec) else None, None))
+    return mesh, lambda magnitude: tuple(jax.lax.top_k(magnitude, k)), (rows, rows), (rows,)
+
+
+_best.def_partition(partition=_rows_stay, sharding_rule="b h -> b k, b k", need_replication_factors=("h", "k"))

@@ -74,3 +74,15 @@ def test_activations():
 def test_k_out_of_range(k):
     with pytest.raises(InputError, match=f"k must be an integer from 1 to 4, not {k}"):
         topk.keep(jnp.zeros((2, 4)), (2, k))
+
+
+@pytest.mark.parametrize(("data", "model"), [(8, 1), (4, 2), (1, 8)])
+def test_a_sharded_batch_is_selected_where_it_lies(data, model):
+    mesh = jax.make_mesh((data, model), ("data", "model"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
+    a = np.random.default_rng(0).integers(-3, 4, (16, 64)).astype(np.float32)  # full of ties
+    spread = jax.device_put(a, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data", "model")))
+    keep = jax.jit(lambda a: topk.keep(a, (3, 12)))
+    for kept, wanted in zip(keep(spread), keep(a), strict=True):
+        assert_array_equal(kept, wanted)
+    if model == 1:
+        assert "all-gather" not in keep.lower(spread).compile().as_text()
