@@ -59,8 +59,8 @@ def one_pass(module: CompresSAE, params: Params, x: Float[Array, "b d"], weight_
 def lanes_of(mesh: Mesh, rows: int) -> int:
     """Into how many independent parts to cut a pass.
 
-    XLA selects on one core of a CPU; in two parts it multiplies for one while it selects for the other, and a step is
-    1.2 to 1.3 times as fast (benchmarks/train_step.py). Other devices, and meshes, take a pass whole.
+    XLA selects on one core of a CPU; in two parts it multiplies for one while it selects for the other, which is faster
+    (benchmarks/train_step.py times both). Other devices, and meshes, take a pass whole.
     """
     return 2 if mesh.size == 1 and mesh.devices.flat[0].platform == "cpu" and rows % 2 == 0 else 1
 
@@ -116,13 +116,14 @@ def make_step(
     *,
     weight_4k: float,
     dead_after: int,
+    lanes: int | None = None,
 ) -> Step:
     """`update`, jitted with the layouts of the table; the state that goes in is donated."""
     placed = states.layouts(states.abstract(module, adam, mesh))
 
     def step(state: State, batch: Array) -> tuple[State, Metrics]:
         fixed = {"module": module, "adam": adam, "rate": rate, "weight_4k": weight_4k, "dead_after": dead_after}
-        return update(state, batch, **fixed, lanes=lanes_of(mesh, batch.shape[1]))
+        return update(state, batch, **fixed, lanes=lanes or lanes_of(mesh, batch.shape[1]))
 
     return jax.jit(
         step,
