@@ -1,4 +1,4 @@
-"""Uncentred PCA of unit vectors, in float32 or int8; plain leading dimensions live in `truncation`.
+"""Uncentred PCA of unit vectors, in float32, int8 or int4; plain leading dimensions live in `truncation`.
 
 Centring would subtract from every inner product a term that differs between rows, and so change the ranking.
 """
@@ -9,17 +9,17 @@ import numpy as np
 from jaxtyping import Float
 
 from compressae_jax.baselines.flat import Flat
-from compressae_jax.baselines.storage import Float32, Int8Dimensions
+from compressae_jax.baselines.storage import Float32, Int4Dimensions, Int8Dimensions
 from compressae_jax.baselines.units import Vectors, unit_rows
 from compressae_jax.notation import check_choice, check_range
 
-BYTES = {"float32": 4, "int8": 1}  # of a dimension
+BITS = {"float32": 32, "int8": 8, "int4": 4}  # of a dimension
 
 
 def largest(d: int, storage: str = "float32") -> int:
     """Bytes of the largest form."""
-    check_choice("storage", storage, BYTES)
-    return BYTES[storage] * d
+    check_choice("storage", storage, BITS)
+    return -(-BITS[storage] * d // 8)
 
 
 def fit(
@@ -35,8 +35,8 @@ def fit(
     """
     d = vectors.shape[1]
     budget = largest(d, storage) if budget is None else budget
-    check_range("budget", budget, BYTES[storage], largest(d, storage))
-    m = budget // BYTES[storage]
+    check_range("budget", budget, largest(1, storage), largest(d, storage))
+    m = min(d, 8 * budget // BITS[storage])
     kept = (directions(vectors) if basis is None else basis)[:, :m]
 
     def reduce(x: Vectors) -> Float[np.ndarray, "n m"]:
@@ -44,11 +44,14 @@ def fit(
 
     if storage == "float32":
         return Flat("PCA", d, reduce, Float32(m))
-    return Flat("PCA int8", d, reduce, Int8Dimensions(reduce(vectors)))
+    integers = Int8Dimensions if storage == "int8" else Int4Dimensions
+    return Flat(f"PCA {storage}", d, reduce, integers(reduce(vectors)))
 
 
 fit_int8 = functools.partial(fit, storage="int8")
 largest_int8 = functools.partial(largest, storage="int8")
+fit_int4 = functools.partial(fit, storage="int4")
+largest_int4 = functools.partial(largest, storage="int4")
 
 
 def directions(vectors: Vectors) -> Float[np.ndarray, "d d"]:

@@ -1,73 +1,30 @@
-"""Product quantisation by faiss, 8 bits a subspace, inner product on unit vectors; needs the extra [bench]."""
+"""Product quantisation by faiss: a byte a subspace; a learned rotation before it lives in `opq`."""
 
-from typing import Any
+import collections
 
-import numpy as np
-from jaxtyping import Float, UInt8
-
+from compressae_jax.baselines import quantisers
 from compressae_jax.baselines.flat import Flat
+from compressae_jax.baselines.quantisers import Parts, even, load_faiss, seed_k_means, trainable
 from compressae_jax.baselines.units import Vectors, unit_rows
-from compressae_jax.notation import InputError, check_range
 
-CENTROIDS = 256  # of a subspace: one byte
-
-
-def largest(d: int) -> int:
-    """Bytes of the largest form: a code for every dimension."""
-    return d
+largest = quantisers.largest
 
 
-def fit(vectors: Vectors, budget: int | None = None) -> Flat:
+def fit(vectors: Vectors, budget: int | None = None, seed: int = 0) -> Flat:
     """Train a quantiser of `budget` subspaces, one byte each (default: one for every eight dimensions).
 
     Raises:
         InputError: faiss is missing, fewer than 256 vectors, or a budget above the width.
     """
-    quantiser = Quantiser(vectors.shape[1], max(1, vectors.shape[1] // 8) if budget is None else budget)
-    quantiser.train(unit_rows(vectors))
-    return Flat("PQ", vectors.shape[1], unit_rows, quantiser)
+    units, budget = trainable("PQ", vectors, budget)
+    return Flat("PQ", vectors.shape[1], unit_rows, quantiser("PQ", vectors.shape[1], budget, seed).train(units))
 
 
-class Quantiser:
-    """faiss's ProductQuantizer for any number of subspaces up to d.
-
-    faiss wants subspaces of one width; here the wider are filled up to it with zeros, which cost and change nothing.
-    """
-
-    def __init__(self, d: int, subspaces: int):
-        check_range("budget", subspaces, 1, largest(d))
-        self.width = subspaces
-        sub_width = -(-d // subspaces)
-        self._padded = subspaces * sub_width
-        dimension = np.arange(d)
-        subspace = dimension * subspaces // d
-        first = np.searchsorted(subspace, np.arange(subspaces))
-        self._places = subspace * sub_width + dimension - first[subspace]
-        self._pq = _faiss().ProductQuantizer(self._padded, subspaces, 8)
-
-    def train(self, units: Vectors) -> None:
-        """k-means in every subspace, faiss's defaults (25 rounds, at most 65,536 rows)."""
-        if len(units) < CENTROIDS:
-            raise InputError(f"PQ must be trained on at least {CENTROIDS} vectors, not {len(units)}")
-        self._pq.train(self._pad(units))
-
-    def pack(self, reduced: Vectors) -> UInt8[np.ndarray, "n m"]:
-        """The nearest centroid of every subspace."""
-        return self._pq.compute_codes(self._pad(reduced))
-
-    def unpack(self, stored: UInt8[np.ndarray, "n m"]) -> Vectors:
-        """The centroids side by side."""
-        return self._pq.decode(np.ascontiguousarray(stored))[:, self._places]
-
-    def _pad(self, x: Vectors) -> Float[np.ndarray, "n p"]:
-        padded = np.zeros((len(x), self._padded), np.float32)
-        padded[:, self._places] = x
-        return padded
-
-
-def _faiss() -> Any:
-    try:
-        import faiss
-    except ImportError as error:
-        raise InputError("the baseline 'pq' needs faiss: pip install 'compressae_jax[bench]'") from error
-    return faiss
+def quantiser(name: str, d: int, subspaces: int, seed: int) -> Parts:
+    """Untrained subspaces whose widths differ by at most one: faiss has them of one width, so the wider come apart."""
+    faiss = load_faiss(name)
+    counts = collections.Counter(even(d, subspaces))
+    parts = Parts(faiss.ProductQuantizer(width * count, count, 8) for width, count in counts.items())
+    for one in parts.quantisers:
+        seed_k_means(one.cp, seed)
+    return parts

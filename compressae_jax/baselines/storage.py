@@ -3,7 +3,9 @@
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Int8, Shaped
+from jaxtyping import Float, Int8, Shaped, UInt8
+
+from compressae_jax.baselines.units import unit_rows
 
 Reduced = Float[np.ndarray, "n m"]
 
@@ -72,3 +74,58 @@ class Int8Dimensions:
     def unpack(self, stored: Int8[np.ndarray, "n m"]) -> Reduced:
         """The values in units of their dimension's step."""
         return stored * self._steps
+
+
+class Int4Dimensions:
+    """m values in sixteen even levels, two a byte; the middle and the step of a dimension are learned for all rows.
+
+    Unpacked rows are of unit length, as the rows packed are: up to .03 of recall@100 better than as the levels are.
+    """
+
+    def __init__(self, training: Reduced):
+        self._middle = training.mean(axis=0)
+        self._steps = _steps(training - self._middle)
+        self.width = -(-len(self._steps) // 2)
+
+    def pack(self, reduced: Reduced) -> UInt8[np.ndarray, "n p"]:
+        """Values as the nearest of the levels, an even dimension in the low half of its byte."""
+        levels = _levels(reduced - self._middle, self._steps).astype(np.uint8)
+        levels = np.pad(levels, ((0, 0), (0, len(self._steps) % 2)))
+        return levels[:, ::2] | levels[:, 1::2] << 4
+
+    def unpack(self, stored: UInt8[np.ndarray, "n p"]) -> Reduced:
+        """The levels about their dimension's middle."""
+        levels = np.stack([stored & 15, stored >> 4], axis=2).reshape(len(stored), -1)[:, : len(self._steps)]
+        return unit_rows(self._middle + _values(levels, self._steps))
+
+
+def _steps(offsets: Reduced) -> Float[np.ndarray, " m"]:
+    """The step of each dimension that leaves the least squared error, among tenths of a standard deviation and up."""
+    candidates = np.geomspace(0.1, 1, 25, dtype=np.float32)[:, None] * offsets.std(axis=0)
+    errors = [np.square(_values(_levels(offsets, steps), steps) - offsets).sum(axis=0) for steps in candidates]
+    return candidates[np.argmin(errors, axis=0), np.arange(offsets.shape[1])]
+
+
+def _levels(offsets: Reduced, steps: Float[np.ndarray, " m"]) -> Reduced:
+    return np.clip(np.floor(offsets / np.where(steps > 0, steps, 1)) + 8, 0, 15)
+
+
+def _values(levels: Shaped[np.ndarray, "n m"], steps: Float[np.ndarray, " m"]) -> Reduced:
+    return (levels - np.float32(7.5)) * steps
+
+
+class Signs:
+    """The signs of m values, a bit each; they stand for a row of unit length."""
+
+    def __init__(self, m: int):
+        self._m = m
+        self.width = -(-m // 8)
+
+    def pack(self, reduced: Reduced) -> UInt8[np.ndarray, "n p"]:
+        """A bit for every value above zero."""
+        return np.packbits(reduced > 0, axis=1)
+
+    def unpack(self, stored: UInt8[np.ndarray, "n p"]) -> Reduced:
+        """Plus or minus 1/√m."""
+        bits = np.unpackbits(stored, axis=1, count=self._m)
+        return (2 * bits.astype(np.float32) - 1) / np.float32(np.sqrt(self._m))

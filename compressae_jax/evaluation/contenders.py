@@ -7,25 +7,47 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from compressae_jax.baselines import dense, int8, pca, pq, truncation
+from compressae_jax.baselines import binary, dense, int8, lsq, opq, pca, pq, prq, rabitq, rq, sq, truncation
 from compressae_jax.baselines.flat import Flat
 from compressae_jax.codes import spaces
 from compressae_jax.evaluation.corpus import Corpus
 from compressae_jax.evaluation.judgements import Search
 from compressae_jax.notation import InputError, check_choice, check_range
 
-# Of each: how to fit it to a budget of bytes, and the bytes of its largest form.
-BASELINES: dict[str, tuple[Callable[..., Flat], Callable[[int], int]]] = {
-    "truncation": (truncation.fit, truncation.largest),
-    "pca": (pca.fit, pca.largest),
-    "pca_int8": (pca.fit_int8, pca.largest_int8),
-    "int8": (int8.fit, int8.largest),
-    "pq": (pq.fit, pq.largest),
-}
-OF_ONE_SIZE = ("int8",)
 PUBLISHED_BYTES = 8  # of a nonzero: float32 value and int32 column, as the paper counts
 
 Found = tuple[Float[np.ndarray, "q r"], Int[np.ndarray, "q r"]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Baseline:
+    """How to fit one to a budget, and the bytes that it has forms of.
+
+    `own_sizes` are run whatever the budgets; `options` are what `fit` takes of a shared `basis` and a `seed`.
+    """
+
+    fit: Callable[..., Flat]
+    largest: Callable[[int], int]
+    smallest: int = 1
+    own_sizes: Callable[[int], Sequence[int]] | None = None
+    options: tuple[str, ...] = ()
+
+
+BASELINES = {
+    "truncation": Baseline(truncation.fit, truncation.largest, smallest=4),
+    "pca": Baseline(pca.fit, pca.largest, smallest=4, options=("basis",)),
+    "pca_int8": Baseline(pca.fit_int8, pca.largest_int8, options=("basis",)),
+    "pca_int4": Baseline(pca.fit_int4, pca.largest_int4, options=("basis",)),
+    "int8": Baseline(int8.fit, int8.largest, own_sizes=lambda d: [int8.largest(d)]),
+    "sq": Baseline(sq.fit, sq.largest, own_sizes=sq.sizes),
+    "binary": Baseline(binary.fit, binary.largest, options=("basis", "seed")),
+    "rabitq": Baseline(rabitq.fit, rabitq.largest, rabitq.SMALLEST, options=("basis", "seed")),
+    "pq": Baseline(pq.fit, pq.largest, options=("seed",)),
+    "opq": Baseline(opq.fit, opq.largest, options=("seed",)),
+    "rq": Baseline(rq.fit, rq.largest, options=("seed",)),
+    "prq": Baseline(prq.fit, prq.largest, options=("seed",)),
+    "lsq": Baseline(lsq.fit, lsq.largest, options=("seed",)),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,20 +108,23 @@ def _find_codes(space: str, k: int, backend: str, corpus: Corpus, queries: np.nd
     return corpus.index(space, k).search(queries, top, backend=backend)
 
 
-def baselines(names: Iterable[str], budgets: Iterable[int], training: Float[np.ndarray, "n d"]) -> list[Contender]:
-    """Baselines fitted to training rows, each at every budget (bytes a vector) that is less than it needs at most.
+def baselines(
+    names: Iterable[str], budgets: Iterable[int], training: Float[np.ndarray, "n d"], seed: int = 0
+) -> list[Contender]:
+    """Baselines fitted to training rows, each at every budget (bytes a vector) that it has a form of.
 
-    'name@bytes' asks for one size of its own.
+    'name@bytes' asks for one budget of its own.
 
     Raises:
-        InputError: an unknown name, a size that is no number, or faiss missing for 'pq'.
+        InputError: an unknown name, a size that is no number, or faiss missing for those that need it.
     """
     d = training.shape[1]
     basis = functools.cache(lambda: pca.directions(training))
+    shared: dict[str, Callable[[], object]] = {"basis": basis, "seed": lambda: seed}
     found = []
     for name, budget in _sizes(names, sorted(set(budgets), reverse=True), d):
-        options = {"basis": basis()} if name.startswith("pca") else {}
-        found.append(_of_baseline(BASELINES[name][0](training, budget, **options), "baseline", budget))
+        options = {option: shared[option]() for option in BASELINES[name].options}
+        found.append(_of_baseline(BASELINES[name].fit(training, budget, **options), "baseline", budget))
     return list({one.name: one for one in reversed(found)}.values())[::-1]  # two budgets may buy the same size
 
 
@@ -111,9 +136,10 @@ def _sizes(names: Iterable[str], budgets: Sequence[int], d: int) -> list[tuple[s
         check_choice("evaluation.baselines", name, BASELINES)
         if own and not own.isdecimal():
             raise InputError(f"evaluation.baselines: bytes after @ must be a number, not {given!r}")
-        largest = BASELINES[name][1](d)
-        wanted = [largest] if name in OF_ONE_SIZE else [int(own)] if own else budgets
-        sizes += [(name, budget) for budget in wanted if 4 <= budget <= largest and budget < dense.largest(d)]
+        one = BASELINES[name]
+        wanted = [int(own)] if own else one.own_sizes(d) if one.own_sizes else budgets
+        most = min(one.largest(d), dense.largest(d) - 1)
+        sizes += [(name, budget) for budget in wanted if one.smallest <= budget <= most]
     return list(dict.fromkeys(sizes))
 
 

@@ -33,5 +33,15 @@ def test_a_basis_at_hand_is_used():
 
 
 def test_unknown_storage():
-    with pytest.raises(InputError, match=r"storage must be one of 'float32', 'int8', not 'int9' \(did you mean 'int8'"):
+    with pytest.raises(
+        InputError, match=r"storage must be one of 'float32', 'int8', 'int4', not 'int9' \(did you mean 'int8'"
+    ):
         pca.fit(np.ones((3, 4), np.float32), storage="int9")
+
+
+@pytest.mark.parametrize(("d", "budget", "m"), [(9, None, 9), (9, 2, 4), (8, 4, 8)])
+def test_int4_holds_two_dimensions_a_byte(d, budget, m):
+    x = np.random.default_rng(3).normal(size=(40, d)).astype(np.float32)
+    fitted = pca.fit_int4(x, budget)
+    assert fitted._reduce(x).shape == (40, m)
+    assert fitted.bytes_per_vector == -(-m // 2)
