@@ -11,6 +11,7 @@ import numpy as np
 from compressae_jax import data
 from compressae_jax.codes import spaces
 from compressae_jax.codes.codes import Codes
+from compressae_jax.codes.packed import Packed
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import AnyArray, InputError
@@ -44,31 +45,45 @@ class Model:
         """Nonzeros kept in a row."""
         return self.weights.k
 
-    def compress(self, vectors: Vectors | Source, values: str = "float16", zero_rows: str = "stop") -> Codes:
+    def compress(
+        self,
+        vectors: Vectors | Source,
+        encoder: str | None = None,
+        storage: str | None = None,
+        zero_rows: str = "stop",
+    ) -> Codes | Packed:
         """The codes of vectors (n, d): an array, a file, folder, glob or dataset name, read piece by piece.
 
-        `values` is the stored dtype, float16 or float32. Codes are held in memory; for a folder on disk use
+        `encoder`: 'topk' (one pass), 'refit' (its columns, least-squares values) or 'pursuit' (the most accurate, and
+        slower). `storage`: 'float16', 'float32', or 'packed3' to 'packed8' (bits of a value), a fraction of the bytes.
+        Both default to what the model was trained for. Codes are held in memory; for a folder on disk use
         `launch/compress.py` or `retrieval.compress.compress`.
         """
-        return self._compress(vectors, values, zero_rows)[0]
+        return self._compress(vectors, encoder, storage, zero_rows)[0]
 
     def index(
         self,
-        vectors: Vectors | Source | Codes,
+        vectors: Vectors | Source | Codes | Packed,
         space: str = "reconstructed",
-        values: str = "float16",
+        encoder: str | None = None,
+        storage: str | None = None,
         zero_rows: str = "stop",
     ) -> Index:
-        """An exact search index over vectors, or over codes that this model made, in one of the three spaces."""
-        if isinstance(vectors, Codes):
-            row_norms, ids = compression.norms_of(self.weights, vectors), None
-            codes = vectors
-        else:
-            codes, row_norms, ids = self._compress(vectors, values, zero_rows)
-        return Index(codes, row_norms, space, self.weights, ids=ids)
+        """An exact search index over vectors, or over codes that this model made, in one of the three spaces.
 
-    def reconstruct(self, codes: Codes) -> np.ndarray:
+        `encoder` and `storage` as in `compress`; queries that the space compares as codes are encoded by `encoder` too.
+        """
+        encoder = encoder or self.weights.encoder
+        if isinstance(vectors, Packed):
+            return Index(vectors, None, space, self.weights, encoder=encoder)
+        if isinstance(vectors, Codes):
+            return Index(vectors, compression.norms_of(self.weights, vectors), space, self.weights, encoder=encoder)
+        codes, row_norms, ids = self._compress(vectors, encoder, storage, zero_rows)
+        return Index(codes, row_norms, space, self.weights, ids=ids, encoder=encoder)
+
+    def reconstruct(self, codes: Codes | Packed) -> np.ndarray:
         """z = s W_d (n, d) float32: the vectors that codes stand for, up to their length."""
+        codes = codes.unpack() if isinstance(codes, Packed) else codes
         if codes.h != self.h:
             fingerprint = self.weights.fingerprint
             raise InputError(f"codes have width h={codes.h}, the model {self.h} (fingerprint {fingerprint})")
@@ -78,9 +93,12 @@ class Model:
         """Write a model folder, complete or not at all."""
         model_weights.save(self.weights, folder)
 
-    def _compress(self, vectors: Vectors | Source, values: str, zero_rows: str) -> tuple[Codes, np.ndarray, Any]:
+    def _compress(
+        self, vectors: Vectors | Source, encoder: str | None, storage: str | None, zero_rows: str
+    ) -> tuple[Codes | Packed, np.ndarray | None, Any]:
         source = data.open_source(vectors)
-        return compression.compress_in_memory(self.weights, source, values=values, zero_rows=zero_rows, progress=True)
+        how = {"encoder": encoder, "storage": storage, "zero_rows": zero_rows}
+        return compression.compress_in_memory(self.weights, source, **how, progress=True)
 
 
 def fit(
@@ -88,6 +106,7 @@ def fit(
     h: int | None = None,
     k: int | None = None,
     steps: int | None = None,
+    budget_bytes: int | None = None,
     recipe: str = "default",
     seed: int = 0,
     workdir: str | os.PathLike | None = None,
@@ -97,7 +116,8 @@ def fit(
     """Train a model on vectors (n, d): an array, or the path of a file, folder or glob, or the name of a dataset.
 
     What is left out comes from the recipe ('default', or 'paper' for the published one); `fields` are any others of
-    its table (batch, lr, dtype, …). With a `workdir`, checkpoints are kept there and the same call continues.
+    its table (batch, lr, dtype, …). `budget_bytes`, the bytes that a vector may take in an index, chooses h, k, encoder
+    and storage in place of them. With a `workdir`, checkpoints are kept there and the same call continues.
 
     Raises:
         InputError: bad vectors, an unknown field, or values out of range.
@@ -107,7 +127,8 @@ def fit(
 
     given: dict[str, Any] = {name: value for name, value in (("h", h), ("k", k), ("steps", steps)) if value is not None}
     source = data.open_source(vectors)
-    weights = loop.fit(source, workdir=workdir, recipe=recipe, seed=seed, progress=progress, **given, **fields)
+    run = {"workdir": workdir, "recipe": recipe, "seed": seed, "progress": progress, "budget_bytes": budget_bytes or 0}
+    weights = loop.fit(source, **run, **given, **fields)
     return Model(weights)
 
 

@@ -29,7 +29,9 @@ def get_config(recipe: str = "default") -> ml_collections.ConfigDict:
             "model": fields["model"],
             "train": fields["train"],
             "mesh": {"data": -1, "model": 1},  # devices along each axis; -1: all that are left
-            "compress": {"dtype": "float16", "batch": 65_536},  # stored dtype; rows read at once
+            "budget_bytes": 0,  # bytes a vector may take: chooses h, k, encoder and storage; 0: as said below
+            # encoder: topk, refit, pursuit; storage: float16, float32, packed3 … packed8; empty: what the model is for
+            "compress": {"encoder": "", "storage": "", "batch": 65_536},  # and the rows read at once
             "search": {"backend": "auto"},  # 'host' on a CPU, 'scan' on a GPU, 'bcoo' for reference
             "evaluation": {
                 "protocols": ("neighbours", "judgements", "purchases"),  # those that the dataset has are run

@@ -12,7 +12,8 @@ OUT = flags.DEFINE_string("out", None, "Codes folder to write.", required=True)
 COLUMN = flags.DEFINE_string("column", None, "Parquet: the column of vectors, where there are several.")
 IDS_COLUMN = flags.DEFINE_string("ids_column", None, "Parquet: the column of ids.")
 KEY = flags.DEFINE_string("key", None, "Safetensors: the tensor, where there are several.")
-VALUES = flags.DEFINE_string("values", "float16", "Stored dtype: float16 or float32.")
+ENCODER = flags.DEFINE_string("encoder", None, "topk, refit or pursuit; default: what the model was trained for.")
+STORAGE = flags.DEFINE_string("storage", None, "float16, float32 or packed3 … packed8 (bits); default: the model's.")
 BATCH = flags.DEFINE_integer("batch", 65_536, "Rows read at once; the bytes written do not depend on it.")
 ZERO_ROWS = flags.DEFINE_string("zero_rows", "stop", "What zero rows get: stop, keep or drop.")
 
@@ -25,9 +26,8 @@ def main(argv: list[str]) -> None:
     from compressae_jax.retrieval import compress
 
     source = data.open_source(SOURCE.value, column=COLUMN.value, ids_column=IDS_COLUMN.value, key=KEY.value)
-    compress.compress(
-        weights.load(MODEL.value), source, OUT.value, batch=BATCH.value, values=VALUES.value, zero_rows=ZERO_ROWS.value
-    )
+    how = {"encoder": ENCODER.value, "storage": STORAGE.value, "zero_rows": ZERO_ROWS.value}
+    compress.compress(weights.load(MODEL.value), source, OUT.value, batch=BATCH.value, **how)
 
 
 if __name__ == "__main__":

@@ -3,22 +3,31 @@
 import struct
 
 from compressae_jax.codes.codes import column_dtype
+from compressae_jax.codes.packed import packed_width, storage_bits
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # the newest that is read
 VALUES = ("float16", "float32")
 META, MANIFEST, TEXT_IDS = "meta.json", "manifest.json", "ids.jsonl"
-ARRAYS = ("columns.npy", "values.npy", "norms.npy", "ids.npy")
+ARRAYS = ("columns.npy", "values.npy", "norms.npy", "records.npy", "ids.npy")
 NAMES = (*ARRAYS, META, MANIFEST, TEXT_IDS, META + ".new", MANIFEST + ".new")  # complete or in the making
 HEADER = 128  # bytes before the data of each `.npy`, whatever its length
 
 
-def layout(n: int, h: int, k: int, values: str, ids: str | None) -> dict[str, tuple[str, tuple[int, ...]]]:
+def version_of(storage: str) -> int:
+    """The format version of a folder: 1 of columns, values and norms, so that older programs read it, 2 of records."""
+    return 1 if storage_bits(storage) is None else 2
+
+
+def layout(n: int, h: int, k: int, storage: str, ids: str | None) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Name -> (dtype, shape) of the arrays of a codes folder; `ids` is a dtype ('<i8', '<U12') or None."""
-    files: dict[str, tuple[str, tuple[int, ...]]] = {
-        "columns.npy": (column_dtype(h).str, (n, k)),
-        "values.npy": ({"float16": "<f2", "float32": "<f4"}[values], (n, k)),
-        "norms.npy": ("<f4", (n, 2)),
-    }
+    bits = storage_bits(storage)
+    files: dict[str, tuple[str, tuple[int, ...]]] = {}
+    if bits is not None:
+        files["records.npy"] = ("|u1", (n, packed_width(h, k, bits)))
+    else:
+        files["columns.npy"] = (column_dtype(h).str, (n, k))
+        files["values.npy"] = ({"float16": "<f2", "float32": "<f4"}[storage], (n, k))
+        files["norms.npy"] = ("<f4", (n, 2))
     return files if ids is None else {**files, "ids.npy": (ids, (n,))}
 
 

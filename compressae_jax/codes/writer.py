@@ -24,21 +24,23 @@ from compressae_jax.codes.layout import (
     META,
     NAMES,
     TEXT_IDS,
-    VALUES,
     layout,
     npy_header,
+    version_of,
 )
+from compressae_jax.codes.packed import STORAGES, Packed, Packing, check_records, pack, storage_bits
 from compressae_jax.notation import AnyArray, FolderError, InputError, check_choice, check_range
 
 
 class Writer:
     """Appends rows of codes to a folder that appears, complete, at `finish`.
 
+    `storage` is one of `packed.STORAGES`; where it is packed, `levels` are the magnitudes of `packed.Packing`.
     `header` goes into `meta.json` (model fingerprint, source summary, options: JSON-able). A writer on the same folder
-    with the same sizes and header continues at row `rows`; `resume=False` starts anew.
+    with the same sizes, levels and header continues at row `rows`; `resume=False` starts anew.
 
     Raises:
-        InputError: another header than the partial folder was begun with.
+        InputError: another header than the partial folder was begun with, or levels that do not fit the storage.
         FolderError: something that is not a codes folder stands at either name, or the partial folder is damaged.
     """
 
@@ -48,16 +50,20 @@ class Writer:
         d: int,
         h: int,
         k: int,
-        values: str = "float16",
+        storage: str = "float16",
         header: dict[str, Any] | None = None,
         resume: bool = True,
+        levels: Sequence[float] | None = None,
     ) -> None:
-        check_choice("values", values, VALUES)
+        check_choice("storage", storage, STORAGES)
         check_range("k", k, 1, h)
+        self._packing = _packing(h, k, storage, levels)
         self.folder = Path(folder)
         self.partial = self.folder.with_name(self.folder.name + ".partial")
         self.rows = 0
-        self._sizes: dict[str, Any] = {"d": d, "h": h, "k": k, "values": values}
+        self._sizes: dict[str, Any] = {"d": d, "h": h, "k": k, "storage": storage}
+        if self._packing is not None:
+            self._sizes["levels"] = list(self._packing.levels)
         self._header = json.loads(json.dumps(header or {}))
         self._ids: str | None = None  # dtype
         self._digests: dict[str, xxhash.xxh3_128] = {}
@@ -71,12 +77,18 @@ class Writer:
             self.partial.mkdir(parents=True)
 
     def append(
-        self, codes: Codes, norms: Float[AnyArray, "b 2"], ids: Sequence[Any] | np.ndarray | None = None
+        self,
+        codes: Codes | Packed,
+        norms: Float[AnyArray, "b 2"] | None = None,
+        ids: Sequence[Any] | np.ndarray | None = None,
     ) -> None:
-        """Add rows, which are on the disk and counted when this returns; after an error none of them is."""
+        """Add rows, which are on the disk and counted when this returns; after an error none of them is.
+
+        Packed rows have no norms.
+        """
         if len(codes) == 0:
             return
-        shard, dtype = self._shard(codes, np.asarray(norms), ids)
+        shard, dtype = self._shard(codes, norms, ids)
         digests = {name: self._digests[name].copy() if self.rows else xxhash.xxh3_128() for name in shard}
         for name, data in shard.items():
             self._write(name, self._bytes.get(name, 0), data)
@@ -111,33 +123,23 @@ class Writer:
         shutil.rmtree(self.partial, ignore_errors=True)
 
     def _meta(self, files: dict[str, Any]) -> dict[str, Any]:
-        values = self._sizes["values"]
-        dtypes = {"columns": column_dtype(self._sizes["h"]).name, "values": values, "ids": self._ids}
+        storage, ids = self._sizes["storage"], {"ids": self._ids}
         sizes = {name: self._sizes[name] for name in ("h", "k", "d")}
-        own = {"format_version": FORMAT_VERSION, "n": self.rows, **sizes, "dtypes": dtypes, "files": files}
-        return {**self._header, **own}
+        own = {"format_version": version_of(storage), "n": self.rows, **sizes}
+        if self._packing is None:
+            own["dtypes"] = {"columns": column_dtype(self._sizes["h"]).name, "values": storage, **ids}
+        else:
+            own |= {"storage": storage, "levels": self._sizes["levels"], "dtypes": ids}
+        return {**self._header, **own, "files": files}
 
     def _layout(self) -> dict[str, tuple[str, tuple[int, ...]]]:
-        return layout(self.rows, self._sizes["h"], self._sizes["k"], self._sizes["values"], self._ids)
+        return layout(self.rows, self._sizes["h"], self._sizes["k"], self._sizes["storage"], self._ids)
 
     def _shard(
-        self, codes: Codes, norms: np.ndarray, ids: Sequence[Any] | np.ndarray | None
+        self, codes: Codes | Packed, norms: AnyArray | None, ids: Sequence[Any] | np.ndarray | None
     ) -> tuple[dict[str, bytes], str | None]:
         """The bytes that some rows add to each file, and the dtype of the ids so far."""
-        h, k = self._sizes["h"], self._sizes["k"]
-        if codes.h != h or codes.k != k or norms.shape != (len(codes), 2):
-            raise InputError(
-                f"rows must have h={h}, k={k}, norms (b, 2); not h={codes.h}, k={codes.k}, norms {norms.shape}"
-            )
-        with np.errstate(over="ignore"):  # what is too large for float16 is named below
-            values = np.asarray(codes.values).astype(self._sizes["values"])
-        columns = np.asarray(codes.columns)
-        checked(values, columns, h)
-        arrays = {
-            "columns.npy": columns.astype(column_dtype(h)),
-            "values.npy": values,
-            "norms.npy": norms.astype("<f4"),
-        }
+        arrays = self._float_arrays(codes, norms) if self._packing is None else self._records(codes, norms)
         shard = {name: array.tobytes() for name, array in arrays.items()}
         dtype = _ids_dtype(ids, len(codes), self._ids)
         if self.rows and (dtype is None) != (self._ids is None):
@@ -147,6 +149,33 @@ class Writer:
         elif ids is not None:
             shard[TEXT_IDS] = "".join(json.dumps(str(some)) + "\n" for some in ids).encode()
         return shard, dtype
+
+    def _float_arrays(self, codes: Codes | Packed, norms: AnyArray | None) -> dict[str, np.ndarray]:
+        h, k = self._sizes["h"], self._sizes["k"]
+        if isinstance(codes, Packed):
+            raise InputError(f"rows must be codes for storage {self._sizes['storage']!r}, not packed ones")
+        norms = np.asarray(norms)
+        if codes.h != h or codes.k != k or norms.shape != (len(codes), 2):
+            raise InputError(
+                f"rows must have h={h}, k={k}, norms (b, 2); not h={codes.h}, k={codes.k}, norms {norms.shape}"
+            )
+        with np.errstate(over="ignore"):  # what is too large for float16 is named below
+            values = np.asarray(codes.values).astype(self._sizes["storage"])
+        columns = np.asarray(codes.columns)
+        checked(values, columns, h)
+        return {"columns.npy": columns.astype(column_dtype(h)), "values.npy": values, "norms.npy": norms.astype("<f4")}
+
+    def _records(self, codes: Codes | Packed, norms: AnyArray | None) -> dict[str, np.ndarray]:
+        assert self._packing is not None
+        if norms is not None:
+            raise InputError(f"norms have no place in storage {self._sizes['storage']!r}; give None")
+        if isinstance(codes, Codes):
+            codes = pack(codes, self._packing)
+        elif codes.packing != self._packing:
+            raise InputError(f"rows must be packed by {self._packing}, not by {codes.packing}")
+        else:
+            check_records(codes)
+        return {"records.npy": codes.records}
 
     def _write(self, name: str, at: int, data: bytes) -> None:
         """Put bytes at an offset of a file's data (its header lies below 0); they are on the disk when this returns."""
@@ -161,7 +190,8 @@ class Writer:
         sizes = {name: self._bytes.get(name, 0) + more for name, more in added.items()}
         files = {name: {"bytes": sizes[name], "xxh3_128": digests[name].hexdigest()} for name in added}
         begun = {"sizes": self._sizes, "header": self._header}
-        fields = {"format_version": FORMAT_VERSION, **begun, "rows": rows, "ids": ids, "files": files}
+        version = version_of(self._sizes["storage"])
+        fields = {"format_version": version, **begun, "rows": rows, "ids": ids, "files": files}
         disk.write_json(self.partial / MANIFEST, fields)
         self.rows, self._ids, self._digests, self._bytes = rows, ids, digests, sizes
 
@@ -202,6 +232,14 @@ class Writer:
             file.seek(HEADER)
             for ids in _lines(self.partial / TEXT_IDS, 2**16):
                 file.write(np.array(ids, self._ids).tobytes())
+
+
+def _packing(h: int, k: int, storage: str, levels: Sequence[float] | None) -> Packing | None:
+    """How rows are packed, None where they are arrays of floats."""
+    bits = storage_bits(storage)
+    if (bits is None) != (levels is None):
+        raise InputError(f"levels must be given for packed storage and for no other, not {levels} for {storage!r}")
+    return None if bits is None or levels is None else Packing(h, k, bits, tuple(levels))
 
 
 def _start(name: str) -> int:

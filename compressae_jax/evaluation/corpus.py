@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from compressae_jax.codes.codes import Codes
+from compressae_jax.codes.packed import Packed
 from compressae_jax.data.sources import Source
 from compressae_jax.evaluation import streams
 from compressae_jax.model.weights import Weights
-from compressae_jax.retrieval import compress
 from compressae_jax.retrieval.index import Index
 
 
@@ -21,15 +21,15 @@ class Corpus:
         self,
         source: Source,
         weights: Weights,
-        codes: Codes,
-        norms: Float[np.ndarray, "n 2"],
+        codes: Codes | Packed,
+        norms: Float[np.ndarray, "n 2"] | None,
         left_out: Int[np.ndarray, " rows"],
     ):
         self.source, self.weights, self.left_out = source, weights, left_out
         self.rows = np.setdiff1d(np.arange(len(source)), left_out, assume_unique=True)  # their numbers in the source
         whole = not len(left_out)
         self.codes = codes if whole else codes[self.rows]
-        self.norms: Float[np.ndarray, "n 2"] = norms if whole else norms[self.rows]
+        self.norms = norms if whole or norms is None else norms[self.rows]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -47,5 +47,4 @@ class Corpus:
     def _of_budget(self, k: int) -> Index:
         if k == self.codes.k:
             return Index(self.codes, self.norms, "sparse", self.weights)
-        codes = self.codes.prefix(k)
-        return Index(codes, compress.norms_of(self.weights, codes), "sparse", self.weights)
+        return Index(self.codes, self.norms, "sparse", self.weights).prefix(k)

@@ -18,6 +18,7 @@ from compressae_jax import data
 from compressae_jax.codes import disk
 from compressae_jax.codes import folder as codes_folder
 from compressae_jax.codes.codes import Codes
+from compressae_jax.codes.packed import Packed
 from compressae_jax.data import found
 from compressae_jax.data.named import Dataset
 from compressae_jax.data.sources import Source
@@ -50,7 +51,8 @@ def compress(config: ml_collections.ConfigDict, workdir: str | os.PathLike, weig
         _source(config),
         Path(workdir) / CODES,
         batch=config.compress.batch,
-        values=config.compress.dtype,
+        encoder=config.compress.encoder or None,
+        storage=config.compress.storage or None,
         zero_rows=config.data.zero_rows,
     )
 
@@ -78,7 +80,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str | os.PathLike, prog
     for name in config.evaluation.protocols:
         check_choice("evaluation.protocols", name, protocols.NAMES)
     model, source = model_weights.load(workdir / MODEL), _source(config)
-    weights = _widest(model, config.evaluation.ks)
+    weights = _as_used(config, model)
     split = data.split_rows(len(source), config.data.queries, config.data.validation)
     codes, norms = _codes(config, workdir, weights, source, progress)
     corpus = Corpus(source, weights, codes, norms, split.queries)
@@ -90,7 +92,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str | os.PathLike, prog
     training = streams.take(source, _sample(split.train, config.seed))
     compared = _contenders(config, weights, corpus, training)
     scores = measures.ask(asked, compared, progress)
-    usage = measures.usage(corpus.codes.prefix(min(model.k, corpus.codes.k)))
+    usage = measures.usage(corpus.codes, model.k)
     report = {
         "workdir": str(workdir),
         "source": source.summary(),
@@ -110,11 +112,16 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str | os.PathLike, prog
     return report
 
 
-def _widest(model: Weights, ks: Sequence[int]) -> Weights:
-    """The model keeping as many nonzeros as the largest budget asks for; smaller ones are prefixes of its codes."""
+def _as_used(config: ml_collections.ConfigDict, model: Weights) -> Weights:
+    """The model with the encoder and storage that are evaluated, and as many nonzeros as the largest budget asks for.
+
+    Smaller budgets are prefixes of its codes.
+    """
+    ks = config.evaluation.ks
     for k in ks:
         check_range("evaluation.ks", k, 1, model.h)
-    return dataclasses.replace(model, k=max([model.k, *ks]))
+    encoder, storage = config.compress.encoder or model.encoder, config.compress.storage or model.storage
+    return dataclasses.replace(model, k=max([model.k, *ks]), encoder=encoder, storage=storage)
 
 
 def _source(config: ml_collections.ConfigDict) -> Source:
@@ -124,26 +131,31 @@ def _source(config: ml_collections.ConfigDict) -> Source:
 
 def _codes(
     config: ml_collections.ConfigDict, workdir: Path, weights: Weights, source: Source, progress: bool
-) -> tuple[Codes, Float[np.ndarray, "n 2"]]:
+) -> tuple[Codes | Packed, Float[np.ndarray, "n 2"] | None]:
     """Codes of all rows: the run folder's, if they are of this model and source, else made anew in memory."""
     try:
         codes, norms, _, meta = codes_folder.read(workdir / CODES)
     except FolderError:
         return _compressed(config, weights, source, progress)
-    given = (meta.get("fingerprint"), meta.get("source"), len(codes), str(codes.values.dtype))
-    if given == (weights.fingerprint, source.summary(), len(source), config.compress.dtype):
+    given = (meta.get("fingerprint"), meta.get("source"), len(codes), meta.get("encoder"), _storage_of(codes))
+    if given == (weights.fingerprint, source.summary(), len(source), weights.encoder, weights.storage):
         return codes, norms
     return _compressed(config, weights, source, progress)
 
 
 def _compressed(
     config: ml_collections.ConfigDict, weights: Weights, source: Source, progress: bool
-) -> tuple[Codes, Float[np.ndarray, "n 2"]]:
+) -> tuple[Codes | Packed, Float[np.ndarray, "n 2"] | None]:
     """Codes in memory. Rows keep their numbers: a zero row that is to be dropped stays, and is found by nobody."""
     policy = "stop" if config.data.zero_rows == "stop" else "keep"
-    batch, values = config.compress.batch, config.compress.dtype
-    codes, norms, _ = compression.compress_in_memory(weights, source, batch, values, policy, progress)
+    codes, norms, _ = compression.compress_in_memory(
+        weights, source, config.compress.batch, zero_rows=policy, progress=progress
+    )
     return codes, norms
+
+
+def _storage_of(codes: Codes | Packed) -> str:
+    return f"packed{codes.packing.bits}" if isinstance(codes, Packed) else str(codes.values.dtype)
 
 
 def _own_protocols(
@@ -151,8 +163,8 @@ def _own_protocols(
     weights: Weights,
     source: Source,
     corpus: Corpus,
-    codes: Codes,
-    norms: Float[np.ndarray, "n 2"],
+    codes: Codes | Packed,
+    norms: Float[np.ndarray, "n 2"] | None,
 ) -> list[Protocol]:
     """The protocols that the config asks for and the data has."""
     wanted = config.evaluation.protocols

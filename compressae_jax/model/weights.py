@@ -28,7 +28,8 @@ UNIT_TOLERANCE = 1e-3  # on the length of a decoder row
 class Weights:
     """What a model folder holds: float32 encoder_w (d, h), encoder_b (h,), decoder_w (h, d) of unit rows.
 
-    `summary` says how the model was trained: JSON-able, and no part of the fingerprint.
+    `encoder` and `storage` name how it was made to be used, the defaults of compression; `summary` says how it was
+    trained: JSON-able. These are no part of the fingerprint.
     """
 
     params: dict[str, np.ndarray]
@@ -36,6 +37,8 @@ class Weights:
     k: int
     activation: str = "topk"
     summary: dict[str, Any] = dataclasses.field(default_factory=dict)
+    encoder: str = "topk"  # one of `encoders.ENCODERS`
+    storage: str = "float16"  # one of `codes.packed.STORAGES`
 
     @property
     def d(self) -> int:
@@ -74,6 +77,7 @@ def save(weights: Weights, folder: str | os.PathLike) -> None:
     disk.sync(aside / PARAMS)
     sizes = {"d": weights.d, "h": weights.h, "k": weights.k, "activation": weights.activation}
     meta = {"format_version": FORMAT_VERSION, **sizes, "fingerprint": weights.fingerprint, "summary": weights.summary}
+    meta |= {"encoder": weights.encoder, "storage": weights.storage}
     disk.write_json(aside / META, meta)
     disk.publish(aside, folder, (PARAMS, META))
 
@@ -90,7 +94,8 @@ def load(folder: str | os.PathLike) -> Weights:
         raise FolderError(f"model folder {folder} does not exist; {remedy}")
     meta = disk.read_json(folder / META, FORMAT_VERSION, remedy)
     params = _read_params(folder / PARAMS, meta["d"], meta["h"], remedy)
-    weights = Weights(params, meta["h"], meta["k"], meta["activation"], meta["summary"])
+    use = {name: meta[name] for name in ("encoder", "storage") if name in meta}  # older folders have neither
+    weights = Weights(params, meta["h"], meta["k"], meta["activation"], meta["summary"], **use)
     if (given := weights.fingerprint) != (wanted := meta["fingerprint"]):
         raise FolderError(f"{folder / PARAMS} is damaged: fingerprint {given}, {META} says {wanted}; {remedy}")
     try:

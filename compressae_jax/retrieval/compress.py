@@ -5,10 +5,10 @@ size nor on interruptions.
 """
 
 import collections
-import functools
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -19,47 +19,61 @@ from jaxtyping import Float, Int
 from tqdm import tqdm
 
 from compressae_jax.codes import folder as codes_folder
-from compressae_jax.codes import spaces
+from compressae_jax.codes import levels, spaces
 from compressae_jax.codes.codes import Codes, column_dtype
-from compressae_jax.codes.layout import VALUES
+from compressae_jax.codes.packed import STORAGES, Packed, Packing, pack, storage_bits
+from compressae_jax.codes.threads import cores
 from compressae_jax.data.sources import ZERO_ROWS, Source, find_zero_rows, zero_rows_met
-from compressae_jax.model.compressae import CompresSAE, Params
+from compressae_jax.model import encoders
+from compressae_jax.model.compressae import Params
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import Dense, FolderError, InputError, check_choice, check_range
 
 BLOCK = 4096  # rows; the last block is padded with zeros, whose codes are cut off
 AHEAD = 2  # blocks under way on each device
+HOST_ROWS = 512  # of a block that one thread takes at a time: bounds its (rows, h) correlations
+LEVEL_ROWS = 8192  # of the source, evenly spaced, that levels are learned from
 
 _params: WeakKeyDictionary[Weights, dict[jax.Device, Params]] = WeakKeyDictionary()
 
 
 class Encoded(NamedTuple):
-    """Codes and norms of some rows, and where these rows stand in their source."""
+    """Codes of some rows, and where these rows stand in their source; packed codes have no norms."""
 
-    codes: Codes
-    norms: Float[np.ndarray, "b 2"]
+    codes: Codes | Packed
+    norms: Float[np.ndarray, "b 2"] | None
     rows: Int[np.ndarray, " b"]
+
+
+class How(NamedTuple):
+    """By which encoder vectors become codes, and how their nonzeros are stored; `packing` where that is packed."""
+
+    encoder: str
+    storage: str
+    packing: Packing | None = None
 
 
 def encode(
     weights: Weights,
     vectors: Dense,
-    values: str = "float16",
+    storage: str = "float16",
     block: int = BLOCK,
     devices: Sequence[jax.Device] | None = None,
-) -> tuple[Codes, Float[np.ndarray, "b 2"]]:
+    encoder: str = "topk",
+) -> tuple[Codes | Packed, Float[np.ndarray, "b 2"] | None]:
     """Codes and norms (‖s‖, ‖z‖) of vectors in memory, as NumPy; norms are those of the values as stored.
 
-    Codes made with the same `block`, the rows of one device's call, do not depend on how many vectors come together.
+    Codes made with the same `block`, the rows of one device's call, do not depend on how many vectors come together;
+    packed ones, whose levels are learned from the vectors and which have no norms, do.
 
     Raises:
-        InputError: a value too large for `values`.
+        InputError: a value too large for `storage`.
     """
-    check_choice("values", values, VALUES)
     vectors = np.asarray(vectors, np.float32)
+    how = _how(weights, encoder, storage, lambda: vectors[_evenly(len(vectors))])
     rows = np.arange(len(vectors))
     blocks = ((rows[i : i + block], vectors[i : i + block]) for i in range(0, len(vectors), block))
-    codes, norms, _ = _joined(list(_encoded(weights, blocks, values, block, devices)))
+    codes, norms, _ = _joined(list(_encoded(weights, blocks, how, block, devices)))
     return codes, norms
 
 
@@ -80,17 +94,18 @@ def compress_in_memory(
     weights: Weights,
     source: Source,
     batch: int = 65536,
-    values: str = "float16",
+    encoder: str | None = None,
+    storage: str | None = None,
     zero_rows: str = "stop",
     progress: bool = False,
-) -> tuple[Codes, Float[np.ndarray, "n 2"], Any]:
-    """Codes, norms and ids (None where the source has none) of a source, read piece by piece.
+) -> tuple[Codes | Packed, Float[np.ndarray, "n 2"] | None, Any]:
+    """Codes, norms (None of packed codes) and ids (None where the source has none) of a source, read piece by piece.
 
     Raises:
         InputError: as `compress`.
     """
-    _check(weights, source, batch, values, zero_rows)
-    parts = list(_compressed(weights, source, batch, values, zero_rows, progress, done=0))
+    how = _checked(weights, source, batch, encoder, storage, zero_rows)
+    parts = list(_compressed(weights, source, batch, how, zero_rows, progress, done=0))
     if not parts:
         raise InputError(f"{source.name}: there is no row to compress")
     codes, norms, rows = _joined(parts)
@@ -102,26 +117,34 @@ def compress(
     source: Source,
     out: str | os.PathLike,
     batch: int = 65536,
-    values: str = "float16",
+    encoder: str | None = None,
+    storage: str | None = None,
     zero_rows: str = "stop",
     progress: bool = True,
 ) -> dict[str, int | float]:
     """Stream a source into a codes folder; the same call continues what an interruption left.
 
-    `batch` rows are read at once; `values` is the stored dtype, float16 or float32. `zero_rows`: 'stop' refuses them,
-    'keep' gives them all-zero codes, 'drop' leaves them out and records the ids of the others. Returns rows, bytes a
-    vector (values, columns and one scale) and how many times smaller than float32 that is.
+    `batch` rows are read at once. `encoder` is 'topk', 'refit' or 'pursuit', `storage` one of `codes.packed.STORAGES`;
+    both default to what the model was made for. `zero_rows`: 'stop' refuses them, 'keep' gives them all-zero codes,
+    'drop' leaves them out and records the ids of the others. Returns rows, bytes a vector (all that search needs) and
+    how many times smaller than float32 that is.
 
     Raises:
         InputError: a vector that is not finite, a zero row under 'stop', a value too large for float16; nothing stays.
         FolderError: something else stands at `out`.
     """
-    _check(weights, source, batch, values, zero_rows)
-    header = {"fingerprint": weights.fingerprint, "source": source.summary(), "zero_rows": zero_rows}
-    k = weights.h if weights.activation == "identity" else weights.k
-    writer = codes_folder.Writer(out, weights.d, weights.h, k, values, header)
+    how = _checked(weights, source, batch, encoder, storage, zero_rows)
+    header = {
+        "fingerprint": weights.fingerprint,
+        "source": source.summary(),
+        "zero_rows": zero_rows,
+        "encoder": how.encoder,
+    }
+    k = _nonzeros(weights)
+    chosen = {} if how.packing is None else {"levels": how.packing.levels}
+    writer = codes_folder.Writer(out, weights.d, weights.h, k, how.storage, header, **chosen)
     try:
-        for codes, norms, rows in _compressed(weights, source, batch, values, zero_rows, progress, writer.rows):
+        for codes, norms, rows in _compressed(weights, source, batch, how, zero_rows, progress, writer.rows):
             writer.append(codes, norms, _ids(source, rows, zero_rows))
         writer.finish()
     except FolderError:
@@ -129,11 +152,18 @@ def compress(
     except InputError:
         writer.discard()  # the source or the options must change, so these bytes can never be continued
         raise
-    cost = k * (np.dtype(values).itemsize + column_dtype(weights.h).itemsize) + 4
+    cost = bytes_of(weights.h, k, how)
     ratio = 4 * weights.d / cost
     if progress:
         print(f"{writer.rows:,} rows, {cost} bytes a vector, {ratio:.1f} times smaller than float32: {out}")
     return {"rows": writer.rows, "bytes_per_vector": cost, "ratio": ratio}
+
+
+def bytes_of(h: int, k: int, how: How) -> int:
+    """Bytes a vector in memory: a packed record, or values, columns and one scale."""
+    if how.packing is not None:
+        return how.packing.width
+    return k * (np.dtype(how.storage).itemsize + column_dtype(h).itemsize) + 4
 
 
 def params_on(weights: Weights, device: jax.Device) -> Params:
@@ -144,9 +174,10 @@ def params_on(weights: Weights, device: jax.Device) -> Params:
     return there[device]
 
 
-def _check(weights: Weights, source: Source, batch: int, values: str, zero_rows: str) -> None:
-    """Raise InputError for what is wrong before a row is read."""
-    check_choice("values", values, VALUES)
+def _checked(
+    weights: Weights, source: Source, batch: int, encoder: str | None, storage: str | None, zero_rows: str
+) -> How:
+    """How to encode; raises InputError for what is wrong before all rows are read."""
     check_choice("zero_rows", zero_rows, ZERO_ROWS)
     check_range("batch", batch, 1, 2**31)
     if source.width != weights.d:
@@ -154,16 +185,47 @@ def _check(weights: Weights, source: Source, batch: int, values: str, zero_rows:
             f"{source.name}: vectors have width {source.width}, the model was trained on {weights.d} "
             f"(fingerprint {weights.fingerprint})"
         )
+    return _how(weights, encoder or weights.encoder, storage or weights.storage, lambda: _sample(source))
+
+
+def _how(weights: Weights, encoder: str, storage: str, sample: Callable[[], Dense]) -> How:
+    """The names checked, and where values go on levels these learned from a sample, always the same one."""
+    check_choice("storage", storage, STORAGES)
+    bits = storage_bits(storage)
+    encoders.check(encoder, weights, rounded=bits is not None)
+    if bits is None:
+        return How(encoder, storage)
+    fitted = encoders.HostEncoder(weights, encoder)
+    vectors = sample()
+    vectors = vectors[vectors.any(axis=1)]
+    parts = [fitted.magnitudes(_padded(some, HOST_ROWS)) for some in _pieces(vectors)]
+    learned = levels.learn(np.concatenate(parts) if parts else np.ones(1, np.float32), 2 ** (bits - 1))
+    return How(encoder, storage, Packing(weights.h, weights.k, bits, tuple(learned.tolist())))
+
+
+def _sample(source: Source) -> Dense:
+    """Evenly spaced rows, or the first ones of a source that is not read by row number."""
+    if source.random_access:
+        return source.take(_evenly(len(source)))
+    return source.read(0, min(len(source), LEVEL_ROWS))
+
+
+def _evenly(n: int) -> Int[np.ndarray, " rows"]:
+    return np.unique(np.linspace(0, n - 1, min(n, LEVEL_ROWS)).astype(np.int64)) if n else np.empty(0, np.int64)
+
+
+def _nonzeros(weights: Weights) -> int:
+    return weights.h if weights.activation == "identity" else weights.k
 
 
 def _compressed(
-    weights: Weights, source: Source, batch: int, values: str, zero_rows: str, progress: bool, done: int
+    weights: Weights, source: Source, batch: int, how: How, zero_rows: str, progress: bool, done: int
 ) -> Iterator[Encoded]:
     """What follows the first `done` codes of a source, about `batch` rows at a time, always whole blocks."""
     first = _place_of(source, done, zero_rows)
     group: list[Encoded] = []
     with tqdm(total=len(source), initial=first, unit=" rows", desc="compress", delay=1, disable=not progress) as bar:
-        for part in _encoded(weights, _blocks(source, first, batch, zero_rows), values, BLOCK):
+        for part in _encoded(weights, _blocks(source, first, batch, zero_rows), how, BLOCK):
             bar.update(int(part.rows[-1]) + 1 - bar.n)
             group.append(part)
             if len(group) * BLOCK >= batch:
@@ -201,17 +263,30 @@ def _blocks(source: Source, first: int, batch: int, zero_rows: str) -> Iterator[
 def _encoded(
     weights: Weights,
     blocks: Iterator[tuple[np.ndarray, np.ndarray]],
-    values: str,
+    how: How,
     block: int,
     devices: Sequence[jax.Device] | None = None,
 ) -> Iterator[Encoded]:
-    """Blocks of rows through the encoder, dealt to devices (all local ones) in turn, collected in order."""
-    devices = devices or jax.local_devices()
+    """Blocks of rows through the encoder, in order: compiled loops on the host where they are the faster or only way."""
+    if how.packing is not None or (how.encoder == "pursuit" and jax.default_backend() == "cpu"):
+        return _encoded_on_host(weights, blocks, how)
+    return _encoded_on_devices(weights, blocks, how, block, devices or jax.local_devices())
+
+
+def _encoded_on_devices(
+    weights: Weights,
+    blocks: Iterator[tuple[np.ndarray, np.ndarray]],
+    how: How,
+    block: int,
+    devices: Sequence[jax.Device],
+) -> Iterator[Encoded]:
+    """Blocks dealt to devices in turn."""
     module = weights.module()
     under_way: collections.deque[tuple[Codes, jax.Array, np.ndarray]] = collections.deque()
     for device, (rows, vectors) in zip(itertools.cycle(devices), blocks, strict=False):
         params = params_on(weights, device)
-        codes = _encode_block(params, jax.device_put(_padded(vectors, block), device), module, values)
+        codes = encoders.encode(params, jax.device_put(_padded(vectors, block), device), module, how.encoder)
+        codes = _stored(codes, how.storage)
         # A call of its own: in one program XLA may leave out the rounding to float16 before the norms.
         under_way.append((codes, spaces.norms(codes, params["decoder_w"]), rows))
         if len(under_way) > AHEAD * len(devices):
@@ -220,11 +295,37 @@ def _encoded(
         yield _collected(*under_way.popleft())
 
 
-@functools.partial(jax.jit, static_argnames=("module", "values"))
-def _encode_block(params: Params, x: Float[jax.Array, "b d"], module: CompresSAE, values: str) -> Codes:
-    with jax.default_matmul_precision("highest"):  # a GPU's default product would choose other supports
-        codes: Any = module.apply({"params": params}, x, method="encode")
-    return Codes(codes.values.astype(values), codes.columns, codes.h)
+def _encoded_on_host(weights: Weights, blocks: Iterator[tuple[np.ndarray, np.ndarray]], how: How) -> Iterator[Encoded]:
+    """Blocks dealt to threads in small pieces."""
+    chosen = None if how.packing is None else np.array(how.packing.levels, np.float32)
+    encoder = encoders.HostEncoder(weights, how.encoder, chosen)
+    decoder_w = params_on(weights, jax.local_devices()[0])["decoder_w"]
+
+    def work(rows: np.ndarray, vectors: np.ndarray) -> Encoded:
+        codes = encoder(_padded(vectors, HOST_ROWS))
+        if how.packing is not None:
+            return Encoded(pack(codes[: len(rows)], how.packing), None, rows)
+        codes = Codes(codes.values.astype(how.storage), codes.columns, codes.h)
+        return _collected(codes, spaces.norms(codes, decoder_w), rows)
+
+    threads = cores()
+    with ThreadPoolExecutor(threads) as pool:
+        under_way: collections.deque[list[Future[Encoded]]] = collections.deque()
+        for rows, vectors in blocks:
+            pieces = zip(_pieces(rows), _pieces(vectors), strict=True)
+            under_way.append([pool.submit(work, *piece) for piece in pieces])
+            if len(under_way) > AHEAD:
+                yield _joined([future.result() for future in under_way.popleft()])
+        while under_way:
+            yield _joined([future.result() for future in under_way.popleft()])
+
+
+def _pieces(rows: np.ndarray) -> list[np.ndarray]:
+    return [rows[i : i + HOST_ROWS] for i in range(0, len(rows), HOST_ROWS)]
+
+
+def _stored(codes: Codes, storage: str) -> Codes:
+    return Codes(codes.values.astype(storage), codes.columns, codes.h)
 
 
 def _collected(codes: Codes, norms: jax.Array, rows: np.ndarray) -> Encoded:
@@ -234,15 +335,19 @@ def _collected(codes: Codes, norms: jax.Array, rows: np.ndarray) -> Encoded:
     finite = np.isfinite(codes.values).all(axis=1)
     if not finite.all():
         raise InputError(
-            f"row {rows[finite.argmin()]} has a code value beyond what {codes.values.dtype} holds; use values='float32'"
+            f"row {rows[finite.argmin()]} has a code value beyond what {codes.values.dtype} holds; "
+            "use storage='float32'"
         )
     return Encoded(codes, np.asarray(norms)[:b], rows)
 
 
 def _joined(parts: list[Encoded]) -> Encoded:
+    rows = np.concatenate([p.rows for p in parts])
+    first = parts[0].codes
+    if isinstance(first, Packed):
+        return Encoded(Packed(np.concatenate([p.codes.records for p in parts]), first.packing), None, rows)
     values, columns = (np.concatenate([getattr(p.codes, name) for p in parts]) for name in ("values", "columns"))
-    norms, rows = np.concatenate([p.norms for p in parts]), np.concatenate([p.rows for p in parts])
-    return Encoded(Codes(values, columns, parts[0].codes.h), norms, rows)
+    return Encoded(Codes(values, columns, first.h), np.concatenate([p.norms for p in parts]), rows)
 
 
 def _padded(part: np.ndarray, length: int) -> np.ndarray:

@@ -1,6 +1,5 @@
 """The host backend: all CPU cores score rows, each thread with its own running top r; the loops are in `kernels`."""
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,7 +7,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from compressae_jax.codes.codes import Codes
+from compressae_jax.codes.packed import PIECE, Packed
+from compressae_jax.codes.threads import cores
 from compressae_jax.notation import Expanded, RowScales, check_range
+from compressae_jax.retrieval import unpacking
 
 QUERIES = 64  # of a block: u (h, 64) stays in a core's cache
 LANES = 16  # queries are padded to a multiple of a vector register
@@ -17,19 +19,24 @@ NONZEROS = 2**18  # of a chunk: large beside the cost of dealing it out, small b
 
 
 def search(
-    codes: Codes, row_scales: RowScales, expanded_queries: Expanded, top: int, *, chunk: int | None = None
+    codes: Codes | Packed,
+    row_scales: RowScales | None,
+    expanded_queries: Expanded,
+    top: int,
+    *,
+    chunk: int | None = None,
 ) -> tuple[Float[np.ndarray, "q r"], Int[np.ndarray, "q r"]]:
     """The best rows of each query, best first; ties go to the lower row number.
 
-    Values and columns are scored as they are stored, memory maps too; JAX arrays are brought to the host. `chunk` is
-    the rows that a thread takes at a time. Beside codes and results it needs `top` results a query and thread.
+    Values and columns are scored as they are stored, memory maps too; JAX arrays are brought to the host; packed rows
+    are unpacked by each thread, a chunk at a time (`row_scales` None: see `unpacking`). `chunk` is the rows that a
+    thread takes at a time. Beside codes and results it needs `top` results a query and thread.
     """
     from compressae_jax.retrieval import kernels
 
     check_range("top", top, 1, len(codes))
-    values, columns = np.asarray(codes.values), np.asarray(codes.columns)
-    row_scales, u = np.asarray(row_scales, np.float32), np.asarray(expanded_queries, np.float32)
-    chunk = chunk or max(1, NONZEROS // codes.k)
+    u = np.asarray(expanded_queries, np.float32)
+    chunk = chunk or max(1, (PIECE if isinstance(codes, Packed) else NONZEROS) // codes.k)
     starts = iter(range(0, len(codes), chunk))
     threads = min(cores(), -(-len(codes) // chunk))
     scores = np.full((threads, len(u), top), -np.inf, np.float32)
@@ -37,9 +44,9 @@ def search(
     blocks = list(_blocks(u))
 
     def work(thread: int) -> None:
+        read = unpacking.reader(codes, row_scales, chunk)
         for start in starts:  # shared by the threads, so each sees rising rows and a slow core takes fewer
-            here = slice(start, start + chunk)
-            part = _stored(values[here]), _stored(columns[here]), _stored(row_scales[here]), start
+            part = *map(_stored, read(slice(start, start + chunk))), start
             for queries, block in blocks:
                 absorb = kernels.scan_one if block.ndim == 1 else kernels.scan_block
                 absorb(*part, block, scores[thread, queries], rows[thread, queries])
@@ -48,11 +55,6 @@ def search(
         list(pool.map(work, range(threads)))
     kernels.merge(scores, rows)
     return scores[0], rows[0]
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _blocks(u: Float[np.ndarray, "q h"]) -> Iterator[tuple[slice | int, np.ndarray]]:

@@ -15,7 +15,9 @@ from jaxtyping import Float, Int
 from compressae_jax.codes import disk, spaces
 from compressae_jax.codes import folder as codes_folder
 from compressae_jax.codes.codes import Codes, checked
+from compressae_jax.codes.packed import Packed, check_records
 from compressae_jax.data.sources import Source
+from compressae_jax.model import encoders
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import AnyArray, Expanded, FolderError, InputError, check_choice, check_range
@@ -31,16 +33,19 @@ QUERY_BLOCKS = (8, 64)  # queries are expanded in blocks of one of two shapes, s
 class Index:
     """Codes that one model made, searched exactly in one of the three spaces of `codes.spaces`.
 
-    `norms` (n, 2) are those of `compress`. `ids`, if any, name the rows; results are row numbers.
+    `norms` (n, 2) are those of `compress`, None for packed codes, whose values were multiplied with their row's scale.
+    `ids`, if any, name the rows; results are row numbers. `encoder` made the codes (default: the one that the model was
+    trained for); queries that are compared as codes go through it, too.
     """
 
     def __init__(
         self,
-        codes: Codes,
-        norms: Float[AnyArray, "n 2"],
+        codes: Codes | Packed,
+        norms: Float[AnyArray, "n 2"] | None,
         space: str,
         weights: Weights,
         ids: Sequence[Any] | np.ndarray | None = None,
+        encoder: str | None = None,
     ) -> None:
         check_choice("space", space, spaces.SPACES)
         if codes.h != weights.h:
@@ -48,17 +53,20 @@ class Index:
         for name, each in (("norms", norms), ("ids", ids)):
             if each is not None and len(each) != len(codes):
                 raise InputError(f"{name} must be {len(codes)}, one a row of codes, not {len(each)}")
-        if not isinstance(codes.values, np.memmap):  # those were checked by the reader of their folder
-            checked(codes.values, codes.columns, codes.h)
+        _check_rows(codes, norms)
         self.codes, self.norms, self.space, self.weights, self.ids = codes, norms, space, weights, ids
-        self.row_scales = spaces.row_scales(norms, space)
+        self.row_scales = _row_scales(codes, norms, space)
+        self.encoder = encoder or weights.encoder
+        encoders.check(self.encoder, weights, rounded=False)
 
     def __len__(self) -> int:
         return len(self.codes)
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory that search needs for the rows: values, columns and row scales."""
+        """Bytes in memory that search needs for the rows: values, columns and row scales, or packed records alone."""
+        if isinstance(self.codes, Packed) or self.row_scales is None:
+            return self.codes.nbytes
         return self.codes.nbytes + self.row_scales.nbytes
 
     @property
@@ -73,7 +81,7 @@ class Index:
 
     def search(
         self,
-        queries: AnyArray | Codes | Sequence,
+        queries: AnyArray | Codes | Packed | Sequence,
         top: int = 10,
         backend: str = "auto",
         chunk: int | None = None,
@@ -98,12 +106,22 @@ class Index:
 
     def in_space(self, space: str) -> Index:
         """The same codes, searched in another space; nothing is copied."""
-        return Index(self.codes, self.norms, space, self.weights, self.ids)
+        return Index(self.codes, self.norms, space, self.weights, self.ids, self.encoder)
 
     def prefix(self, k: int) -> Index:
-        """The index of a smaller budget, the k largest nonzeros of every row; norms are computed anew."""
+        """The index of a smaller budget, the k largest nonzeros of every row; norms are computed anew.
+
+        Raises:
+            InputError: k out of range, or packed codes.
+        """
+        if isinstance(self.codes, Packed):
+            raise InputError(
+                f"packed columns are a set without an order, so they have no prefix of {k}: compress again with a "
+                "smaller k"
+            )
         codes = self.codes.prefix(k)
-        return Index(codes, compress.norms_of(self.weights, codes), self.space, self.weights, self.ids)
+        norms = compress.norms_of(self.weights, codes)
+        return Index(codes, norms, self.space, self.weights, self.ids, self.encoder)
 
     def save(self, folder: str | os.PathLike) -> None:
         """Write an index folder (`codes/`, `model/`, `index.json`), complete or not at all; an older one is replaced.
@@ -113,7 +131,7 @@ class Index:
         """
         folder = Path(folder)
         aside = disk.begin(folder, (CODES, MODEL, META))
-        header = {"fingerprint": self.weights.fingerprint}
+        header = {"fingerprint": self.weights.fingerprint, "encoder": self.encoder}
         codes_folder.write(aside / CODES, self.codes, self.norms, self.ids, d=self.weights.d, header=header)
         model_weights.save(self.weights, aside / MODEL)
         disk.write_json(aside / META, {"format_version": FORMAT_VERSION, "space": self.space, **header})
@@ -131,8 +149,10 @@ class Index:
         space = disk.read_json(folder / META, FORMAT_VERSION, remedy)["space"]
         return open_index(folder / CODES, model_weights.load(folder / MODEL), space, verify)
 
-    def _checked(self, queries: AnyArray | Codes | Sequence) -> Float[np.ndarray, "q d"] | Codes:
+    def _checked(self, queries: AnyArray | Codes | Packed | Sequence) -> Float[np.ndarray, "q d"] | Codes:
         """The queries as float32 or as codes, once they can be answered."""
+        if isinstance(queries, Packed):
+            queries = queries.unpack()
         if isinstance(queries, Codes):
             if queries.h != self.codes.h:
                 raise InputError(f"queries are codes of width h={queries.h}, the index has h={self.codes.h}")
@@ -172,9 +192,7 @@ class Index:
         device = jax.local_devices()[0]
         decoder_w = compress.params_on(self.weights, device)["decoder_w"]
         if not isinstance(queries, Codes) and self.space != "dense_query":
-            values = "float16" if self.codes.values.dtype == np.float16 else "float32"
-            queries, _ = compress.encode(self.weights, queries, values, block, [device])
-            queries = queries.prefix(min(queries.k, self.codes.k))
+            queries = self._encoded(queries, block, device)
         parts = []
         for start in range(0, len(queries), block):
             some = queries[start : start + block]
@@ -186,6 +204,14 @@ class Index:
             parts.append(np.asarray(u)[: len(some)])
         return np.concatenate(parts)
 
+    def _encoded(self, vectors: Float[np.ndarray, "q d"], block: int, device: jax.Device) -> Codes:
+        """Codes of queries, with the budget of the rows, and rounded as these are unless they are packed."""
+        half = isinstance(self.codes, Codes) and self.codes.values.dtype == np.float16
+        storage = "float16" if half else "float32"
+        codes, _ = compress.encode(self.weights, vectors, storage, block, [device], self.encoder)
+        assert isinstance(codes, Codes)
+        return codes.prefix(min(codes.k, self.codes.k))
+
     def _score(self, u: Expanded, top: int, backend: str, chunk: int | None) -> tuple[np.ndarray, np.ndarray]:
         if backend == "auto":
             backend = "host" if jax.default_backend() == "cpu" else "scan"
@@ -196,6 +222,8 @@ class Index:
     @functools.cached_property
     def _placed(self) -> tuple[Codes, jax.Array] | None:
         """Codes and scales on the accelerators, split over all local ones; None where `scan` takes them as they are."""
+        if isinstance(self.codes, Packed) or self.row_scales is None:
+            return None
         if isinstance(self.codes.values, jax.Array) or not scan.fits(self.nbytes):
             return None
         return scan.place(self.codes, self.row_scales)
@@ -213,7 +241,7 @@ def open_index(codes: str | os.PathLike, weights: Weights, space: str, verify: b
             f"{codes} holds codes of the model {meta.get('fingerprint')}, not of the given one, {weights.fingerprint}; "
             "open it with that model or compress again"
         )
-    return Index(rows, norms, space, weights, ids)
+    return Index(rows, norms, space, weights, ids, meta.get("encoder", "topk"))  # older folders say none
 
 
 def open_folder(
@@ -252,6 +280,25 @@ def search_source(
             raise InputError(f"{queries.where(first + int(zero[0]))} is zero, which as a query has no direction")
         parts.append(index.search(some, top, backend))
     return np.concatenate([scores for scores, _ in parts]), np.concatenate([rows for _, rows in parts])
+
+
+def _check_rows(codes: Codes | Packed, norms: AnyArray | None) -> None:
+    """Raise InputError for rows that no search could take; memory maps were checked by the reader of their folder."""
+    packed = isinstance(codes, Packed)
+    if packed != (norms is None):
+        raise InputError(f"norms must be {'None of packed codes' if packed else '(n, 2), one row a row of codes'}")
+    if isinstance(codes, Packed):
+        if not isinstance(codes.records, np.memmap):
+            check_records(codes)
+    elif not isinstance(codes.values, np.memmap):
+        checked(codes.values, codes.columns, codes.h)
+
+
+def _row_scales(codes: Codes | Packed, norms: AnyArray | None, space: str) -> Float[np.ndarray, " n"] | None:
+    """ρ of every row as backends take it; of packed rows, without a number held for each."""
+    if norms is not None:
+        return spaces.row_scales(norms, space)
+    return None if space == "sparse" else np.broadcast_to(np.float32(1), len(codes))
 
 
 def _padded(part: AnyArray, length: int) -> np.ndarray:

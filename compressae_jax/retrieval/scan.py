@@ -10,8 +10,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Integer
 
 from compressae_jax.codes.codes import Codes
+from compressae_jax.codes.packed import Packed
 from compressae_jax.notation import Expanded, InputError, RowScales, check_range
-from compressae_jax.retrieval import running_top
+from compressae_jax.retrieval import running_top, unpacking
 from compressae_jax.retrieval.running_top import Best
 
 WORKING_BYTES = 2**28  # of a chunk's products (c, k, q), where the compiler does not fuse them away
@@ -21,8 +22,8 @@ AXIS = "rows"
 
 
 def search(
-    codes: Codes,
-    row_scales: RowScales,
+    codes: Codes | Packed,
+    row_scales: RowScales | None,
     expanded_queries: Expanded,
     top: int,
     *,
@@ -32,7 +33,8 @@ def search(
     """The best rows of each query, best first; ties go to the lower row number.
 
     JAX arrays are scored where they are, on one device or split by rows over a mesh of them (see `place`); NumPy arrays
-    and memory maps come to the default device piece by piece. Memory beside the codes: a chunk's products, bounded by
+    and memory maps come to the default device piece by piece, and so do packed rows, which the host unpacks in each
+    search (`row_scales` None: see `unpacking`). Memory beside the codes: a chunk's products, bounded by
     `WORKING_BYTES` unless `chunk`, its rows, is given. `n` is the number of real rows where padding follows them.
     """
     n = len(codes) if n is None else n
@@ -42,8 +44,8 @@ def search(
     u = jnp.asarray(expanded_queries, jnp.float32)
     chunk = chunk or max(1, min(LONGEST_CHUNK, WORKING_BYTES // (4 * len(u) * codes.k)))
     best = running_top.nothing(len(u), top)
-    if not isinstance(codes.values, jax.Array):
-        best = _stream(best, codes, np.asarray(row_scales, np.float32), u, chunk)
+    if isinstance(codes, Packed) or not isinstance(codes.values, jax.Array):
+        best = _stream(best, codes, row_scales, u, chunk)
     elif (mesh := _mesh_of(codes)) is None:
         best = _absorb_chunks(best, codes, jnp.asarray(row_scales), u, 0, n, chunk)
     else:
@@ -127,12 +129,13 @@ def _absorb_shards(best: Best, codes: Codes, row_scales: Array, u: Array, n, chu
     return best
 
 
-def _stream(best: Best, codes: Codes, row_scales: np.ndarray, u: Array, chunk: int) -> Best:
+def _stream(best: Best, codes: Codes | Packed, row_scales: RowScales | None, u: Array, chunk: int) -> Best:
     """Codes of the host, a few chunks a transfer; the next one is on its way while a device scores the last."""
     n = len(codes)
     length = min(chunk * CHUNKS_A_TRANSFER, 1 << (n - 1).bit_length())
+    read = unpacking.reader(codes, row_scales, length, fresh=True)  # JAX may keep a NumPy array instead of a copy
     for start in range(0, n, length):
-        part = [_padded(x[start : start + length], length) for x in (codes.values, codes.columns, row_scales)]
+        part = [_padded(x, length) for x in read(slice(start, start + length))]
         ahead = _absorb_chunks(best, Codes(part[0], part[1], codes.h), part[2], u, start, min(length, n - start), chunk)
         best.rows.block_until_ready()  # two pieces are in memory at most
         best = ahead

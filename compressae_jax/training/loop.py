@@ -19,11 +19,12 @@ from jaxtyping import Int
 
 from compressae_jax import data
 from compressae_jax.data.sources import Source
+from compressae_jax.model import budgets
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.compressae import CompresSAE
 from compressae_jax.model.weights import Weights
-from compressae_jax.notation import AnyArray, Stopped, check_range
-from compressae_jax.training import corpus, recipes, records, sharding, usage
+from compressae_jax.notation import AnyArray, InputError, Stopped, check_range
+from compressae_jax.training import corpus, recipes, records, refine, sharding, usage
 from compressae_jax.training import state as states
 from compressae_jax.training import step as updates
 from compressae_jax.training.checkpoints import Checkpoints
@@ -34,8 +35,14 @@ from compressae_jax.training.state import State
 
 Validate = Callable[[Weights], dict[str, float]]
 
+BUDGET_ROUNDS = 15  # of `refine`, where a budget asks for pursuit and the config says nothing else
 BEST_BY = "recall@100"  # of the validation: its best checkpoint is kept besides the newest
-MODEL, CHECKPOINTS, CACHE = "model", "checkpoints", "cache"  # in a run folder, besides those of `records`
+MODEL, CHECKPOINTS, CACHE, REFINED = (
+    "model",
+    "checkpoints",
+    "cache",
+    "refined",
+)  # in a run folder, besides those of `records`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,13 +72,15 @@ def train(
     3. the config is written down;
     4. the state is the newest undamaged checkpoint's, put straight into its layout, else drawn from the seed;
     5. metrics.jsonl loses the lines after that step;
-    6. steps run from there, each with the batch that seed and step say.
+    6. steps run from there, each with the batch that seed and step say;
+    7. rounds of `refine` follow, where the config asks for them.
 
     Raises:
         InputError: an illegal config, one that differs from the run folder's, or a bad source.
         NonFiniteLossError: the loss left the finite numbers.
         Stopped: SIGTERM came; what was trained is kept.
     """
+    config, use = _within_budget(config, source.width, len(rows))
     _check(config)
     folder = None if workdir is None else Path(workdir)
     shown = progress and jax.process_index() == 0
@@ -96,7 +105,7 @@ def train(
         feed = opened.enter_context(_feed(config, near, rows, job.mesh))
         watch = opened.enter_context(Watch()) if keeper else None
         state = _steps(config.train, job, state, feed, meter, keeper, watch, validate)
-        return _finish(config, source, job, state, meter, folder)
+        return _finish(config, source, near, rows, job, state, meter, folder, shown, use)
 
 
 def fit(
@@ -106,6 +115,7 @@ def fit(
     seed: int = 0,
     progress: bool = True,
     zero_rows: str = "stop",
+    budget_bytes: int = 0,
     **fields: Any,
 ) -> Weights:
     """Train on all rows of a source by a recipe, some of its fields changed; without a `workdir` no file is written.
@@ -116,13 +126,34 @@ def fit(
     """
     opened = data.open_source(source)
     table = recipes.with_fields(recipes.recipe(recipe), fields)
+    if budget_bytes and (both := {"h", "k", "steps"} & set(fields)):
+        raise InputError(f"budget_bytes chooses {' and '.join(sorted(both))}; give one or the other")
     recipes.check(table)
     # A notebook should run on any number of devices: as many share a pass as divide it.
     devices = math.gcd(jax.device_count(), _pass_rows(table["train"]["batch"], table["train"]["microbatch"]))
     config = ml_collections.ConfigDict(
-        {"seed": seed, "data": {"zero_rows": zero_rows}, **table, "mesh": {"data": devices, "model": 1}}
+        {
+            "seed": seed,
+            "data": {"zero_rows": zero_rows},
+            **table,
+            "mesh": {"data": devices, "model": 1},
+            "budget_bytes": budget_bytes,
+        }
     )
     return train(config, opened, np.arange(len(opened)), workdir, progress=progress)
+
+
+def _within_budget(
+    config: ml_collections.ConfigDict, d: int, n: int
+) -> tuple[ml_collections.ConfigDict, dict[str, str]]:
+    """The config with the h, k and rounds that a budget of bytes chooses, and the encoder and storage to use."""
+    if not config.budget_bytes:
+        return config, {}
+    chosen = budgets.choose(config.budget_bytes, d, n)
+    config = config.copy_and_resolve_references()
+    config.model.h, config.model.k = chosen.h, chosen.k
+    config.train.steps, config.train.refine_rounds = 0, config.train.refine_rounds or BUDGET_ROUNDS
+    return config, {"encoder": chosen.encoder, "storage": chosen.storage}
 
 
 def _check(config: ml_collections.ConfigDict) -> None:
@@ -159,7 +190,7 @@ def _job(config: ml_collections.ConfigDict, d: int, n: int) -> Job:
         init_encoder=model.init_encoder,
         dtype=jnp.dtype(model.dtype),
     )
-    rate = updates.schedule(t.lr, t.warmup_steps, t.steps, t.end_lr)
+    rate = updates.schedule(t.lr, t.warmup_steps, max(1, t.steps), t.end_lr)
     adam = updates.optimizer(rate, t.clip_norm, t.b1, t.b2)
     dead_after = usage.window(n, t.batch)
     step = updates.make_step(module, adam, rate, mesh, weight_4k=t.weight_4k, dead_after=dead_after)
@@ -233,9 +264,18 @@ def _weights(job: Job, state: State, summary: dict[str, Any]) -> Weights:
 
 
 def _finish(
-    config: ml_collections.ConfigDict, source: Source, job: Job, state: State, meter: Meter, folder: Path | None
+    config: ml_collections.ConfigDict,
+    source: Source,
+    near: Source,
+    rows: Int[np.ndarray, " n"],
+    job: Job,
+    state: State,
+    meter: Meter,
+    folder: Path | None,
+    shown: bool,
+    use: dict[str, str],
 ) -> Weights:
-    """The weights of the last step with the story of their training; a run folder gets its model now."""
+    """The weights, refined where asked for, with the story of their training; a run folder gets its model now."""
     summary = {
         "steps": config.train.steps,
         "rows_seen": config.train.steps * config.train.batch,
@@ -247,6 +287,13 @@ def _finish(
         "source": source.summary(),
     }
     weights = _weights(job, state, summary)
+    if config.train.refine_rounds:
+        # Every process makes the same rounds from the same rows; the first one keeps them.
+        if not config.train.steps:
+            weights = refine.start(weights, near, rows, config.seed)
+        kept = folder / REFINED if folder is not None and jax.process_index() == 0 else None
+        weights = refine.refine(weights, near, rows, config.train.refine_rounds, config.seed, kept, shown)
+    weights = dataclasses.replace(weights, **use)
     if folder is not None:
         if jax.process_index() == 0:
             model_weights.save(weights, folder / MODEL)

@@ -22,7 +22,7 @@ DEFAULT: Fields = {
         "dtype": "float32",  # of the matrix products, or 'bfloat16'; parameters are float32 either way
     },
     "train": {
-        "steps": 3000,  # updates
+        "steps": 3000,  # updates; 0, with refine_rounds: the dictionary starts from rows of the data
         "batch": 1024,  # rows of an update, over all devices
         "microbatch": 0,  # rows of one accumulation pass, over all devices; 0: the whole batch
         "lr": 6e-3,  # peak learning rate of Adam
@@ -32,6 +32,7 @@ DEFAULT: Fields = {
         "weight_4k": 0.125,  # of the term with 4k nonzeros
         "b1": 0.9,  # Adam's decay of the mean
         "b2": 0.999,  # Adam's decay of the square
+        "refine_rounds": 0,  # after the steps: rounds of pursuit codes and the decoder that is best for them
         "log_every": 1,  # steps from one line of metrics.jsonl to the next
         "validate_every": 250,  # steps; 0: at the end only
         "checkpoint_every": 250,  # steps; 0: at the end only
@@ -61,7 +62,7 @@ RECIPES: dict[str, Fields] = {"default": DEFAULT, "paper": PAPER}
 # Lowest and highest legal integer; k has h above it.
 INTEGERS = {
     "h": (1, 2**31 - 1),
-    "steps": (1, 2**31 - 1),
+    "steps": (0, 2**31 - 1),
     "batch": (1, 2**31 - 1),
     "microbatch": (0, 2**31 - 1),
     "warmup_steps": (0, 2**31 - 1),
@@ -69,6 +70,7 @@ INTEGERS = {
     "validate_every": (0, 2**31 - 1),
     "checkpoint_every": (0, 2**31 - 1),
     "keep_last": (1, 2**31 - 1),
+    "refine_rounds": (0, 2**31 - 1),
 }
 # Lowest legal number (itself legal or not), and the one that it must stay below.
 NUMBERS = {
@@ -124,5 +126,9 @@ def _check_number(name: str, given: Any, low: float, low_is_legal: bool, high: f
 
 
 def _check_together(given: Mapping[str, Any]) -> None:
+    if given["refine_rounds"] and given["activation"] != "topk":
+        raise InputError(f"refine_rounds need activation='topk', which pursuit chooses by, not {given['activation']!r}")
+    if not given["steps"] and not given["refine_rounds"]:
+        raise InputError("steps must be at least 1, or refine_rounds, which can stand in for them")
     if given["microbatch"] and given["batch"] % given["microbatch"]:
         raise InputError(f"microbatch must divide batch={given['batch']}, and {given['microbatch']} does not")

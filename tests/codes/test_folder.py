@@ -9,11 +9,14 @@ from compressae_jax.codes import folder as codes_folder
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.folder import Writer
 from compressae_jax.codes.layout import META, npy_header
+from compressae_jax.codes.packed import Packed, Packing, pack
 from compressae_jax.notation import FolderError, InputError
 
 N, H, K, D = 29, 41, 3, 7
 HEADER = {"fingerprint": "3f2a", "source": {"name": "vectors.npy", "rows": N}}
 FILES = ["columns.npy", "ids.npy", "meta.json", "norms.npy", "values.npy"]
+PACKED_FILES = ["ids.npy", "meta.json", "records.npy"]
+PACKING = Packing(H, K, 3, (0.125, 0.25, 0.5, 0.75))
 
 
 def some_codes(n=N, h=H, k=K, values="float16"):
@@ -30,6 +33,17 @@ def names(n=N):
 def write(path, ids=None, values="float16", header=HEADER):
     codes, norms = some_codes(values=values)
     codes_folder.write(path, codes, norms, ids, d=D, header=header)
+    return path
+
+
+def some_packed():
+    codes = some_codes()[0]
+    codes.values[7] = 0
+    return pack(codes, PACKING)
+
+
+def write_packed(path, ids=None, header=HEADER):
+    codes_folder.write(path, some_packed(), None, ids, d=D, header=header)
     return path
 
 
@@ -131,7 +145,7 @@ def test_other_header_refuses_to_continue(tmp_path):
         InputError, match=r"begun with fingerprint '3f2a', now 'beef'; .* remove .*codes\.partial to start"
     ):
         Writer(tmp_path / "codes", D, H, K, header=HEADER | {"fingerprint": "beef"})
-    with pytest.raises(InputError, match="begun with values 'float16', now 'float32'"):
+    with pytest.raises(InputError, match="begun with storage 'float16', now 'float32'"):
         Writer(tmp_path / "codes", D, H, K, "float32", header=HEADER)
     assert Writer(tmp_path / "codes", D, H, K, header=HEADER).rows == N
     assert Writer(tmp_path / "codes", D, H, K, header=HEADER, resume=False).rows == 0
@@ -213,8 +227,11 @@ def test_only_a_codes_folder_is_replaced(tmp_path):
     assert (tmp_path / "other.partial" / "thesis.tex").read_text() == "years of work"
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_any_flipped_byte_is_caught(tmp_path, name):
+BOTH_KINDS = [(write, name) for name in FILES] + [(write_packed, name) for name in PACKED_FILES]
+
+
+@pytest.mark.parametrize(("write", "name"), BOTH_KINDS)
+def test_any_flipped_byte_is_caught(tmp_path, write, name):
     path = write(tmp_path / "codes", names()) / name
     whole = path.read_bytes()
     for at in range(0, len(whole), max(1, len(whole) // 100)):
@@ -226,8 +243,8 @@ def test_any_flipped_byte_is_caught(tmp_path, name):
 
 
 @pytest.mark.parametrize("verify", [True, False])
-@pytest.mark.parametrize("name", FILES)
-def test_other_lengths_are_caught_even_unverified(tmp_path, name, verify):
+@pytest.mark.parametrize(("write", "name"), BOTH_KINDS)
+def test_other_lengths_are_caught_even_unverified(tmp_path, write, name, verify):
     path = write(tmp_path / "codes", names()) / name
     whole = path.read_bytes()
     for damaged in (b"", whole[:60], whole[:-2], whole + b"x"):
@@ -264,7 +281,8 @@ def reseal(path, **changes):
         ({"dtypes": {"values": "float16", "columns": "uint32", "ids": None}}, "columns must be one of 'uint16'"),
         ({"dtypes": {"values": "float16", "columns": "uint16", "ids": "|O8"}}, "ids must be <i8 or <U"),
         ({"dtypes": None}, "meta.json is damaged"),
-        ({"format_version": 2}, "format version 2, this program reads up to 1"),
+        ({"format_version": 3}, "format version 3, this program reads up to 2"),
+        ({"format_version": 2}, "meta.json is damaged: 'storage'"),
     ],
 )
 def test_forged_metadata_is_refused(tmp_path, changes, message, verify):
@@ -299,3 +317,124 @@ def test_header_of_other_rows_is_caught_even_unverified(tmp_path):
     path.write_bytes(path.read_bytes().replace(b"'<u2'", b"'<i2'"))
     with pytest.raises(FolderError, match=r"columns\.npy is damaged: its header is not that of <u2 \(29, 3\)"):
         codes_folder.read(tmp_path / "codes", verify=False)
+
+
+@pytest.mark.parametrize("mmap", [True, False])
+@pytest.mark.parametrize("ids", [None, names(), np.arange(N) - 5])
+def test_read_of_packed_rows_is_the_same(tmp_path, ids, mmap):
+    packed, norms, read_ids, meta = codes_folder.read(write_packed(tmp_path / "codes", ids), mmap=mmap)
+    assert isinstance(packed, Packed) and packed.packing == PACKING and norms is None
+    assert_array_equal(packed.records, some_packed().records, strict=True)
+    assert (read_ids is None) if ids is None else (list(read_ids) == list(ids))
+    assert {name: meta[name] for name in HEADER} == HEADER
+    assert (meta["format_version"], meta["storage"], meta["levels"]) == (2, "packed3", list(PACKING.levels))
+    assert isinstance(packed.records, np.memmap) == mmap
+    assert sorted(contents(tmp_path / "codes")) == [
+        name for name in PACKED_FILES if ids is not None or "ids" not in name
+    ]
+    assert_array_equal(np.load(tmp_path / "codes" / "records.npy"), packed.records)
+    assert packed.nbytes == (tmp_path / "codes" / "records.npy").stat().st_size - 128
+
+
+def test_folders_of_floats_stay_readable_by_older_programs(tmp_path):
+    meta = json.loads((write(tmp_path / "codes") / META).read_text())
+    assert list(meta) == [*HEADER, "format_version", "n", "h", "k", "d", "dtypes", "files", "seal"]
+    assert meta["format_version"] == 1
+    assert meta["dtypes"] == {"columns": "uint16", "values": "float16", "ids": None}
+
+
+@pytest.mark.parametrize("form", ["codes", "packed"])
+@pytest.mark.parametrize("cuts", [(1, 2, 28), (10,)])
+def test_resumed_records_are_those_of_one_go(tmp_path, form, cuts):
+    whole = contents(write_packed(tmp_path / "whole", names()))
+    rows = some_packed() if form == "packed" else some_packed().unpack()
+    for start, stop in zip((0, *cuts), (*cuts, N), strict=True):
+        writer = Writer(tmp_path / "codes", D, H, K, "packed3", HEADER, levels=PACKING.levels)
+        assert writer.rows == start and not (tmp_path / "codes").exists()
+        writer.append(rows[start:stop], None, names()[start:stop])
+        with (writer.partial / "records.npy").open("ab") as file:
+            file.write(b"half a row")
+    writer.finish()
+    assert contents(tmp_path / "codes") == whole and not writer.partial.exists()
+
+
+def test_other_levels_refuse_to_continue(tmp_path):
+    Writer(tmp_path / "codes", D, H, K, "packed3", HEADER, levels=PACKING.levels).append(some_packed())
+    other = (0.125, 0.25, 0.5, 1.0)
+    with pytest.raises(
+        InputError, match=r"begun with levels \[0.125, 0.25, 0.5, 0.75\], now \[0.125, 0.25, 0.5, 1.0\]"
+    ):
+        Writer(tmp_path / "codes", D, H, K, "packed3", HEADER, levels=other)
+    with pytest.raises(InputError, match="begun with storage 'packed3', now 'float16'"):
+        Writer(tmp_path / "codes", D, H, K, "float16", HEADER)
+
+
+def test_storage_and_levels_belong_together(tmp_path):
+    for storage, levels, message in [
+        ("packed3", None, "levels must be given for packed storage"),
+        ("float16", PACKING.levels, "and for no other"),
+        ("packed4", PACKING.levels, "levels must be 8 of 4 bits"),
+        ("packed7", PACKING.levels, "storage must be one of"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            Writer(tmp_path / "codes", D, H, K, storage, levels=levels)
+    assert not list(tmp_path.iterdir())
+
+
+def test_append_refuses_rows_of_the_other_storage(tmp_path):
+    codes, norms = some_codes()
+    writer = Writer(tmp_path / "codes", D, H, K, "packed3", levels=PACKING.levels)
+    damaged = some_packed()
+    damaged.records[4] = 255
+    for bad, bad_norms, message in [
+        (codes, norms, "norms have no place in storage 'packed3'"),
+        (pack(codes, Packing(H, K, 3, (1.0, 2.0, 3.0, 4.0))), None, "rows must be packed by .*0.75.*, not by .*4.0"),
+        (damaged, None, "record of row 4"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            writer.append(bad, bad_norms)
+    writer.append(codes)
+    with pytest.raises(InputError, match="must be codes for storage 'float16', not packed"):
+        Writer(tmp_path / "floats", D, H, K).append(some_packed(), norms)
+    with pytest.raises(InputError, match=r"norms \(b, 2\)"):
+        Writer(tmp_path / "floats", D, H, K).append(codes)
+
+
+@pytest.mark.parametrize("verify", [True, False])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n": 10**12}, f"records.npy is damaged: {PACKING.width}000000000128 bytes wanted"),
+        ({"k": H + 1}, "meta.json is damaged: k must be an integer from 1 to 41"),
+        ({"storage": "float16"}, "meta.json is damaged: storage must be one of 'packed3'"),
+        ({"storage": "packed4"}, "meta.json is damaged: levels must be 8 of 4 bits"),
+        ({"storage": None}, "meta.json is damaged: storage must be one of"),
+        ({"levels": [0.5, 0.25, 1, 2]}, "meta.json is damaged: levels must be positive, finite and rising"),
+        ({"levels": None}, "meta.json is damaged"),
+        ({"levels": ["a", "b", "c", "d"]}, "meta.json is damaged"),
+        ({"format_version": 1}, "meta.json is damaged: 'values'"),
+        ({"format_version": 3}, "format version 3, this program reads up to 2"),
+        ({"format_version": "2"}, "meta.json is damaged: format_version must be an integer from 1 to 2"),
+    ],
+)
+def test_forged_metadata_of_packed_rows_is_refused(tmp_path, changes, message, verify):
+    reseal(write_packed(tmp_path / "codes"), **changes)
+    with pytest.raises(FolderError, match=message):
+        codes_folder.read(tmp_path / "codes", verify=verify)
+
+
+def test_records_of_no_row_are_refused_though_hashes_fit(tmp_path):
+    from compressae_jax.codes import disk
+
+    path = write_packed(tmp_path / "codes")
+    records = path / "records.npy"
+    whole = bytearray(records.read_bytes())
+    whole[128 + 5 * PACKING.width : 128 + 6 * PACKING.width] = b"\xff" * PACKING.width
+    records.write_bytes(bytes(whole))
+    files = {"records.npy": {"bytes": len(whole), "xxh3_128": disk.digest_file(records).hexdigest()}}
+    reseal(path, files=files)
+    with pytest.raises(
+        FolderError, match=r"records\.npy: the record of row 5 is none of 3 different columns of 0\.\.40"
+    ):
+        codes_folder.read(path)
+    codes_folder.read(path, verify=False)

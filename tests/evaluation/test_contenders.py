@@ -98,10 +98,50 @@ def test_a_baseline_of_its_own_size():
     assert [c.name for c in found] == ["PCA int8, 10 bytes", "PCA int8, 8 bytes"]
 
 
+def test_baselines_have_sizes_of_their_own_and_smallest_ones():
+    pytest.importorskip("faiss")
+    found = contenders.baselines(("sq", "rabitq", "binary", "pca_int4"), [20, 8, 2], small.vectors(N))
+    assert [(c.name, c.budget) for c in found] == [
+        ("SQ, 12 bytes", 12),
+        ("SQ, 9 bytes", 9),
+        ("SQ, 6 bytes", 6),
+        ("RaBitQ, 10 bytes", 20),
+        ("binary, 2 bytes", 2),
+        ("PCA int4, 2 bytes", 2),
+    ]
+    assert contenders.baselines(["rabitq"], [8], small.vectors(N)) == []
+
+
+def test_a_budget_of_its_own_goes_before_own_sizes():
+    pytest.importorskip("faiss")
+    assert [c.name for c in contenders.baselines(["sq@10"], [20], small.vectors(N))] == ["SQ, 9 bytes"]
+    with pytest.raises(InputError, match="budget must be an integer from 16 to 16, not 14"):
+        contenders.baselines(["int8@14"], [20], small.vectors(N))
+
+
+@pytest.mark.parametrize("name", contenders.BASELINES)
+def test_every_baseline_gets_what_it_takes(name, corpus):
+    if name in ("sq", "rabitq", "pq", "opq", "rq", "prq", "lsq"):
+        pytest.importorskip("faiss")
+    training = small.vectors(300, seed=2)
+    budget = 2 if name == "binary" else 12
+    found = contenders.baselines([name], [budget], training, seed=3)
+
+    assert found and all(c.bytes_per_vector <= c.budget for c in found)
+    scores, rows = found[0].search(corpus, small.vectors(2, seed=9), 5)
+    fitted = contenders.BASELINES[name].fit(
+        training, found[0].budget, **({"seed": 3} if "seed" in contenders.BASELINES[name].options else {})
+    )
+    for vectors in corpus.pieces():
+        fitted.add(vectors)
+    assert_array_equal(rows, fitted.search(small.vectors(2, seed=9), 5)[1])
+    assert (np.diff(scores, axis=1) <= 0).all()
+
+
 def test_directions_are_computed_once(monkeypatch):
     calls = []
     monkeypatch.setattr(pca, "directions", lambda x: calls.append(1) or np.eye(D, dtype=np.float32))
-    contenders.baselines(["pca", "pca_int8"], [8, 12], small.vectors(N))
+    contenders.baselines(["pca", "pca_int8", "pca_int4", "binary"], [1, 8, 12], small.vectors(N))
     assert calls == [1]
 
 

@@ -33,11 +33,16 @@ def test_means_intervals_and_paired_differences():
 def test_usage_counts_nonzeros_only(monkeypatch):
     monkeypatch.setattr(measures, "PIECE", 2)
     codes = Codes(np.float16([[2, 0], [1, -1], [3, 0]]), np.uint16([[4, 0], [4, 1], [1, 0]]), 6)
-    assert_allclose(measures.usage(codes), [0, 2 / 3, 0, 0, 2 / 3, 0])
+    assert_allclose(measures.usage(codes, 2), [0, 2 / 3, 0, 0, 2 / 3, 0])
+
+
+def test_usage_of_a_smaller_k_counts_the_largest_nonzeros():
+    codes = Codes(np.float16([[2, 1], [-3, 1]]), np.uint16([[4, 0], [1, 0]]), 6)
+    assert_allclose(measures.usage(codes, 1), [0, 0.5, 0, 0, 0.5, 0])
 
 
 def test_usage_of_a_model_sums_to_k():
     from compressae_jax.retrieval import compress
 
     codes, _ = compress.encode(small.weights(), small.vectors(11))
-    assert_allclose(measures.usage(codes).sum(), 6)
+    assert_allclose(measures.usage(codes, 6).sum(), 6)

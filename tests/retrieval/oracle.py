@@ -3,6 +3,7 @@
 import numpy as np
 
 from compressae_jax.codes.codes import Codes
+from compressae_jax.codes.packed import Packing, pack
 
 
 def search(codes, row_scales, u, top):
@@ -20,3 +21,12 @@ def integer_problem(n, q, h=37, k=5, values="float32", columns="uint16", seed=0)
     numbers[::5] = 0
     row_scales = rng.choice([0.5, 1, 2], n).astype(np.float32) * numbers.any(axis=1)
     return Codes(numbers, where, h), row_scales, rng.integers(-2, 3, (q, h)).astype(np.float32)
+
+
+def packed_problem(n, q, h=37, k=5, bits=3, seed=0):
+    """The same with packed codes, and what they unpack to in their place."""
+    codes, row_scales, u = integer_problem(n, q, h, k, seed=seed)
+    codes.values[codes.values == 0] = 4
+    codes.values[::5] = 0
+    packed = pack(codes, Packing(h, k, bits, tuple(float(i) for i in range(1, 2 ** (bits - 1) + 1))))
+    return (packed, row_scales, u), (packed.unpack(), row_scales, u)

@@ -8,6 +8,7 @@ from numpy.testing import assert_array_equal
 from retrieval import oracle
 
 from compressae_jax.codes.codes import Codes
+from compressae_jax.codes.packed import Packed, Packing, pack
 from compressae_jax.notation import InputError
 from compressae_jax.retrieval import bcoo, host, scan
 
@@ -20,9 +21,9 @@ def backend(request):
     return BACKENDS[request.param]
 
 
-def check(backend, problem, top, **options):
+def check(backend, problem, top, unpacked=None, **options):
     scores, rows = backend.search(*problem, top, **options)
-    wanted_scores, wanted_rows = oracle.search(*problem, top)
+    wanted_scores, wanted_rows = oracle.search(*(unpacked or problem), top)
     assert scores.dtype == np.float32 and rows.dtype == np.int64
     assert_array_equal(rows, wanted_rows)
     assert_array_equal(scores, wanted_scores)
@@ -70,6 +71,35 @@ def test_memory_maps(backend, tmp_path):
         np.save(tmp_path / f"{name}.npy", getattr(codes, name))
     mapped = Codes(*(np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("values", "columns")), codes.h)
     check(backend, (mapped, row_scales, u), 11, chunk=C)
+
+
+@pytest.mark.parametrize("n", [1, C, C + 1, 9 * C + 1])
+@pytest.mark.parametrize(("h", "k", "bits"), [(37, 5, 3), (37, 37, 4), (70_001, 1, 8), (1000, 42, 4)])
+def test_packed_rows(backend, n, h, k, bits):
+    for q in (1, 9):
+        problem, unpacked = oracle.packed_problem(n, q, h, k, bits)
+        for chunk in (C, None):
+            check(backend, problem, n, unpacked, chunk=chunk)
+
+
+def test_packed_rows_of_unit_length(backend):
+    """Scales that are computed while unpacking, powers of two here so that sums stay exact; zero rows score 0."""
+    codes = oracle.integer_problem(77, 1, k=4)[0]
+    codes.values[:] = np.where(np.arange(77)[:, None] % 3, 2, -1)
+    codes.values[::5] = 0
+    packed = pack(codes, Packing(37, 4, 2, (1.0, 2.0)))
+    lengths = np.linalg.norm(packed.unpack().values, axis=1)
+    row_scales = np.divide(1, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+    for q in (1, 9):
+        u = np.random.default_rng(q).integers(-2, 3, (q, 37)).astype(np.float32)
+        check(backend, (packed, None, u), 77, (packed.unpack(), row_scales, u), chunk=C)
+
+
+def test_packed_memory_maps(backend, tmp_path):
+    (packed, *others), unpacked = oracle.packed_problem(45, 8)
+    np.save(tmp_path / "records.npy", packed.records)
+    mapped = Packed(np.load(tmp_path / "records.npy", mmap_mode="r"), packed.packing)
+    check(backend, (mapped, *others), 11, unpacked, chunk=C)
 
 
 def test_eager_equals_jit():

@@ -158,10 +158,10 @@ def test_a_value_that_is_not_finite_leaves_nothing(tmp_path):
 def test_values_beyond_float16_are_refused(tmp_path):
     weights, x = make_weights(), make_vectors(9)
     weights.params["encoder_b"][0] = 7e4
-    with pytest.raises(InputError, match=r"row 0 .*float16.*values='float32'"):
+    with pytest.raises(InputError, match=r"row 0 .*float16.*storage='float32'"):
         compress.compress(weights, open_source(x), tmp_path / "codes", progress=False)
     assert list(tmp_path.iterdir()) == []
-    compress.compress(weights, open_source(x), tmp_path / "codes", values="float32", progress=False)
+    compress.compress(weights, open_source(x), tmp_path / "codes", storage="float32", progress=False)
 
 
 @pytest.mark.parametrize("options", [{"values": "int8"}, {"zero_rows": "dorp"}, {"batch": 0}])

@@ -6,6 +6,7 @@ from retrieval.test_compress import D, H, K, make_vectors, make_weights
 
 from compressae_jax.codes import folder
 from compressae_jax.codes.codes import Codes
+from compressae_jax.codes.packed import Packed, Packing, pack, packed_width
 from compressae_jax.codes.spaces import SPACES
 from compressae_jax.data import open_source
 from compressae_jax.notation import FolderError, InputError
@@ -119,6 +120,83 @@ def test_round_trip_of_a_folder(tmp_path, ids, verify):
     for found, wanted in zip(again.search(queries), index.search(queries), strict=True):
         assert_array_equal(found, wanted)
     assert (again.ids is None) if ids is None else (list(again.ids) == list(ids))
+
+
+LEVELS = tuple(float(np.float32(level)) for level in np.linspace(0.1, 2, 8))
+
+
+def make_packed_index(space, **options):
+    """Packed rows whose values are first divided by the length of their reconstruction, as compression folds it in."""
+    weights, x = make_weights(), make_vectors(N)
+    x[4] = 0
+    codes, norms = compress.encode(weights, x, "float32")
+    folded = codes.values / np.where(norms[:, 1:] > 0, norms[:, 1:], 1)
+    return Index(pack(Codes(folded, codes.columns, H), Packing(H, K, 4, LEVELS)), None, space, weights, **options)
+
+
+@pytest.mark.parametrize("backend", ["auto", "host", "scan", "bcoo"])
+@pytest.mark.parametrize("space", SPACES)
+def test_packed_rows_score_as_what_they_unpack_to(space, backend):
+    index, queries = make_packed_index(space), make_vectors(Q, seed=2)
+    rows = index.codes.unpack().to_dense().astype(np.float64)
+    asked, _ = compress.encode(index.weights, queries, "float32")
+    decoder = index.weights.params["decoder_w"].astype(np.float64)
+    s_q = asked.to_dense().astype(np.float64)
+    vectors = {"sparse": s_q, "reconstructed": s_q @ decoder, "dense_query": queries.astype(np.float64)}[space]
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    # The scale is in the values, so what is left is a product; of codes alone the cosine is computed.
+    exact = cosines(s_q, rows) if space == "sparse" else unit @ (rows @ decoder).T
+    scores, found = index.search(queries, top=N, backend=backend)
+    assert_allclose(scores, np.take_along_axis(exact, found, axis=1), atol=1e-6)
+    assert_allclose(scores, -np.sort(-exact, axis=1), atol=1e-6)
+    assert_array_equal(scores[found == 4], 0)
+    assert_array_equal(index.in_space("sparse").search(queries)[1], make_packed_index("sparse").search(queries)[1])
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_a_packed_vector_costs_its_record(tmp_path, space):
+    index = make_packed_index(space)
+    index.save(tmp_path / "index")
+    assert index.bytes_per_vector == packed_width(H, K, 4) == index.codes.packing.width
+    assert index.bytes_per_vector == ((tmp_path / "index" / "codes" / "records.npy").stat().st_size - 128) / N
+    assert index.norms is None and index.name == f"CompresSAE k=4, {space}"
+    for held in vars(index).values():  # no array with a number for each row
+        assert not isinstance(held, np.ndarray) or held.strides == (0,)
+
+
+@pytest.mark.parametrize("ids", [None, [f"item {i}" for i in range(N)]])
+@pytest.mark.parametrize("verify", [True, False])
+def test_round_trip_of_a_packed_folder(tmp_path, ids, verify):
+    index, queries = make_packed_index("reconstructed", ids=ids), make_vectors(Q, seed=2)
+    index.save(tmp_path / "index")
+    again = Index.load(tmp_path / "index", verify=verify)
+    assert isinstance(again.codes, Packed) and isinstance(again.codes.records, np.memmap)
+    opened = open_index(tmp_path / "index" / "codes", index.weights, "reconstructed")
+    for other in (again, opened):
+        for found, wanted in zip(other.search(queries), index.search(queries), strict=True):
+            assert_array_equal(found, wanted)
+    assert (again.ids is None) if ids is None else (list(again.ids) == list(ids))
+
+
+def test_packed_rows_ask_as_what_they_unpack_to():
+    index = make_packed_index("reconstructed")
+    asked = index.codes[:3]
+    for found, wanted in zip(index.search(asked), index.search(asked.unpack()), strict=True):
+        assert_array_equal(found, wanted)
+
+
+def test_packed_rows_have_no_prefix_and_no_norms():
+    index = make_packed_index("sparse")
+    with pytest.raises(InputError, match="a set without an order.*compress again with a smaller k"):
+        index.prefix(2)
+    with pytest.raises(InputError, match="norms must be None of packed codes"):
+        Index(index.codes, np.ones((N, 2), np.float32), "sparse", index.weights)
+    floats = make_index()
+    with pytest.raises(InputError, match=r"norms must be \(n, 2\)"):
+        Index(floats.codes, None, "sparse", floats.weights)
+    damaged = Packed(np.full_like(index.codes.records, 255), index.codes.packing)
+    with pytest.raises(InputError, match="record of row 0"):
+        Index(damaged, None, "sparse", index.weights)
 
 
 def test_a_foreign_folder_is_not_replaced(tmp_path):

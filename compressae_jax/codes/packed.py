@@ -1,0 +1,318 @@
+"""Codes packed to almost as few bits as their information: a set of columns and rounded values a row.
+
+A row is a little-endian string of bits of one length: the rank of its buckets, k low parts, k values. With the columns
+rising, bucket = column >> l and low part = column mod 2ˡ; the k buckets are one of C(B+k-1, k) multisets, numbered by
+the combinatorial number system, Σ_i C(bucket_i + i, i + 1); the rank above all others is the row of zeros. A value is
+the number of its level, with its sign as the top bit. `docs/FORMAT.md` has an example, `packed_kernels` the loops.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Integer, UInt8, UInt64
+
+from compressae_jax.codes.codes import Codes, checked, column_dtype
+from compressae_jax.notation import InputError, check_range
+
+STORAGES = ("float16", "float32", "packed3", "packed4", "packed5", "packed6", "packed8")
+BUCKETS = 8  # a nonzero, at most: more of them save less than .1 bit a nonzero, and unpacking passes over all of them
+TABLE_WORDS = 2**21  # of 64 bits, at most, for the binomials that unpacking reads
+PIECE = 2**16  # nonzeros unpacked at once: they and their records stay in a core's own cache
+
+
+def storage_bits(storage: str) -> int | None:
+    """Bits of a stored value where rows are packed ('packed4' -> 4), None where they are arrays of floats."""
+    return int(storage.removeprefix("packed")) if storage.startswith("packed") else None
+
+
+class Split(NamedTuple):
+    """How the columns of a row are written: `low` bits apart, the rest as the rank of a multiset of `buckets`."""
+
+    low: int
+    buckets: int
+    rank_bits: int
+    zero_rank: int  # the number of multisets, so above all their ranks
+
+
+@functools.lru_cache(maxsize=1024)
+def split(h: int, k: int) -> Split:
+    """The split of fewest bits that unpacks fast from a small table; of equal ones that with fewer buckets."""
+    return min(_splits(h, k), key=lambda some: some.rank_bits + k * some.low)
+
+
+def _splits(h: int, k: int) -> Iterator[Split]:
+    """All that are allowed, by rising number of buckets, from the single one on."""
+    for low in reversed(range((h - 1).bit_length() + 1)):
+        buckets = -(-h >> low)
+        if buckets > 1 and (buckets > BUCKETS * k or k * buckets > TABLE_WORDS):
+            return
+        count = math.comb(buckets + k - 1, k)
+        if buckets > 1 and k * buckets * -(-count.bit_length() // 64) > TABLE_WORDS:
+            return
+        yield Split(low, buckets, count.bit_length(), count)
+
+
+def packed_width(h: int, k: int, bits: int) -> int:
+    """Bytes of a row of k nonzeros out of h columns with values of `bits` bits, everything included."""
+    low, _, rank_bits, _ = split(h, k)
+    return -(-(rank_bits + k * (low + bits)) // 8)
+
+
+@dataclasses.dataclass(frozen=True)
+class Packing:
+    """What all rows of one folder share; `levels` are the 2^(bits-1) rising positive magnitudes, float32 numbers."""
+
+    h: int
+    k: int
+    bits: int
+    levels: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        check_range("h", self.h, 1, 2**32)
+        check_range("k", self.k, 1, min(self.h, 2**16))
+        check_range("bits", self.bits, 2, 8)
+        levels = np.asarray(self.levels, np.float64)
+        if levels.shape != (2 ** (self.bits - 1),):
+            raise InputError(f"levels must be {2 ** (self.bits - 1)} of {self.bits} bits, not of shape {levels.shape}")
+        if not (np.isfinite(levels).all() and levels[0] > 0 and (np.diff(levels) > 0).all()):
+            raise InputError(f"levels must be positive, finite and rising, not {self.levels}")
+        if (levels.astype(np.float32) != levels).any():
+            raise InputError("levels must be numbers of float32")
+        object.__setattr__(self, "levels", tuple(levels.tolist()))
+
+    @property
+    def bits_per_row(self) -> int:
+        """Bits of a row before they are rounded up to bytes."""
+        low, _, rank_bits, _ = split(self.h, self.k)
+        return rank_bits + self.k * (low + self.bits)
+
+    @property
+    def width(self) -> int:
+        """Bytes of a row."""
+        return packed_width(self.h, self.k, self.bits)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Packed:
+    """Rows of k nonzeros in few bits, searched as they are: `records (n, width)` uint8, NumPy or a memory map.
+
+    The columns of a row are a set without an order, and its values were multiplied with whatever scale it has.
+    """
+
+    records: Any
+    packing: Packing
+
+    @property
+    def h(self) -> int:
+        """The width of the rows when unpacked."""
+        return self.packing.h
+
+    @property
+    def k(self) -> int:
+        """Nonzeros a row."""
+        return self.packing.k
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, h): the shape of the sparse matrix."""
+        return len(self), self.h
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the records, which are all that a search needs."""
+        return self.records.nbytes
+
+    def __len__(self) -> int:
+        return self.records.shape[0]
+
+    def __getitem__(self, rows: Any) -> Packed:
+        """Some rows: a slice (a view) or an array of row numbers or booleans."""
+        if isinstance(rows, (int, np.integer)):
+            raise InputError(f"codes are indexed by a slice or an array of rows, not by the single number {rows}")
+        return Packed(self.records[rows], self.packing)
+
+    def unpack(self) -> Codes:
+        """Float32 values and uint16 or uint32 columns, rising within a row; a zero row has the first k columns."""
+        values = np.empty((len(self), self.k), np.float32)
+        columns = np.empty(values.shape, column_dtype(self.h))
+        unpacker = Unpacker(self.packing)
+        for start in range(0, len(self), unpacker.rows):
+            here = slice(start, start + unpacker.rows)
+            unpacker.into(self.records[here], values[here], columns[here])
+        return Codes(values, columns, self.h)
+
+
+class Unpacker:
+    """Unpacks up to `rows` rows at a time, for one thread, whose buffers it keeps."""
+
+    def __init__(self, packing: Packing, rows: int | None = None) -> None:
+        self.packing = packing
+        self.rows = rows or max(1, PIECE // packing.k)
+        levels = np.array(packing.levels, np.float32)
+        self._signed = np.concatenate([levels, -levels])
+        self._words = np.zeros((self.rows, _words_of(packing)), "<u8")
+        self._values = np.empty((self.rows, packing.k), np.float32)
+        self._columns = np.empty((self.rows, packing.k), column_dtype(packing.h))
+
+    def __call__(
+        self, records: UInt8[np.ndarray, "n w"]
+    ) -> tuple[Float[np.ndarray, "n k"], Integer[np.ndarray, "n k"]]:
+        """Values and columns, to be used before the next call overwrites them."""
+        values, columns = self._values[: len(records)], self._columns[: len(records)]
+        self.into(records, values, columns)
+        return values, columns
+
+    def into(self, records: UInt8[np.ndarray, "n w"], values: np.ndarray, columns: np.ndarray) -> None:
+        """Unpack into arrays of the caller."""
+        from compressae_jax.codes import packed_kernels
+
+        words = self._words[: len(records)]
+        words.view(np.uint8)[:, : self.packing.width] = records
+        h, k, bits = self.packing.h, self.packing.k, self.packing.bits
+        packed_kernels.unpack(words, h, bits, self._signed, _tables(h, k), values, columns)
+
+
+def pack(codes: Codes, packing: Packing) -> Packed:
+    """Pack codes, each value at the nearest level by magnitude (of two, the lower one), with its sign.
+
+    Raises:
+        InputError: codes of another h or k, a row with k nonzeros in fewer than k columns, with fewer nonzeros (but
+            not none), or not finite.
+    """
+    if (codes.h, codes.k) != (packing.h, packing.k):
+        raise InputError(f"codes must have h={packing.h}, k={packing.k}, not h={codes.h}, k={codes.k}")
+    checked(codes.values, codes.columns, codes.h)
+    records = np.empty((len(codes), packing.width), np.uint8)
+    step = max(1, 2**20 // packing.k)
+    for start in range(0, len(codes), step):
+        here = slice(start, start + step)
+        values = np.asarray(codes.values[here]).astype(np.float32)
+        records[here] = _packed_piece(values, np.asarray(codes.columns[here]), packing, start)
+    return Packed(records, packing)
+
+
+def check_records(packed: Packed) -> None:
+    """Raise InputError unless every record is one that `pack` writes: rank, columns and unused bits are in range."""
+    numbers = tuple(float(i) for i in range(1, 2 ** (packed.packing.bits - 1) + 1))
+    unpacker = Unpacker(dataclasses.replace(packed.packing, levels=numbers))
+    for start in range(0, len(packed), unpacker.rows):
+        records = packed.records[start : start + unpacker.rows]
+        values, columns = unpacker(records)
+        again = _records(_level_numbers(values, unpacker.packing), columns, values[:, 0] != 0, packed.packing)
+        good = (again == records).all(axis=1) & (columns[:, 1:] > columns[:, :-1]).all(axis=1)
+        if not good.all():
+            row = start + int(good.argmin())
+            raise InputError(f"the record of row {row} is none of {packed.k} different columns of 0..{packed.h - 1}")
+
+
+def _packed_piece(values: np.ndarray, columns: np.ndarray, packing: Packing, start: int) -> UInt8[np.ndarray, "n w"]:
+    used = (values != 0).sum(axis=1)
+    partly = (used > 0) & (used < packing.k)
+    if partly.any():
+        row = int(partly.argmax())
+        raise InputError(f"row {start + row} has {used[row]} nonzeros; a packed row has all {packing.k} or none")
+    order = np.argsort(columns, axis=1, kind="stable")
+    columns, values = np.take_along_axis(columns, order, axis=1), np.take_along_axis(values, order, axis=1)
+    twice = (columns[:, 1:] == columns[:, :-1]).any(axis=1) & (used > 0)
+    if twice.any():
+        raise InputError(f"row {start + int(twice.argmax())} has a column twice; a packed row has {packing.k} columns")
+    return _records(_level_numbers(values, packing), columns, used > 0, packing)
+
+
+def _level_numbers(values: Float[np.ndarray, "n k"], packing: Packing) -> UInt8[np.ndarray, "n k"]:
+    """What is stored of each value: the number of the nearest level, and the sign as its top bit."""
+    levels = np.array(packing.levels)
+    numbers = np.searchsorted((levels[1:] + levels[:-1]) / 2, np.abs(values).astype(np.float64))
+    return (numbers | (values < 0).astype(np.int64) << (packing.bits - 1)).astype(np.uint8)
+
+
+def _records(numbers: np.ndarray, columns: np.ndarray, used: np.ndarray, packing: Packing) -> UInt8[np.ndarray, "n w"]:
+    """Records of rows with rising columns; a row that is not `used` becomes the zero row."""
+    from compressae_jax.codes import packed_kernels
+
+    words = np.zeros((len(numbers), _words_of(packing)), "<u8")
+    low, rank_bits, zero_rank, binomials, *_ = _tables(packing.h, packing.k)
+    columns = columns.astype(np.uint32)
+    packed_kernels.pack(numbers, columns, used, packing.bits, low, rank_bits, zero_rank, binomials, words)
+    return words.view(np.uint8)[:, : packing.width]
+
+
+def _words_of(packing: Packing) -> int:
+    """Words of 64 bits that hold a record, and one more, so that a field may be read across any boundary."""
+    return -(-packing.bits_per_row // 64) + 1
+
+
+class Tables(NamedTuple):
+    """What the kernels read: binomials, and where among them to look for the one of a remainder."""
+
+    low: int
+    rank_bits: int
+    zero_rank: UInt64[np.ndarray, " w"]
+    binomials: UInt64[np.ndarray, "k w buckets"]  # C(b + i, i + 1) at [i, :, b], the lowest word first
+    floats: Float[np.ndarray, "k buckets"]  # their top two words as numbers, not above the truth
+    lengths: Integer[np.ndarray, " k"]  # words that a remainder at digit i has at most
+    mantissas: Integer[np.ndarray, " k"]  # bits of its mantissa that its cell is named by
+    firsts: Integer[np.ndarray, " k+1"]  # of the cells of digit i in `guesses`
+    guesses: Integer[np.ndarray, " cells"]  # the greatest bucket that some remainder in a cell has
+
+
+@functools.lru_cache(maxsize=32)
+def _tables(h: int, k: int) -> Tables:
+    low, buckets, rank_bits, zero_rank = split(h, k)
+    width = -(-rank_bits // 64)
+    binomials, floats = np.empty((k, width, buckets), np.uint64), np.empty((k, buckets))
+    lengths, mantissas, firsts = [], [], [0]
+    guesses: list[int] = []
+    row = [1] * buckets  # C(b + i - 1, i) of i = 0
+    for i in range(k):
+        # C(b + i, i + 1) is the sum of C(b' + i, i) over b' < b.
+        sums = list(itertools.accumulate(row, initial=0))
+        binomials[i] = _to_words(sums[:-1], width).T
+        lengths.append(-(-sums[-1].bit_length() // 64))
+        # Rounded down, so that no bucket is missed: one too far is noticed when its binomial is subtracted.
+        floats[i] = [(1 - 2.0**-50) * (some >> _below(lengths[-1])) for some in sums[:-1]]
+        mantissas.append((buckets // (i + 1) + 1).bit_length())
+        guesses.extend(_guesses(sums, lengths[-1], mantissas[-1]))
+        firsts.append(len(guesses))
+        row = sums[1:]
+    ends = _to_words([zero_rank], width)[0]
+    places = [np.array(some, np.int64) for some in (lengths, mantissas, firsts)]
+    return Tables(
+        low, rank_bits, ends, binomials, floats, places[0], places[1], places[2], np.array(guesses, np.uint32)
+    )
+
+
+def _below(length: int) -> int:
+    """Bits of a number of so many words below the two at its top."""
+    return 64 * max(0, length - 2)
+
+
+def _to_words(numbers: list[int], width: int) -> UInt64[np.ndarray, "m w"]:
+    data = b"".join(number.to_bytes(8 * width, "little") for number in numbers)
+    return np.frombuffer(data, "<u8").astype(np.uint64).reshape(-1, width)
+
+
+def _guesses(sums: list[int], length: int, mantissa: int) -> Iterator[int]:
+    """For each cell of remainders, the greatest bucket b with sums[b] <= some remainder in it.
+
+    A remainder's top two words make a float64; cell 0 is where they are zero, each other cell is an exponent and the
+    first bits of a mantissa, so narrow that one bucket at most begins within. `sums` ends with what is above all.
+    """
+    below = _below(length)
+    edges = [1 << below]
+    for exponent in range(below, sums[-1].bit_length()):
+        edges.extend(-(-((2**mantissa + 1 + i) << exponent) >> mantissa) for i in range(2**mantissa))
+    b = 0
+    for edge in edges:
+        # The words below the top two count for less than 1 of theirs; then the float64 was rounded.
+        greatest = edge - 1 + ((1 << below) if below else 0) + (edge >> 48)
+        while b + 2 < len(sums) and sums[b + 1] <= greatest:
+            b += 1
+        yield b

@@ -1,0 +1,49 @@
+"""From bytes a vector to a model: the h, k and storage that pursuit codes should have; measured in results/frontier.md."""
+
+from typing import NamedTuple
+
+from compressae_jax.codes.packed import packed_width, storage_bits
+from compressae_jax.notation import InputError, check_range
+
+LARGEST_H = 4096  # a wider dictionary needs more rows to learn from than it saves bits
+ROWS_A_LATENT = 8  # that a dictionary is learned from, at least
+STORAGES = ("packed4", "packed5", "packed6", "packed8")  # finer values where more atoms would gain less
+FILLED = 0.5  # of d: more atoms than this share of the width are no longer sparse in it
+
+
+class Budget(NamedTuple):
+    """What to train and how to store it."""
+
+    h: int
+    k: int
+    storage: str
+    encoder: str = "pursuit"
+
+
+def choose(budget_bytes: int, d: int, n: int) -> Budget:
+    """The largest k whose packed record takes at most `budget_bytes`, for n vectors of width d.
+
+    Raises:
+        InputError: a budget that holds no nonzero, or that holds the vectors as they are.
+    """
+    check_range("budget_bytes", budget_bytes, 2, 4 * d)
+    h = max(16, min(LARGEST_H, 1 << max(n // ROWS_A_LATENT, 1).bit_length() - 1))
+    for storage in STORAGES:
+        k = _largest_k(budget_bytes, h, storage)
+        if k <= FILLED * d:
+            break
+    k = min(k, h, d)
+    if k < 1:
+        raise InputError(f"budget_bytes={budget_bytes} holds no nonzero of h={h} columns; give at least 3")
+    return Budget(h, k, storage)
+
+
+def _largest_k(budget_bytes: int, h: int, storage: str) -> int:
+    """By halving: the width rises with k up to h / 2, which is beyond any k of use."""
+    bits = storage_bits(storage)
+    assert bits is not None
+    low, high = 0, max(1, h // 2)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if packed_width(h, middle, bits) <= budget_bytes else (low, middle - 1)
+    return low

@@ -1,0 +1,92 @@
+"""The ways from vectors to codes for one dictionary, by name; their arithmetic is in `topk`, `pursuit`, `pursuit_host`.
+
+topk      one linear pass, the k largest pre-activations (arXiv 2505.11388)
+refit     the same columns, least-squares values
+pursuit   orthogonal matching pursuit: columns, too, are chosen for the dictionary
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from compressae_jax.codes.codes import Codes, column_dtype
+from compressae_jax.model import pursuit, pursuit_host
+from compressae_jax.model.compressae import CompresSAE, Params
+from compressae_jax.model.weights import Weights
+from compressae_jax.notation import Dense, InputError, check_choice
+
+ENCODERS = ("topk", "refit", "pursuit")
+
+
+def check(encoder: str, weights: Weights, rounded: bool) -> None:
+    """Raise InputError unless the encoder is one of `ENCODERS` and can serve this model.
+
+    `rounded`: whether values go on few levels, which fits them anew, as 'refit' does.
+    """
+    check_choice("encoder", encoder, ENCODERS)
+    if (encoder != "topk" or rounded) and weights.activation != "topk":
+        wanted = "values on few levels" if rounded else f"encoder={encoder!r}"
+        raise InputError(f"{wanted} may give values of either sign, but the model's activation is {weights.activation}")
+
+
+@functools.partial(jax.jit, static_argnames=("module", "encoder"))
+def encode(params: Params, x: Float[Array, "b d"], module: CompresSAE, encoder: str = "topk") -> Codes:
+    """The codes of vectors by falling magnitude, jitted; a zero row gets an all-zero code."""
+    with jax.default_matmul_precision("highest"):  # a GPU's default product would choose other supports
+        if encoder == "pursuit":
+            return _sorted(*pursuit.pursue(x, params["decoder_w"], module.k), module.h)
+        codes: Any = module.apply({"params": params}, x, method="encode")
+        if encoder == "refit":
+            return _sorted(pursuit.refit(x, codes.columns, params["decoder_w"]), codes.columns, module.h)
+        return codes
+
+
+def _sorted(values: Float[Array, "b k"], columns: Array, h: int) -> Codes:
+    order = jnp.argsort(-jnp.abs(values), axis=1)
+    values, columns = (jnp.take_along_axis(one, order, axis=1) for one in (values, columns))
+    return Codes(values, columns.astype(column_dtype(h)), h)
+
+
+class HostEncoder:
+    """`encode` on a CPU for encoders that have a compiled loop, and for values on few levels; safe to share by threads.
+
+    With `levels` the values are signed levels with the row's length folded in (see `pursuit_host`), and every row that
+    is not zero has k nonzeros.
+    """
+
+    def __init__(self, weights: Weights, encoder: str, levels: Float[np.ndarray, " l"] | None = None) -> None:
+        check(encoder, weights, levels is not None)
+        self._weights, self._encoder, self._levels = weights, encoder, levels
+        self._gram = gram_of(weights)
+
+    def __call__(self, x: Dense) -> Codes:
+        """Codes of a block of rows, float32, by falling magnitude."""
+        of_rows, (values, columns) = self._fitted(x)
+        if self._levels is not None:
+            swap = self._encoder == "pursuit"
+            values, columns = pursuit_host.on_levels(of_rows, (values, columns), self._gram, self._levels, swap)
+        order = np.argsort(-np.abs(values), axis=1, kind="stable")
+        values, columns = (np.take_along_axis(one, order, axis=1) for one in (values, columns))
+        return Codes(values, columns.astype(column_dtype(self._weights.h)), self._weights.h)
+
+    def magnitudes(self, x: Dense) -> Float[np.ndarray, " m"]:
+        """The magnitudes that levels are to stand for, of all nonzeros of a block."""
+        return np.abs(pursuit_host.folded(*self._fitted(x))[0]).reshape(-1)
+
+    def _fitted(self, x: Dense) -> tuple[Float[np.ndarray, "b h"], pursuit_host.Fitted]:
+        """Correlations and least-squares values; zero rows come out as zeros."""
+        of_rows = pursuit_host.correlations(x, self._weights.params["decoder_w"])
+        if self._encoder == "pursuit":
+            return of_rows, pursuit_host.pursue(of_rows, self._gram, self._weights.k)
+        codes = encode(self._weights.params, np.asarray(x, np.float32), self._weights.module(), "refit")
+        return of_rows, (np.array(codes.values), np.array(codes.columns).astype(np.int32))
+
+
+@functools.lru_cache(maxsize=1)
+def gram_of(weights: Weights) -> Float[np.ndarray, "h h"]:
+    """The Gram matrix of the decoder, kept for the weights that were asked for last."""
+    return pursuit_host.gram(weights.params["decoder_w"])

@@ -1,0 +1,69 @@
+"""Better codes for a given dictionary, jitted: least squares on a support, and orthogonal matching pursuit.
+
+Both treat the rows of `decoder_w` as unit atoms w_j and lessen ‖x̂ − s W_d‖, which for the best length of z is the same
+as raising cos(x, z). The compiled loops that a CPU runs instead are in `pursuit_kernels`; `encoders` picks.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from compressae_jax.codes.spaces import unit_rows
+from compressae_jax.notation import Columns, DecoderW, Dense
+
+NEW_DIRECTION = 1e-4  # squared part of an atom outside the span of those chosen, below which it adds nothing
+ROWS_AT_ONCE = 256  # of gathered atoms (rows, k, d)
+
+
+@jax.jit
+def refit(x: Dense, columns: Columns, decoder_w: DecoderW) -> Float[Array, "b k"]:
+    """The values on a support that bring s W_d closest to x̂: least squares, by the normal equations."""
+
+    decoder_w = jnp.asarray(decoder_w)
+
+    def of_row(row: tuple[Array, Array]) -> Array:
+        x, columns = row
+        atoms = decoder_w[columns]
+        # Twins in one support share a value; the ridge is below float32's error for any others.
+        gram = atoms @ atoms.T + 1e-6 * jnp.eye(len(columns))
+        return jax.scipy.linalg.solve(gram, atoms @ x, assume_a="pos")
+
+    with jax.default_matmul_precision("highest"):
+        rows = unit_rows(jnp.asarray(x)), jnp.asarray(columns).astype(jnp.int32)
+        return jax.lax.map(of_row, rows, batch_size=ROWS_AT_ONCE)
+
+
+@functools.partial(jax.jit, static_argnames="k")
+def pursue(x: Dense, decoder_w: DecoderW, k: int) -> tuple[Float[Array, "b k"], Int[Array, "b k"]]:
+    """Orthogonal matching pursuit (Pati et al. 1993): k atoms, each the best for what is left, values refit to all.
+
+    In the order of choice. A row that is reached exactly gets zeros for the rest, at column 0. Every round is one
+    product (b, d) × (d, h); atoms are made orthogonal to the chosen ones twice, which float32 needs.
+    """
+    x = unit_rows(jnp.asarray(x))
+    b, d = x.shape
+
+    def choose(t: int | Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
+        rest, basis, triangle, columns = state
+        column = jnp.argmax(jnp.abs(rest @ decoder_w.T), axis=1)
+        atom = decoder_w[column]
+        first = jnp.einsum("bkd,bd->bk", basis, atom)
+        direction = atom - jnp.einsum("bkd,bk->bd", basis, first)
+        second = jnp.einsum("bkd,bd->bk", basis, direction)
+        direction = direction - jnp.einsum("bkd,bk->bd", basis, second)
+        square = (direction * direction).sum(axis=1)
+        new = (square > NEW_DIRECTION) & ((rest * rest).sum(axis=1) > NEW_DIRECTION**2)
+        length = jnp.where(new, jnp.sqrt(jnp.where(new, square, 1)), 1)
+        direction = jnp.where(new[:, None], direction / length[:, None], 0)
+        shares = jnp.where(new[:, None], first + second, 0).at[:, t].set(length)
+        rest = rest - (rest * direction).sum(axis=1, keepdims=True) * direction
+        columns = columns.at[:, t].set(jnp.where(new, column, 0))
+        return rest, basis.at[:, t].set(direction), triangle.at[:, :, t].set(shares), columns
+
+    with jax.default_matmul_precision("highest"):
+        nothing = jnp.zeros((b, k, d)), jnp.zeros((b, k, k)), jnp.zeros((b, k), jnp.int32)
+        _, basis, triangle, columns = jax.lax.fori_loop(0, k, choose, (x, *nothing))
+        along = jnp.einsum("bkd,bd->bk", basis, x)
+        return jax.scipy.linalg.solve_triangular(triangle, along[..., None])[..., 0], columns

@@ -1,0 +1,90 @@
+"""Pursuit and values on few levels on a CPU, a block of rows a call; the loops are in `pursuit_kernels`.
+
+Values on levels are stored without a scale of their row, so the row's length is folded into them. Where n = ‖z‖ is
+that of the least-squares values (the cosine of x to its reconstruction), the folded z has ⟨x̂, z⟩ = n^1.5: between the
+cosine's n, which overrates rows that are poorly reconstructed, and the inner product's n², which underrates them. It
+ranks dense queries better than either (docs/research-log.md).
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from compressae_jax.codes.spaces import unit_rows
+from compressae_jax.notation import DecoderW, Dense, InputError
+
+FOLD = 0.5  # power of 1/n in the folded values
+SWEEPS = 3  # of coordinate descent over a row's atoms; few rows change after them
+WEIGHT = 9.0  # of an error along x̂ beside one across it
+LARGEST_H = 2**15  # its Gram matrix takes 4 GiB
+
+Fitted = tuple[Float[np.ndarray, "b k"], Int[np.ndarray, "b k"]]  # values and columns
+
+
+def gram(decoder_w: DecoderW) -> Float[np.ndarray, "h h"]:
+    """W_d W_dᵀ, which the loops need in memory.
+
+    Raises:
+        InputError: too many latents for it.
+    """
+    if len(decoder_w) > LARGEST_H:
+        raise InputError(
+            f"on a CPU this encoder keeps the {len(decoder_w)}² products of all latents in memory; "
+            f"h must be at most {LARGEST_H} for it, or encoder='topk'"
+        )
+    return np.array(_product(_cpu(decoder_w), _cpu(decoder_w)))
+
+
+def correlations(x: Dense, decoder_w: DecoderW) -> Float[np.ndarray, "b h"]:
+    """⟨w_i, x̂⟩ of every row with every atom, an array of its own."""
+    return np.array(_unit_product(_cpu(x), _cpu(decoder_w)))
+
+
+def pursue(of_rows: Float[np.ndarray, "b h"], gram: Float[np.ndarray, "h h"], k: int) -> Fitted:
+    """k atoms a row by orthogonal matching pursuit, in the order of choice, from `correlations`."""
+    from compressae_jax.model import pursuit_kernels
+
+    values, columns = np.empty((len(of_rows), k), np.float32), np.empty((len(of_rows), k), np.int32)
+    pursuit_kernels.pursue(of_rows.copy(), gram, values, columns)
+    return values, columns
+
+
+def folded(of_rows: Float[np.ndarray, "b h"], fitted: Fitted) -> tuple[np.ndarray, np.ndarray]:
+    """Least-squares values with the row's length folded in, and ⟨x̂, z⟩ (b,) that they have."""
+    values, columns = fitted
+    square = (values * np.take_along_axis(of_rows, columns, axis=1)).sum(axis=1)  # ‖z‖², since z projects x̂
+    n = np.sqrt(np.maximum(square, 1e-12))
+    return values * (n**-FOLD)[:, None], (n ** (2 - FOLD)).astype(np.float32)
+
+
+def on_levels(
+    of_rows: Float[np.ndarray, "b h"],
+    fitted: Fitted,
+    gram: Float[np.ndarray, "h h"],
+    levels: Float[np.ndarray, " l"],
+    swap: bool,
+) -> Fitted:
+    """Folded values on signed levels, refitted to what the rounding left; with `swap` atoms may change, too."""
+    from compressae_jax.model import pursuit_kernels
+
+    values, lengths = folded(of_rows, fitted)
+    nearest = levels[np.searchsorted((levels[1:] + levels[:-1]) / 2, np.abs(values))]
+    values = np.where(values == 0, 0, np.copysign(nearest, values)).astype(np.float32)
+    columns = fitted[1].astype(np.int32)
+    pursuit_kernels.descend(of_rows, lengths, gram, values, columns, levels, SWEEPS, swap, np.float32(WEIGHT))
+    return values, columns
+
+
+def _cpu(array: Array | np.ndarray) -> Array:
+    return jax.device_put(array, jax.local_devices(backend="cpu")[0])
+
+
+@jax.jit
+def _product(x: Array, w: Array) -> Array:
+    return jnp.matmul(x, w.T, precision="highest")
+
+
+@jax.jit
+def _unit_product(x: Array, w: Array) -> Array:
+    return jnp.matmul(unit_rows(x), w.T, precision="highest")
