@@ -97,8 +97,9 @@ class Model:
         self, vectors: Vectors | Source, encoder: str | None, storage: str | None, zero_rows: str
     ) -> tuple[Codes | Packed, np.ndarray | None, Any]:
         source = data.open_source(vectors)
-        how = {"encoder": encoder, "storage": storage, "zero_rows": zero_rows}
-        return compression.compress_in_memory(self.weights, source, **how, progress=True)
+        return compression.compress_in_memory(
+            self.weights, source, encoder=encoder, storage=storage, zero_rows=zero_rows, progress=True
+        )
 
 
 def fit(
@@ -127,8 +128,8 @@ def fit(
 
     given: dict[str, Any] = {name: value for name, value in (("h", h), ("k", k), ("steps", steps)) if value is not None}
     source = data.open_source(vectors)
-    run = {"workdir": workdir, "recipe": recipe, "seed": seed, "progress": progress, "budget_bytes": budget_bytes or 0}
-    weights = loop.fit(source, **run, **given, **fields)
+    given |= {"budget_bytes": budget_bytes} if budget_bytes is not None else {}
+    weights = loop.fit(source, workdir=workdir, recipe=recipe, seed=seed, progress=progress, **given, **fields)
     return Model(weights)
 
 

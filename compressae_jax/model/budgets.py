@@ -1,4 +1,4 @@
-"""From bytes a vector to a model: the h, k and storage that pursuit codes should have; measured in results/frontier.md."""
+"""From bytes a vector to the h, k and storage that pursuit codes should have; results/frontier shows what they give."""
 
 from typing import NamedTuple
 

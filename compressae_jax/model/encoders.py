@@ -38,7 +38,8 @@ def encode(params: Params, x: Float[Array, "b d"], module: CompresSAE, encoder: 
     """The codes of vectors by falling magnitude, jitted; a zero row gets an all-zero code."""
     with jax.default_matmul_precision("highest"):  # a GPU's default product would choose other supports
         if encoder == "pursuit":
-            return _sorted(*pursuit.pursue(x, params["decoder_w"], module.k), module.h)
+            values, columns = pursuit.pursue(x, params["decoder_w"], module.k)
+            return _sorted(values, columns, module.h)
         codes: Any = module.apply({"params": params}, x, method="encode")
         if encoder == "refit":
             return _sorted(pursuit.refit(x, codes.columns, params["decoder_w"]), codes.columns, module.h)

@@ -141,8 +141,8 @@ def compress(
         "encoder": how.encoder,
     }
     k = _nonzeros(weights)
-    chosen = {} if how.packing is None else {"levels": how.packing.levels}
-    writer = codes_folder.Writer(out, weights.d, weights.h, k, how.storage, header, **chosen)
+    chosen = None if how.packing is None else how.packing.levels
+    writer = codes_folder.Writer(out, weights.d, weights.h, k, how.storage, header, levels=chosen)
     try:
         for codes, norms, rows in _compressed(weights, source, batch, how, zero_rows, progress, writer.rows):
             writer.append(codes, norms, _ids(source, rows, zero_rows))
@@ -196,7 +196,7 @@ def _how(weights: Weights, encoder: str, storage: str, sample: Callable[[], Dens
     if bits is None:
         return How(encoder, storage)
     fitted = encoders.HostEncoder(weights, encoder)
-    vectors = sample()
+    vectors = np.asarray(sample())
     vectors = vectors[vectors.any(axis=1)]
     parts = [fitted.magnitudes(_padded(some, HOST_ROWS)) for some in _pieces(vectors)]
     learned = levels.learn(np.concatenate(parts) if parts else np.ones(1, np.float32), 2 ** (bits - 1))
@@ -267,7 +267,7 @@ def _encoded(
     block: int,
     devices: Sequence[jax.Device] | None = None,
 ) -> Iterator[Encoded]:
-    """Blocks of rows through the encoder, in order: compiled loops on the host where they are the faster or only way."""
+    """Blocks of rows through the encoder, in order; by compiled loops where these are faster or the only way."""
     if how.packing is not None or (how.encoder == "pursuit" and jax.default_backend() == "cpu"):
         return _encoded_on_host(weights, blocks, how)
     return _encoded_on_devices(weights, blocks, how, block, devices or jax.local_devices())
@@ -343,11 +343,13 @@ def _collected(codes: Codes, norms: jax.Array, rows: np.ndarray) -> Encoded:
 
 def _joined(parts: list[Encoded]) -> Encoded:
     rows = np.concatenate([p.rows for p in parts])
-    first = parts[0].codes
-    if isinstance(first, Packed):
-        return Encoded(Packed(np.concatenate([p.codes.records for p in parts]), first.packing), None, rows)
-    values, columns = (np.concatenate([getattr(p.codes, name) for p in parts]) for name in ("values", "columns"))
-    return Encoded(Codes(values, columns, first.h), np.concatenate([p.norms for p in parts]), rows)
+    packed = [p.codes for p in parts if isinstance(p.codes, Packed)]
+    if packed:
+        return Encoded(Packed(np.concatenate([one.records for one in packed]), packed[0].packing), None, rows)
+    codes = [p.codes for p in parts if isinstance(p.codes, Codes)]
+    values, columns = (np.concatenate([getattr(one, name) for one in codes]) for name in ("values", "columns"))
+    norms = np.concatenate([p.norms for p in parts if p.norms is not None])
+    return Encoded(Codes(values, columns, codes[0].h), norms, rows)
 
 
 def _padded(part: np.ndarray, length: int) -> np.ndarray:

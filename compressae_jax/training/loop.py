@@ -19,8 +19,8 @@ from jaxtyping import Int
 
 from compressae_jax import data
 from compressae_jax.data.sources import Source
-from compressae_jax.model import budgets
 from compressae_jax.model import weights as model_weights
+from compressae_jax.model.budgets import Budget, choose
 from compressae_jax.model.compressae import CompresSAE
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import AnyArray, InputError, Stopped, check_range
@@ -145,15 +145,15 @@ def fit(
 
 def _within_budget(
     config: ml_collections.ConfigDict, d: int, n: int
-) -> tuple[ml_collections.ConfigDict, dict[str, str]]:
-    """The config with the h, k and rounds that a budget of bytes chooses, and the encoder and storage to use."""
+) -> tuple[ml_collections.ConfigDict, Budget | None]:
+    """The config with the h, k and rounds that a budget of bytes chooses, and the budget."""
     if not config.budget_bytes:
-        return config, {}
-    chosen = budgets.choose(config.budget_bytes, d, n)
+        return config, None
+    chosen = choose(config.budget_bytes, d, n)
     config = config.copy_and_resolve_references()
     config.model.h, config.model.k = chosen.h, chosen.k
     config.train.steps, config.train.refine_rounds = 0, config.train.refine_rounds or BUDGET_ROUNDS
-    return config, {"encoder": chosen.encoder, "storage": chosen.storage}
+    return config, chosen
 
 
 def _check(config: ml_collections.ConfigDict) -> None:
@@ -273,7 +273,7 @@ def _finish(
     meter: Meter,
     folder: Path | None,
     shown: bool,
-    use: dict[str, str],
+    use: Budget | None,
 ) -> Weights:
     """The weights, refined where asked for, with the story of their training; a run folder gets its model now."""
     summary = {
@@ -293,7 +293,8 @@ def _finish(
             weights = refine.start(weights, near, rows, config.seed)
         kept = folder / REFINED if folder is not None and jax.process_index() == 0 else None
         weights = refine.refine(weights, near, rows, config.train.refine_rounds, config.seed, kept, shown)
-    weights = dataclasses.replace(weights, **use)
+    if use is not None:
+        weights = dataclasses.replace(weights, encoder=use.encoder, storage=use.storage)
     if folder is not None:
         if jax.process_index() == 0:
             model_weights.save(weights, folder / MODEL)

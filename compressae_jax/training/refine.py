@@ -12,6 +12,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 import scipy.sparse
@@ -67,13 +68,13 @@ def start(weights: Weights, source: Source, rows: Int[np.ndarray, " n"], seed: i
     """Weights whose decoder is h unit rows of the data, drawn by seed: near enough to it for a first round."""
     drawn = np.random.default_rng(seed).permutation(rows)
     chosen = np.resize(drawn, weights.h)  # again from the first, where rows are fewer: `refine` replaces twins
-    return dataclasses.replace(weights, params=_params(np.array(unit_rows(source.take(chosen)))))
+    return dataclasses.replace(weights, params=_params(np.array(unit_rows(jnp.asarray(source.take(chosen))))))
 
 
 def _round(weights: Weights, source: Source, sample: Int[np.ndarray, " m"]) -> tuple[Weights, dict[str, float]]:
     """The weights after one round on some rows, and how it went."""
     decoder_w = weights.params["decoder_w"]
-    x = np.array(unit_rows(source.take(sample)))
+    x = np.array(unit_rows(jnp.asarray(source.take(sample))))
     codes = _pursued(x, decoder_w, weights.k)
     rest = x - codes @ decoder_w
     error = (rest * rest).sum(axis=1)
@@ -82,7 +83,7 @@ def _round(weights: Weights, source: Source, sample: Int[np.ndarray, " m"]) -> t
     served = np.bincount(codes.indices[codes.data != 0], minlength=weights.h)
     idle = np.flatnonzero((served < LEAST_ROWS) | (length < 1e-6))
     solved[idle], length[idle] = _badly_served(rest, error, len(idle)), 1
-    solved = np.array(unit_rows(solved))
+    solved = np.array(unit_rows(jnp.asarray(solved)))
     cosine = float(np.sqrt(np.maximum(1 - error, 0)).mean())  # of what was left by a projection
     return dataclasses.replace(weights, params=_params(solved)), {"cosine": cosine, "replaced": len(idle)}
 

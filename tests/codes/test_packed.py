@@ -72,6 +72,12 @@ def test_records_are_those_of_the_oracle(h, k, bits):
     check_records(packed)
 
 
+def test_the_row_of_the_format_page():
+    packing = Packing(12, 3, 3, (0.25, 0.5, 1.0, 2.0))
+    values, columns = np.array([[2, -0.5, 0.25], [0, 0, 0]], np.float32), np.array([[3, 9, 2]] * 2, np.uint16)
+    assert pack(Codes(values, columns, 12), packing).records.tobytes() == bytes.fromhex("96 b1 02 38 00 00")
+
+
 @st.composite
 def problems(draw):
     h = draw(st.one_of(st.integers(1, 400), st.integers(65_530, 65_545), st.sampled_from([4096, 10**5])))

@@ -12,6 +12,7 @@ from numpy.testing import assert_array_equal
 
 from compressae_jax.codes import folder
 from compressae_jax.data import open_source
+from compressae_jax.model import encoders
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import InputError
@@ -75,10 +76,10 @@ def test_bytes_depend_on_neither_batch_size_nor_company(tmp_path):
 
 
 def test_one_compilation_a_device_serves_all_batch_sizes():
-    compress._encode_block.clear_cache()
+    encoders.encode.clear_cache()
     for n in (1, compress.BLOCK, compress.BLOCK + 1):
         compress.encode(make_weights(), make_vectors(n), devices=jax.devices()[:1])
-    assert compress._encode_block._cache_size() == 1
+    assert encoders.encode._cache_size() == 1
 
 
 def test_result_says_what_a_vector_costs(tmp_path):
@@ -164,7 +165,7 @@ def test_values_beyond_float16_are_refused(tmp_path):
     compress.compress(weights, open_source(x), tmp_path / "codes", storage="float32", progress=False)
 
 
-@pytest.mark.parametrize("options", [{"values": "int8"}, {"zero_rows": "dorp"}, {"batch": 0}])
+@pytest.mark.parametrize("options", [{"storage": "int8"}, {"encoder": "pursuti"}, {"zero_rows": "dorp"}, {"batch": 0}])
 def test_options_out_of_range(tmp_path, options):
     with pytest.raises(InputError, match=next(iter(options))):
         compress.compress(make_weights(), open_source(make_vectors(9)), tmp_path / "codes", progress=False, **options)

@@ -187,7 +187,7 @@ def test_packed_rows_ask_as_what_they_unpack_to():
 
 def test_packed_rows_have_no_prefix_and_no_norms():
     index = make_packed_index("sparse")
-    with pytest.raises(InputError, match="a set without an order.*compress again with a smaller k"):
+    with pytest.raises(InputError, match=r"a set without an order.*compress again with a smaller k"):
         index.prefix(2)
     with pytest.raises(InputError, match="norms must be None of packed codes"):
         Index(index.codes, np.ones((N, 2), np.float32), "sparse", index.weights)

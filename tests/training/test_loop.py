@@ -139,6 +139,7 @@ CHANGED = {
     "weight_4k": {"weight_4k": 0.5},
     "b1": {"b1": 0.5},
     "b2": {"b2": 0.5},
+    "refine_rounds": {"refine_rounds": 1},
 }
 # Read by the loop around the step: test_validation_and_checkpoints_come_when_they_are_due changes each.
 AROUND = {"log_every", "validate_every", "checkpoint_every", "keep_last"}
