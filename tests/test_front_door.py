@@ -74,6 +74,33 @@ def test_the_published_recipe_has_a_name(vectors):
     assert model.weights.summary["model"]["init_encoder"] == "kaiming"
 
 
+@pytest.mark.parametrize("space", cs.SPACES)
+def test_a_budget_of_bytes_is_kept(vectors, space, tmp_path):
+    model = cs.fit(vectors, budget_bytes=8, progress=False)
+    assert (model.weights.encoder, model.weights.storage) == ("pursuit", "packed4")
+    index = model.index(vectors, space=space)
+    assert index.bytes_per_vector <= 8 and index.nbytes == index.codes.records.nbytes
+    scores, rows = index.search(vectors[:50], top=1)
+    assert (rows[:, 0] == np.arange(50)).mean() > 0.6
+
+    index.save(tmp_path / "index")
+    opened = cs.load_index(tmp_path / "index")
+    assert_array_equal(opened.search(vectors[:50], top=1)[0], scores)
+    assert opened.encoder == "pursuit" and opened.bytes_per_vector == index.bytes_per_vector
+
+
+def test_encoder_and_storage_by_name(vectors, model):
+    def cosine(codes):
+        z = model.reconstruct(codes)
+        return np.mean((z * vectors).sum(1) / np.linalg.norm(z, axis=1) / np.linalg.norm(vectors, axis=1))
+
+    by_encoder = [cosine(model.compress(vectors, encoder=encoder)) for encoder in ("topk", "refit", "pursuit")]
+    assert by_encoder[0] < by_encoder[1] < by_encoder[2]
+    packed = model.compress(vectors, encoder="pursuit", storage="packed6")
+    assert cosine(packed) > by_encoder[1]
+    assert_array_equal(model.index(packed, encoder="pursuit").search(vectors[:5], top=1)[1][:, 0], np.arange(5))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -89,6 +116,11 @@ def test_the_published_recipe_has_a_name(vectors):
         (lambda model, x: model.index(x).search(x, top=301), "top must be"),
         (lambda model, x: model.index(cs.Codes(np.ones((2, 1), np.float32), np.zeros((2, 1), np.uint16), 9)), "h=9"),
         (lambda model, x: cs.load("absent"), "absent"),
+        (lambda model, x: model.compress(x, encoder="persuit"), "did you mean 'pursuit'"),
+        (lambda model, x: model.compress(x, storage="packed7"), "storage must be one of"),
+        (lambda model, x: cs.fit(x, budget_bytes=8, k=3), "budget_bytes chooses k"),
+        (lambda model, x: cs.fit(x, budget_bytes=10**6), "budget_bytes must be"),
+        (lambda model, x: cs.fit(x, steps=0), "steps must be at least 1"),
     ],
 )
 def test_bad_input_is_refused_by_name(model, vectors, call, message):

@@ -36,7 +36,7 @@ def fit(
     d = vectors.shape[1]
     budget = largest(d, storage) if budget is None else budget
     check_range("budget", budget, largest(1, storage), largest(d, storage))
-    m = min(d, 8 * budget // BITS[storage])
+    m = 8 * budget // BITS[storage]
     kept = (directions(vectors) if basis is None else basis)[:, :m]
 
     def reduce(x: Vectors) -> Float[np.ndarray, "n m"]:

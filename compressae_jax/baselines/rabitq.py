@@ -62,7 +62,7 @@ def _of_form(vectors: Vectors, m: int, bits: int, basis: Basis, seed: int) -> Fl
     def reduce(x: Vectors) -> Float[np.ndarray, "n p"]:
         return np.pad(unit_rows(x) @ turn, ((0, 0), (0, 1)), constant_values=1)
 
-    return Flat("RaBitQ" if m == d else "PCA RaBitQ", d, reduce, Codes(reduce(vectors), bits))
+    return Flat("RaBitQ" if m == d else "PCA RaBitQ", d, reduce, Quantiser(reduce(vectors), bits))
 
 
 def _chosen(vectors: Vectors, budget: int, basis: Basis, seed: int) -> tuple[int, int]:
@@ -87,7 +87,7 @@ def forms(d: int, budget: int) -> list[tuple[int, int]]:
     return [(m, bits) for bits, m, of_next in zip(BITS, most, [*most[1:], 0], strict=True) if m and of_next < d]
 
 
-class Codes:
+class Quantiser:
     """faiss's codes of rows whose last column, always 1, is no dimension.
 
     The estimate is affine in the query, q·z + a: unpacked rows are z with a in the last column, so that their inner

@@ -83,8 +83,10 @@ class HostEncoder:
         of_rows = pursuit_host.correlations(x, self._weights.params["decoder_w"])
         if self._encoder == "pursuit":
             return of_rows, pursuit_host.pursue(of_rows, self._gram, self._weights.k)
-        codes = encode(self._weights.params, np.asarray(x, np.float32), self._weights.module(), "refit")
-        return of_rows, (np.array(codes.values), np.array(codes.columns).astype(np.int32))
+        with pursuit_host.ONE_CALL:
+            codes = encode(self._weights.params, jnp.asarray(x, jnp.float32), self._weights.module())
+            columns = np.array(codes.columns)
+        return of_rows, pursuit_host.refit(of_rows, self._gram, columns)
 
 
 @functools.lru_cache(maxsize=1)

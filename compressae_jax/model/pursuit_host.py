@@ -6,10 +6,12 @@ cosine's n, which overrates rows that are poorly reconstructed, and the inner pr
 ranks dense queries better than either (docs/research-log.md).
 """
 
+import threading
+
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Integer
 
 from compressae_jax.codes.spaces import unit_rows
 from compressae_jax.notation import DecoderW, Dense, InputError
@@ -18,6 +20,9 @@ FOLD = 0.5  # power of 1/n in the folded values
 SWEEPS = 3  # of coordinate descent over a row's atoms; few rows change after them
 WEIGHT = 9.0  # of an error along x̂ beside one across it
 LARGEST_H = 2**15  # its Gram matrix takes 4 GiB
+# Held around every call of JAX by threads that run the loops: a call uses all cores by itself, and two at once can wait
+# for each other for ever (batched solves on two cores did).
+ONE_CALL = threading.Lock()
 
 Fitted = tuple[Float[np.ndarray, "b k"], Int[np.ndarray, "b k"]]  # values and columns
 
@@ -33,12 +38,14 @@ def gram(decoder_w: DecoderW) -> Float[np.ndarray, "h h"]:
             f"on a CPU this encoder keeps the {len(decoder_w)}² products of all latents in memory; "
             f"h must be at most {LARGEST_H} for it, or encoder='topk'"
         )
-    return np.array(_product(_cpu(decoder_w), _cpu(decoder_w)))
+    with ONE_CALL:
+        return np.array(_product(_cpu(decoder_w), _cpu(decoder_w)))
 
 
 def correlations(x: Dense, decoder_w: DecoderW) -> Float[np.ndarray, "b h"]:
     """⟨w_i, x̂⟩ of every row with every atom, an array of its own."""
-    return np.array(_unit_product(_cpu(x), _cpu(decoder_w)))
+    with ONE_CALL:
+        return np.array(_unit_product(_cpu(x), _cpu(decoder_w)))
 
 
 def pursue(of_rows: Float[np.ndarray, "b h"], gram: Float[np.ndarray, "h h"], k: int) -> Fitted:
@@ -47,6 +54,15 @@ def pursue(of_rows: Float[np.ndarray, "b h"], gram: Float[np.ndarray, "h h"], k:
 
     values, columns = np.empty((len(of_rows), k), np.float32), np.empty((len(of_rows), k), np.int32)
     pursuit_kernels.pursue(of_rows.copy(), gram, values, columns)
+    return values, columns
+
+
+def refit(of_rows: Float[np.ndarray, "b h"], gram: Float[np.ndarray, "h h"], columns: Int[np.ndarray, "b k"]) -> Fitted:
+    """Least-squares values on these columns, from `correlations`."""
+    from compressae_jax.model import pursuit_kernels
+
+    values, columns = np.empty(columns.shape, np.float32), columns.astype(np.int32)
+    pursuit_kernels.refit(of_rows, gram, values, columns)
     return values, columns
 
 

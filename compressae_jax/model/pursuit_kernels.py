@@ -97,6 +97,30 @@ def _orthogonal(g, along, shares, t, out):
 
 
 @_compiled
+def refit(correlations, gram, values, columns):
+    """Least-squares values of every row on its columns, by Cholesky in float64; as `pursuit.refit`."""
+    k = columns.shape[1]
+    factor, solved = np.empty((k, k), np.float64), np.empty(k, np.float64)
+    for row in range(len(correlations)):
+        column = columns[row]
+        for s in range(k):
+            for t in range(s + 1):
+                total = np.float64(gram[column[s], column[t]]) + (1e-6 if s == t else 0.0)
+                for i in range(t):
+                    total -= factor[s, i] * factor[t, i]
+                factor[s, t] = np.sqrt(max(total, 1e-12)) if s == t else total / factor[t, t]
+            solved[s] = correlations[row, column[s]]
+            for i in range(s):
+                solved[s] -= factor[s, i] * solved[i]
+            solved[s] /= factor[s, s]
+        for s in range(k - 1, -1, -1):
+            for i in range(s + 1, k):
+                solved[s] -= factor[i, s] * solved[i]
+            solved[s] /= factor[s, s]
+            values[row, s] = solved[s]
+
+
+@_compiled
 def nearest(value, levels):
     """The signed level next to a value; there is no zero among them."""
     magnitude, best = abs(value), 0

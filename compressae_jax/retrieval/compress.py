@@ -24,10 +24,10 @@ from compressae_jax.codes.codes import Codes, column_dtype
 from compressae_jax.codes.packed import STORAGES, Packed, Packing, pack, storage_bits
 from compressae_jax.codes.threads import cores
 from compressae_jax.data.sources import ZERO_ROWS, Source, find_zero_rows, zero_rows_met
-from compressae_jax.model import encoders
+from compressae_jax.model import encoders, pursuit_host
 from compressae_jax.model.compressae import Params
 from compressae_jax.model.weights import Weights
-from compressae_jax.notation import Dense, FolderError, InputError, check_choice, check_range
+from compressae_jax.notation import AnyArray, Dense, FolderError, InputError, check_choice, check_range
 
 BLOCK = 4096  # rows; the last block is padded with zeros, whose codes are cut off
 AHEAD = 2  # blocks under way on each device
@@ -306,7 +306,9 @@ def _encoded_on_host(weights: Weights, blocks: Iterator[tuple[np.ndarray, np.nda
         if how.packing is not None:
             return Encoded(pack(codes[: len(rows)], how.packing), None, rows)
         codes = Codes(codes.values.astype(how.storage), codes.columns, codes.h)
-        return _collected(codes, spaces.norms(codes, decoder_w), rows)
+        with pursuit_host.ONE_CALL:
+            norms = np.asarray(spaces.norms(codes, decoder_w))
+        return _collected(codes, norms, rows)
 
     threads = cores()
     with ThreadPoolExecutor(threads) as pool:
@@ -328,7 +330,7 @@ def _stored(codes: Codes, storage: str) -> Codes:
     return Codes(codes.values.astype(storage), codes.columns, codes.h)
 
 
-def _collected(codes: Codes, norms: jax.Array, rows: np.ndarray) -> Encoded:
+def _collected(codes: Codes, norms: AnyArray, rows: np.ndarray) -> Encoded:
     """The real rows of a block, in NumPy; its padding ends here."""
     b = len(rows)
     codes = Codes(np.asarray(codes.values)[:b], np.asarray(codes.columns)[:b], codes.h)

@@ -22,6 +22,15 @@ def test_the_rotation_keeps_inner_products(vectors, subspaces, width):
     assert_allclose(turn @ turn.T, np.eye(12), atol=1e-5)
 
 
+def test_the_rotation_is_that_of_faiss_and_another_for_another_seed(vectors):
+    faiss = pytest.importorskip("faiss")
+    units = unit_rows(vectors)
+    theirs = faiss.OPQMatrix(12, 4)
+    theirs.train(units)
+    assert_allclose(units @ opq.rotation(units, 4, seed=0), theirs.apply(units), atol=1e-5)
+    assert np.abs(units @ opq.rotation(units, 4, seed=1) - theirs.apply(units)).max() > 1e-3
+
+
 def test_a_learned_rotation_beats_none(vectors):
     pytest.importorskip("faiss")
 

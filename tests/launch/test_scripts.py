@@ -49,6 +49,22 @@ def test_compress_then_search_a_users_file(run_folder, tmp_path):
         np.testing.assert_array_equal(found["rows"][:, 0], np.arange(70))  # in the sparse space a row finds itself
 
 
+def test_encoder_and_storage_are_flags(run_folder, tmp_path):
+    workdir, _ = run_folder
+    flags = ("--source=shop", "--out=codes", "--encoder=pursuit", "--storage=packed4")
+    done = launch("compress.py", f"--model={workdir}/model", *flags, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "codes").iterdir()) == ["meta.json", "records.npy"]
+
+
+def test_a_budget_goes_through_all_four_jobs(tmp_path):
+    flags = ("--config.budget_bytes=8", "--config.train.refine_rounds=2", "--config.evaluation.baselines=('pca_int4',)")
+    done = launch("run.py", f"--config={ROOT}/configs/tiny.py", f"--workdir={tmp_path}/run", *flags)
+    assert done.returncode == 0, done.stderr
+    assert "packed" not in done.stderr and "8 bytes a vector" in done.stdout
+    assert (tmp_path / "run" / "codes" / "records.npy").exists()
+
+
 @pytest.mark.parametrize(
     ("script", "flags", "message"),
     [

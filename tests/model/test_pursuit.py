@@ -86,6 +86,8 @@ def test_refit_is_least_squares(k):
     x, decoder_w = vectors(), dictionary()
     columns = np.argsort(-np.abs(x @ decoder_w.T), axis=1)[:, :k]
     values = np.asarray(pursuit.refit(x, columns, decoder_w))
+    of_rows, gram = pursuit_host.correlations(x, decoder_w), pursuit_host.gram(decoder_w)
+    assert_allclose(pursuit_host.refit(of_rows, gram, columns)[0], values, atol=1e-4)
     for i, row in enumerate(unit(x.astype(np.float64))):
         assert_allclose(
             values[i], np.linalg.lstsq(decoder_w[columns[i]].T.astype(float), row, rcond=None)[0], atol=1e-4

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import random
@@ -96,6 +97,60 @@ def test_in_memory_equals_the_folder(tmp_path):
     assert_array_equal(here.values, codes.values)
     assert_array_equal(here.columns, codes.columns)
     assert_array_equal(norms_here, norms)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "storage"),
+    [("refit", "float16"), ("pursuit", "float32"), ("topk", "packed4"), ("refit", "packed3"), ("pursuit", "packed5")],
+)
+def test_other_encoders_and_storages_write_the_same_bytes_however_they_are_batched(tmp_path, encoder, storage):
+    weights, x = make_weights(), make_vectors()
+    x[[0, 77]] = 0
+    how = {"encoder": encoder, "storage": storage, "zero_rows": "keep", "progress": False}
+    for batch in (1000, N):
+        result = compress.compress(weights, open_source(x), tmp_path / str(batch), batch=batch, **how)
+    assert contents(tmp_path / "1000") == contents(tmp_path / str(N))
+
+    codes, norms, _, meta = folder.read(tmp_path / "1000")
+    here, norms_here, _ = compress.compress_in_memory(
+        weights, open_source(x), encoder=encoder, storage=storage, zero_rows="keep"
+    )
+    assert meta["encoder"] == encoder and (norms is None) == (norms_here is None) == storage.startswith("packed")
+    if norms is None:
+        assert_array_equal(codes.records, here.records)
+        assert result["bytes_per_vector"] == codes.records.shape[1]
+        codes = codes.unpack()
+    else:
+        assert_array_equal(codes.values, here.values)
+        assert_array_equal(norms, norms_here)
+    assert_array_equal(np.flatnonzero(~np.asarray(codes.values).any(axis=1)), [0, 77])
+
+
+def test_a_model_is_used_as_it_was_made_to_be(tmp_path):
+    weights = dataclasses.replace(make_weights(), encoder="pursuit", storage="packed4")
+    model_weights.save(weights, tmp_path / "model")
+    weights = model_weights.load(tmp_path / "model")
+    compress.compress(weights, open_source(make_vectors(40)), tmp_path / "codes", progress=False)
+    codes, _, _, meta = folder.read(tmp_path / "codes")
+    assert (meta["encoder"], codes.packing.bits) == ("pursuit", 4)
+
+
+def test_packed_rows_keep_their_length_where_rounding_alone_does_not():
+    """⟨x̂, z⟩ is n^1.5, which ranking needs most; rounding by itself misses it by several times as much."""
+    weights, x = make_weights(), make_vectors(400)
+    units = x / np.linalg.norm(x, axis=1, keepdims=True)
+    packed, _ = compress.encode(weights, x, "packed4", encoder="pursuit")
+    plain, _ = compress.encode(weights, x, "float32", encoder="pursuit")
+
+    def along(values, columns):
+        return (np.einsum("nk,nkd->nd", values, weights.params["decoder_w"][columns]) * units).sum(axis=1)
+
+    n = np.sqrt(along(plain.values, plain.columns))
+    codes, levels = packed.unpack(), np.array(packed.packing.levels)
+    folded = plain.values / np.sqrt(n)[:, None]
+    rounded = np.sign(folded) * levels[np.abs(np.abs(folded)[..., None] - levels).argmin(axis=-1)]
+    missed = np.abs(along(codes.values, codes.columns) - n**1.5)
+    assert missed.mean() < 0.5 * np.abs(along(rounded, plain.columns) - n**1.5).mean()
 
 
 def test_zero_rows(tmp_path):

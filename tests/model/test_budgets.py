@@ -1,0 +1,35 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compressae_jax.codes.packed import packed_width, storage_bits
+from compressae_jax.model import budgets
+from compressae_jax.notation import InputError
+
+
+@given(st.integers(3, 256), st.sampled_from([32, 50, 128, 384, 768]), st.sampled_from([200, 2_600, 30_000, 10**8]))
+def test_a_record_fits_and_one_more_nonzero_would_not(budget, d, n):
+    if budget > 4 * d:
+        return
+    h, k, storage, encoder = budgets.choose(budget, d, n)
+    bits = storage_bits(storage)
+    assert packed_width(h, k, bits) <= budget
+    assert encoder == "pursuit" and k <= d and k <= h
+    if k < min(h // 2, d):
+        assert packed_width(h, k + 1, bits) > budget
+
+
+def test_few_rows_get_few_latents():
+    assert budgets.choose(32, 384, 2_600).h == 256
+    assert budgets.choose(32, 384, 10**6).h == budgets.LARGEST_H
+
+
+def test_values_are_finer_where_atoms_would_fill_the_width():
+    assert budgets.choose(16, 384, 10**6).storage == "packed4"
+    assert budgets.choose(64, 50, 10**6).storage != "packed4"
+
+
+@pytest.mark.parametrize("budget", [0, 1, -3, 4 * 384 + 1])
+def test_budgets_out_of_range(budget):
+    with pytest.raises(InputError, match="budget_bytes"):
+        budgets.choose(budget, 384, 10**6)
