@@ -57,7 +57,9 @@ def pursue(of_rows: Float[np.ndarray, "b h"], gram: Float[np.ndarray, "h h"], k:
     return values, columns
 
 
-def refit(of_rows: Float[np.ndarray, "b h"], gram: Float[np.ndarray, "h h"], columns: Int[np.ndarray, "b k"]) -> Fitted:
+def refit(
+    of_rows: Float[np.ndarray, "b h"], gram: Float[np.ndarray, "h h"], columns: Integer[np.ndarray, "b k"]
+) -> Fitted:
     """Least-squares values on these columns, from `correlations`."""
     from compressae_jax.model import pursuit_kernels
 

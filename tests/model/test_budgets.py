@@ -20,7 +20,7 @@ def test_a_record_fits_and_one_more_nonzero_would_not(budget, d, n):
 
 
 def test_few_rows_get_few_latents():
-    assert budgets.choose(32, 384, 2_600).h == 256
+    assert budgets.choose(32, 384, 2_600).h == 512
     assert budgets.choose(32, 384, 10**6).h == budgets.LARGEST_H
 
 
