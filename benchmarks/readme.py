@@ -1,6 +1,6 @@
-"""README's table, made anew from a committed report.
+"""README's tables, made anew from committed results.
 
-python benchmarks/readme.py        # results/wordnet/report.json → README.md
+python benchmarks/readme.py        # results/wordnet/report.json, results/frontier/measured.jsonl → README.md
 """
 
 import json
@@ -11,7 +11,11 @@ from compressae_jax.evaluation.tables import at_own_budget
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORT = ROOT / "results" / "wordnet" / "report.json"
+MEASURED = ROOT / "results" / "frontier" / "measured.jsonl"
 BEGIN, END = "<!-- table: python benchmarks/readme.py -->\n", "<!-- /table -->"
+BEGIN_FRONTIER, END_FRONTIER = "<!-- frontier: python benchmarks/readme.py -->\n", "<!-- /frontier -->"
+BUDGETS = (16, 32, 64)
+OURS = ("pursuit", "refit")
 
 
 def main() -> None:
@@ -21,10 +25,17 @@ def main() -> None:
 
 
 def with_table(text: str) -> str:
-    """The README's text with the table of the committed report."""
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    return before + BEGIN + table(json.loads(REPORT.read_text(encoding="utf-8"))) + END + after
+    """The README's text with the tables of the committed results."""
+    report = json.loads(REPORT.read_text(encoding="utf-8"))
+    lines = [json.loads(line) for line in MEASURED.read_text(encoding="utf-8").splitlines()]
+    text = _between(text, BEGIN, END, table(report))
+    return _between(text, BEGIN_FRONTIER, END_FRONTIER, frontier(lines))
+
+
+def _between(text: str, begin: str, end: str, content: str) -> str:
+    before, rest = text.split(begin)
+    _, after = rest.split(end)
+    return before + begin + content + end + after
 
 
 def table(report: dict[str, Any]) -> str:
@@ -50,6 +61,31 @@ def table(report: dict[str, Any]) -> str:
         "all of it in [results/wordnet](results/wordnet/report.md).",
     ]
     return "\n".join(lines) + "\n"
+
+
+def frontier(lines: list[dict[str, Any]]) -> str:
+    """Recall@100 of packed pursuit codes and of the best peer measured at the same budget, by dataset (seed 0)."""
+    found = {(o["dataset"], o["budget"], o["method"]): o["scores"]["recall@100"] for o in lines if _counts(o)}
+    heads = [head for budget in BUDGETS for head in (f"{budget} bytes", "best peer")]
+    rows = ["| dataset | " + " | ".join(heads) + " |", "|---|" + "---|" * len(heads)]
+    for dataset in dict.fromkeys(dataset for dataset, _, _ in found):
+        cells = [cell for budget in BUDGETS for cell in _pair(found, dataset, budget)]
+        rows.append(f"| {dataset} | " + " | ".join(cells) + " |")
+    return "\n".join(rows) + "\n"
+
+
+def _counts(line: dict[str, Any]) -> bool:
+    return line["seed"] == 0 and "scores" in line and line["bytes"] <= line["budget"] in BUDGETS
+
+
+def _pair(found: dict[tuple[str, int, str], list[float]], dataset: str, budget: int) -> tuple[str, str]:
+    here = {method: score for (of, size, method), score in found.items() if (of, size) == (dataset, budget)}
+    peers = {method: score[0] for method, score in here.items() if method not in OURS}
+    best = max(peers, key=lambda name: peers[name], default=None)
+    ours = here.get("pursuit")
+    wins = ours is not None and (best is None or ours[0] > peers[best])
+    text = "" if ours is None else f"{ours[0]:.3f} ± {(ours[2] - ours[1]) / 2:.3f}"
+    return f"**{text}**" if wins else text, "" if best is None else f"{peers[best]:.3f} ({best})"
 
 
 def _head(name: str, asked: dict[str, Any]) -> str:
