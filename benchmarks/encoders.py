@@ -1,0 +1,95 @@
+"""Rows a second of every encoder on one dictionary: one pass, refit, pursuit jitted and by compiled loops, packed.
+
+    python benchmarks/encoders.py --out=results [--model=runs/mine/model --source=vectors.npy]
+
+Without a model, random unit atoms and random rows serve, for times only: what an encoder costs depends on d, h and k.
+"""
+
+import argparse
+import dataclasses
+import functools
+from statistics import median
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import timing
+
+from compressae_jax import data
+from compressae_jax.model import encoders
+from compressae_jax.model import weights as model_weights
+from compressae_jax.model.weights import Weights
+from compressae_jax.retrieval import compress
+
+ROWS, REPEATS = 4096, 5
+D, H, KS = 384, 4096, (9, 19, 42)
+
+
+def main() -> None:
+    """Time all of them in turn, check that both pursuits agree, write the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model")
+    parser.add_argument("--source")
+    parser.add_argument("--out", default="results")
+    flags = parser.parse_args()
+    weights, rows = given(flags.model, flags.source) if flags.model else drawn()
+    results = [measured(dataclasses.replace(weights, k=k), rows) for k in KS]
+    report = {"command": "python benchmarks/encoders.py", "rows": len(rows), "results": results, **timing.machine()}
+    text = table(weights, results)
+    timing.write(flags.out, "encoders", report, text)
+    print(text)
+
+
+def given(model: str, source: str) -> tuple[Weights, np.ndarray]:
+    """A trained model and the first rows of a source."""
+    return model_weights.load(model), data.open_source(source).read(0, ROWS)
+
+
+def drawn() -> tuple[Weights, np.ndarray]:
+    """Random atoms and rows."""
+    rng = np.random.default_rng(0)
+    decoder_w = rng.standard_normal((H, D)).astype(np.float32)
+    decoder_w /= np.linalg.norm(decoder_w, axis=1, keepdims=True)
+    params = {"encoder_w": decoder_w.T.copy(), "encoder_b": np.zeros(H, np.float32), "decoder_w": decoder_w}
+    return Weights(params, H, KS[0]), rng.standard_normal((ROWS, D)).astype(np.float32)
+
+
+def measured(weights: Weights, rows: np.ndarray) -> dict[str, Any]:
+    """Rows a second by encoder: median, least and greatest.
+
+    Raises:
+        AssertionError: the two forms of pursuit choose other columns in more than a hundredth of the rows.
+    """
+    params, module = jax.tree.map(jnp.asarray, weights.params), weights.module()
+    on_host = functools.partial(compress.encode, weights, rows)
+    jitted = {
+        name: functools.partial(encoders.encode, params, jnp.asarray(rows), module, name) for name in encoders.ENCODERS
+    }
+    same = (np.asarray(jitted["pursuit"]().columns) == on_host("float32", encoder="pursuit")[0].columns).all(axis=1)
+    assert same.mean() > 0.99, f"the two forms of pursuit agree in {same.mean():.3f} of the rows"
+    sides = {f"{name}, jitted": call for name, call in jitted.items()}
+    sides["pursuit, compiled loops"] = functools.partial(on_host, "float32", encoder="pursuit")
+    sides["pursuit, packed4"] = functools.partial(on_host, "packed4", encoder="pursuit")
+    seconds = timing.alternate(sides, REPEATS)
+    rates = {name: sorted(len(rows) / one for one in all_) for name, all_ in seconds.items()}
+    return {"k": weights.k, "rates": {name: [median(r), r[0], r[-1]] for name, r in rates.items()}}
+
+
+def table(weights: Weights, results: list[dict[str, Any]]) -> str:
+    """Encoders down, k across."""
+    lines = [
+        f"Rows a second: median (least to greatest) of {REPEATS} alternating runs on {ROWS:,} rows, "
+        f"d={weights.d}, h={weights.h:,}.",
+        "",
+        "| encoder | " + " | ".join(f"k={one['k']}" for one in results) + " |",
+        "|---|" + "---|" * len(results),
+    ]
+    for name in results[0]["rates"]:
+        cells = ["{:,.0f} ({:,.0f} to {:,.0f})".format(*one["rates"][name]) for one in results]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
