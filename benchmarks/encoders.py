@@ -22,7 +22,7 @@ from compressae_jax.model import weights as model_weights
 from compressae_jax.model.weights import Weights
 from compressae_jax.retrieval import compress
 
-ROWS, REPEATS = 4096, 5
+ROWS, REPEATS = 2048, 3
 D, H, KS = 384, 4096, (9, 19, 42)
 
 

@@ -83,7 +83,7 @@ def _pair(found: dict[tuple[str, int, str], list[float]], dataset: str, budget: 
     peers = {method: score[0] for method, score in here.items() if method not in OURS}
     best = max(peers, key=lambda name: peers[name], default=None)
     ours = here.get("pursuit")
-    wins = ours is not None and (best is None or ours[0] > peers[best])
+    wins = ours is not None and best is not None and ours[0] > peers[best]
     text = "" if ours is None else f"{ours[0]:.3f} ± {(ours[2] - ours[1]) / 2:.3f}"
     return f"**{text}**" if wins else text, "" if best is None else f"{peers[best]:.3f} ({best})"
 
