@@ -37,6 +37,7 @@ DATASETS = ("wordnet", "wordnet768", "scifact", "vaswani", "clinc150", "shop", "
 BUDGETS = (8, 16, 32, 64, 128)
 ENCODERS = ("pursuit", "refit")
 PEERS = ("pq", "opq", "rq", "lsq", "prq", "rabitq", "sq", "pca_int8", "pca_int4", "binary")
+METHODS = (*ENCODERS, *PEERS)
 CARRIED = {"wordnet": ("scifact", "vaswani")}  # where a model goes that was trained on the first
 SLOW = 32  # bytes above which plain residual and local-search quantisers take hours on two cores; PRQ stands in
 
@@ -69,7 +70,7 @@ def main() -> None:
     parser.add_argument("--workdir", default="runs/frontier")
     parser.add_argument("--out", default="results/frontier")
     parser.add_argument("--datasets", nargs="+", default=DATASETS, choices=DATASETS)
-    parser.add_argument("--methods", nargs="+", default=(*ENCODERS, *PEERS), choices=(*ENCODERS, *PEERS))
+    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
     parser.add_argument("--budgets", nargs="+", type=int, default=BUDGETS)
     parser.add_argument("--seeds", nargs="+", type=int, default=(0, 1, 2))
     flags = parser.parse_args()
@@ -224,7 +225,7 @@ def tables(lines: list[dict[str, Any]]) -> str:
         "Empty: no form of that size, or not run.",
     ]
     metrics = sorted({metric for line in lines for metric in line.get("scores", {})}, key=lambda m: (len(m), m))
-    for dataset in dict.fromkeys(line["dataset"] for line in lines):
+    for dataset in DATASETS:
         for metric in metrics:
             if table := one_table(lines, dataset, metric):
                 text += [f"## {dataset}: {metric}", table]
@@ -239,7 +240,7 @@ def one_table(lines: list[dict[str, Any]], dataset: str, metric: str) -> str:
     sizes = sorted({budget for _, budget in found})
     highest = {b: max(np.mean(v) for (_, other), v in found.items() if other == b) for b in sizes}
     rows = ["| method | " + " | ".join(f"{b} bytes" for b in sizes) + " |", "|---|" + "---|" * len(sizes)]
-    for method in dict.fromkeys(method for method, _ in found):
+    for method in (some for some in METHODS if any(m == some for m, _ in found)):
         cells = [cell(found.get((method, b)), highest[b]) for b in sizes]
         rows.append(f"| {method} | " + " | ".join(cells) + " |")
     return "\n".join(rows)
@@ -258,28 +259,31 @@ def draw(lines: list[dict[str, Any]], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     found = best_of_seeds(lines, "recall@100")
-    datasets = list(dict.fromkeys(dataset for dataset, _, _ in found))
+    datasets = [name for name in DATASETS if any(dataset == name for dataset, _, _ in found)]
     figure, panels = plt.subplots(2, -(-len(datasets) // 2), figsize=(4 * -(-len(datasets) // 2), 7), squeeze=False)
     for panel, dataset in zip(panels.flat, datasets, strict=False):
         for method, points in curves(found, dataset):
             ours = method in ENCODERS
             style = {"linewidth": 2.5 if ours else 1, "marker": "o" if ours else ".", "label": method}
+            style["color"] = plt.get_cmap("tab20")(METHODS.index(method) * 2 % 20 + METHODS.index(method) // 10)
             panel.plot(*zip(*points, strict=True), **style)
         panel.set(title=dataset, xscale="log", xlabel="bytes a vector", ylabel="recall@100", ylim=(0, 1.02))
         panel.set_xticks(BUDGETS, list(map(str, BUDGETS)))
         panel.grid(alpha=0.3)
     for panel in list(panels.flat)[len(datasets) :]:
         panel.set_visible(False)
-    panels.flat[0].legend(fontsize=7)
+    drawn = {line.get_label(): line for panel in panels.flat for line in panel.get_lines()}
+    panels.flat[0].legend(drawn.values(), drawn.keys(), fontsize=7)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
 
 
 def curves(found: dict[tuple[str, str, int], list[float]], dataset: str) -> Iterator[tuple[str, list]]:
     """Every method's points, by rising bytes."""
-    for method in dict.fromkeys(method for of, method, _ in found if of == dataset):
+    for method in METHODS:  # one colour each, whatever was measured first
         points = [(b, np.mean(v)) for (of, m, b), v in found.items() if (of, m) == (dataset, method)]
-        yield method, sorted(points)
+        if points:
+            yield method, sorted(points)
 
 
 if __name__ == "__main__":
