@@ -1,8 +1,9 @@
 """Compiled loops over rows for a CPU: pursuit, and values on few levels; importing this imports numba.
 
 They work on correlations with all atoms, ⟨w_i, rest⟩ (h,), which one row of the Gram matrix `gram` (h, h) = W_d W_dᵀ
-updates when an atom comes or goes: no product of the dictionary a round (Batch-OMP, Rubinstein et al. 2008). 6 times
-the rows a second of `pursuit` on two cores (benchmarks/encoders.py). A row's result does not depend on the others.
+updates when an atom comes or goes: no product of the dictionary a round (Batch-OMP, Rubinstein et al. 2008); several
+times the rows a second of `pursuit` on two cores (benchmarks/encoders.py times both). A row's result does not depend on
+the others.
 """
 
 import inspect

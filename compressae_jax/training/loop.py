@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import math
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,7 @@ def train(
         feed = opened.enter_context(_feed(config, near, rows, job.mesh))
         watch = opened.enter_context(Watch()) if keeper else None
         state = _steps(config.train, job, state, feed, meter, keeper, watch, validate)
-        return _finish(config, source, near, rows, job, state, meter, folder, shown, use)
+        return _finish(config, source, near, rows, job, state, meter, folder, shown, use, watch)
 
 
 def fit(
@@ -274,6 +275,7 @@ def _finish(
     folder: Path | None,
     shown: bool,
     use: Budget | None,
+    watch: Watch | None,
 ) -> Weights:
     """The weights, refined where asked for, with the story of their training; a run folder gets its model now."""
     summary = {
@@ -288,18 +290,24 @@ def _finish(
     }
     weights = _weights(job, state, summary)
     if config.train.refine_rounds:
-        # Every process makes the same rounds from the same rows; the first one keeps them.
         if not config.train.steps:
             weights = refine.start(weights, near, rows, config.seed)
-        kept = folder / REFINED if folder is not None and jax.process_index() == 0 else None
-        weights = refine.refine(weights, near, rows, config.train.refine_rounds, config.seed, kept, shown)
+        kept = None if folder is None else folder / REFINED
+        _together("refine")  # all begin from the round that is kept, before the first process writes the next
+        stop = functools.partial(_stop_after, watch, config.train.steps)
+        weights = refine.refine(weights, near, rows, config.train.refine_rounds, config.seed, kept, shown, stop)
     if use is not None:
         weights = dataclasses.replace(weights, encoder=use.encoder, storage=use.storage)
     if folder is not None:
         if jax.process_index() == 0:
             model_weights.save(weights, folder / MODEL)
+            shutil.rmtree(folder / REFINED, ignore_errors=True)
         _together("finished")
     return weights
+
+
+def _stop_after(watch: Watch | None, steps: int, rounds: int) -> bool:
+    return watch is not None and watch.asked(steps + rounds)
 
 
 def _together(name: str) -> None:

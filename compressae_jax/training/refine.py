@@ -9,9 +9,11 @@ transpose, so that one pass and pursuit begin from the same correlations.
 
 import dataclasses
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
@@ -26,6 +28,7 @@ from compressae_jax.data.sources import Source
 from compressae_jax.model import pursuit_host
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.weights import Weights
+from compressae_jax.notation import Stopped
 
 NONZEROS = 2**20  # of the codes of a round, at most: 250 for each of 4,096 atoms, which bounds its time and memory
 PIECE = 1024  # rows that a thread encodes at a time
@@ -41,10 +44,16 @@ def refine(
     seed: int = 0,
     folder: str | os.PathLike | None = None,
     progress: bool = True,
+    stop: Callable[[int], bool] = lambda done: False,
 ) -> Weights:
     """Weights whose decoder serves k-atom pursuit codes of these rows; `encoder` becomes 'pursuit'.
 
-    With a `folder` the newest round is kept there as a model folder, and the same call continues from it.
+    With a `folder` the newest round is kept there as a model folder, and the same call continues from it; of several
+    processes, which all make the same rounds, the first one writes it. `stop`, asked after each round with the number
+    done, may end the work early.
+
+    Raises:
+        Stopped: `stop` said so before the last round.
     """
     done = 0
     if folder is not None and Path(folder).is_dir():
@@ -57,10 +66,12 @@ def refine(
             weights, told = _round(weights, source, sample)
             summary = {**weights.summary, "refine": {"rounds": number + 1, **told}}
             weights = dataclasses.replace(weights, summary=summary, encoder="pursuit")
-            if folder is not None:
+            if folder is not None and jax.process_index() == 0:
                 model_weights.save(weights, folder)
             bar.set_postfix_str(", ".join(f"{name} {value:.4g}" for name, value in told.items()))
             bar.update()
+            if number + 1 < rounds and stop(number + 1):
+                raise Stopped(f"stopped after round {number + 1} of {rounds}; the same command continues")
     return weights
 
 

@@ -12,7 +12,7 @@ from training.tiny_run import train, vectors
 from compressae_jax import data
 from compressae_jax.model import weights as model_weights
 from compressae_jax.notation import InputError, NonFiniteLossError, Stopped
-from compressae_jax.training import loop, recipes, records
+from compressae_jax.training import loop, recipes, records, refine
 
 
 def stop_at(step):
@@ -59,6 +59,23 @@ def test_resumed_is_uninterrupted_bit_for_bit(tmp_path, uninterrupted):
     pairs = zip(records.read_metrics(tmp_path), records.read_metrics(wanted_folder), strict=True)
     assert all(one["loss"] == other["loss"] for one, other in pairs)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_sigterm_between_rounds_keeps_them(tmp_path, monkeypatch):
+    rounds, fields = refine._round, {"steps": 0, "refine_rounds": 3}
+
+    def asked_to_stop(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return rounds(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(refine, "_round", asked_to_stop)
+        with pytest.raises(Stopped, match="round 1 of 3"):
+            train(tmp_path, **fields)
+    assert (tmp_path / "refined").exists() and not (tmp_path / "model").exists()
+    again = train(tmp_path, **fields)
+    assert again.fingerprint == train(**fields).fingerprint
+    assert not (tmp_path / "refined").exists()
 
 
 def test_a_run_folder_holds_what_it_should(uninterrupted):
