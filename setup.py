@@ -8,14 +8,14 @@ FIGURES = ["matplotlib>=3.8"]
 PARQUET = ["pyarrow>=14.0.1"]  # older ones execute code from a file (CVE-2023-47248)
 TENSORBOARD = ["tensorboardX>=2.6"]
 NOTEBOOK = ["ipykernel", "nbclient", "nbformat"]
-BENCH = ["faiss-cpu>=1.9", "psutil", "torch>=2.4"]
+BENCH = ["faiss-cpu>=1.15", "psutil", "torch>=2.4"]
 TEST = [
     *FIGURES,
     *PARQUET,
     *TENSORBOARD,
     *NOTEBOOK,
     "beartype",
-    "faiss-cpu>=1.9",
+    "faiss-cpu>=1.15",
     "hypothesis",
     "import-linter>=2.0",
     "ir-measures",
