@@ -15,7 +15,7 @@ import numpy as np
 
 # Sums may be reordered (that is what vectorises them); all numbers here are finite.
 FAST = {"reassoc", "nsz", "contract", "nnan", "ninf"}
-TILE = 128  # entries of a maximum that are looked through for its place
+LANES = 128  # running maxima side by side, each with its place: what a compiler turns into vector instructions
 NEW_DIRECTION = np.float32(1e-4)  # as in `pursuit`
 
 
@@ -31,18 +31,32 @@ def _add(c, a, g):
 
 
 @_compiled
-def _largest(c):
-    """Where |c| is largest, the lower place of two."""
-    best, at = np.float32(-1), 0
-    for low in range(0, len(c), TILE):
-        largest = np.float32(0)
-        for i in range(low, min(len(c), low + TILE)):
-            largest = max(largest, abs(c[i]))
-        if largest > best:
-            best, at = largest, low
-    for i in range(at, min(len(c), at + TILE)):
-        if abs(c[i]) == best:
-            return i
+def _largest(c, most, place):
+    """Where |c| is largest, the lower place of two; `most` and `place` (LANES,) are overwritten."""
+    most[:] = -1
+    whole = len(c) - len(c) % LANES
+    for low in range(0, whole, LANES):
+        here = np.int32(low)
+        for lane in range(LANES):
+            size = abs(c[low + lane])
+            more = size > most[lane]
+            most[lane] = size if more else most[lane]
+            place[lane] = here if more else place[lane]
+    at = _first_of_lanes(most, place, whole)
+    for i in range(whole, len(c)):
+        if at < 0 or abs(c[i]) > abs(c[at]):
+            at = i
+    return at
+
+
+@_compiled
+def _first_of_lanes(most, place, whole):
+    """The lowest place of the largest of all lanes, -1 if none had any."""
+    at, best = -1, np.float32(-1)
+    for lane in range(LANES if whole else 0):
+        i = place[lane] + lane
+        if most[lane] > best or (most[lane] == best and i < at):
+            at, best = i, most[lane]
     return at
 
 
@@ -56,10 +70,11 @@ def pursue(correlations, gram, values, columns):
     h, k = correlations.shape[1], values.shape[1]
     along = np.empty((k, h), np.float32)  # correlations of the orthonormal directions with all atoms
     triangle, part = np.zeros((k, k), np.float32), np.zeros(k, np.float32)
+    most, place = np.empty(LANES, np.float32), np.zeros(LANES, np.int32)
     for row in range(len(correlations)):
         c, chosen = correlations[row], 0
         for t in range(k):
-            j = _largest(c)
+            j = _largest(c, most, place)
             square = np.float32(1)
             for s in range(t):
                 triangle[s, t] = along[s, j]
@@ -132,23 +147,26 @@ def nearest(value, levels):
 
 
 @_compiled
-def _best_atom(c, a, pull, weight):
-    """Where (c + pull·a)² / (1 + weight·a²) is largest: the atom that lessens `descend`'s distance most."""
-    best, at = np.float32(-1), 0
-    for low in range(0, len(c), TILE):
-        largest = np.float32(0)
-        for i in range(low, min(len(c), low + TILE)):
-            force = c[i] + pull * a[i]
-            largest = max(largest, force * force / (np.float32(1) + weight * a[i] * a[i]))
-        if largest > best:
-            best, at = largest, low
-    best, place = np.float32(-1), at
-    for i in range(at, min(len(c), at + TILE)):
-        force = c[i] + pull * a[i]
-        gain = force * force / (np.float32(1) + weight * a[i] * a[i])
+def _best_atom(c, back, g, pull, a, ease, most, place):
+    """Where (c + back·g + pull·a)² · ease is largest: the atom that lessens `descend`'s distance most."""
+    most[:] = -1
+    whole = len(c) - len(c) % LANES
+    for low in range(0, whole, LANES):
+        here = np.int32(low)
+        for lane in range(LANES):
+            i = low + lane
+            force = c[i] + back * g[i] + pull * a[i]
+            gain = force * force * ease[i]
+            more = gain > most[lane]
+            most[lane] = gain if more else most[lane]
+            place[lane] = here if more else place[lane]
+    at, best = _first_of_lanes(most, place, whole), most.max() if whole else np.float32(-1)
+    for i in range(whole, len(c)):
+        force = c[i] + back * g[i] + pull * a[i]
+        gain = force * force * ease[i]
         if gain > best:
-            best, place = gain, i
-    return place
+            at, best = i, gain
+    return at
 
 
 @_compiled
@@ -161,7 +179,8 @@ def descend(correlations, lengths, gram, values, columns, levels, sweeps, swap, 
     alike, more than one across it (the anisotropic loss of Guo et al. 2020, arXiv 1908.10396).
     """
     h, k = correlations.shape[1], values.shape[1]
-    c, kept = np.empty(h, np.float32), np.empty(k, np.float32)
+    c, ease, kept = np.empty(h, np.float32), np.empty(h, np.float32), np.empty(k, np.float32)
+    most, place = np.empty(LANES, np.float32), np.zeros(LANES, np.int32)
     for row in range(len(correlations)):
         a, value, column = correlations[row], values[row], columns[row]
         if value[0] == 0:
@@ -169,6 +188,7 @@ def descend(correlations, lengths, gram, values, columns, levels, sweeps, swap, 
         along = np.float32(0)
         for i in range(h):
             c[i] = lengths[row] * a[i]
+            ease[i] = np.float32(1) / (np.float32(1) + weight * a[i] * a[i])
         for s in range(k):
             _add(c, -value[s], gram[column[s]])
             along += value[s] * a[column[s]]
@@ -177,25 +197,21 @@ def descend(correlations, lengths, gram, values, columns, levels, sweeps, swap, 
             for s in np.argsort(np.abs(value)):
                 j, old = column[s], value[s]
                 along -= old * a[j]
-                pull = weight * (lengths[row] - along)
+                i, g, pull = j, gram[j], weight * (lengths[row] - along)
                 if swap:
-                    _add(c, old, gram[j])
                     for t in range(k):
                         kept[t] = c[column[t]]
                         if t != s:
-                            c[column[t]] = -pull * a[column[t]]  # no gain: taken
-                    i = _best_atom(c, a, pull, weight)
+                            c[column[t]] = -old * g[column[t]] - pull * a[column[t]]  # no gain: taken
+                    i = _best_atom(c, old, g, pull, a, ease, most, place)
                     for t in range(k - 1, -1, -1):  # backwards: places not yet used share column 0
                         c[column[t]] = kept[t]
-                    new = nearest((c[i] + pull * a[i]) / (np.float32(1) + weight * a[i] * a[i]), levels)
-                    _add(c, -new, gram[i])
-                else:
-                    i = j
-                    new = nearest((c[i] + old + pull * a[i]) / (np.float32(1) + weight * a[i] * a[i]), levels)
-                    if new != old:
-                        _add(c, old - new, gram[i])
+                new = nearest((c[i] + old * g[i] + pull * a[i]) * ease[i], levels)
                 along += new * a[i]
-                changed |= i != j or new != old
+                if i != j or new != old:
+                    changed = True
+                    _add(c, old, g)
+                    _add(c, -new, gram[i])
                 column[s], value[s] = i, new
             if not changed:
                 break
