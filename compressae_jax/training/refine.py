@@ -30,7 +30,8 @@ from compressae_jax.model import weights as model_weights
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import Stopped
 
-NONZEROS = 2**20  # of the codes of a round, at most: 250 for each of 4,096 atoms, which bounds its time and memory
+NONZEROS = 2**20  # of the codes of a round, at most, which bounds its time and memory
+NONZEROS_A_LATENT = 256  # where that is more: with half as many, atoms move by chance
 PIECE = 1024  # rows that a thread encodes at a time
 HOLD = 0.02  # λ, in units of the mean diagonal of SᵀS
 LEAST_ROWS = 5  # that an atom must serve in a round to be kept
@@ -62,7 +63,7 @@ def refine(
     told: dict[str, float] = {}
     with tqdm(total=rounds, initial=done, unit=" rounds", desc="refine", disable=not progress) as bar:
         for number in range(done, rounds):
-            sample = rows[rows_of_step(seed, number, min(max(1, NONZEROS // weights.k), len(rows)), len(rows))]
+            sample = rows[rows_of_step(seed, number, _sample_size(weights, len(rows)), len(rows))]
             weights, told = _round(weights, source, sample)
             summary = {**weights.summary, "refine": {"rounds": number + 1, **told}}
             weights = dataclasses.replace(weights, summary=summary, encoder="pursuit")
@@ -80,6 +81,11 @@ def start(weights: Weights, source: Source, rows: Int[np.ndarray, " n"], seed: i
     drawn = np.random.default_rng(seed).permutation(rows)
     chosen = np.resize(drawn, weights.h)  # again from the first, where rows are fewer: `refine` replaces twins
     return dataclasses.replace(weights, params=_params(np.array(unit_rows(jnp.asarray(source.take(chosen))))))
+
+
+def _sample_size(weights: Weights, rows: int) -> int:
+    """How many of the rows a round looks at."""
+    return min(max(1, max(NONZEROS, NONZEROS_A_LATENT * weights.h) // weights.k), rows)
 
 
 def _round(weights: Weights, source: Source, sample: Int[np.ndarray, " m"]) -> tuple[Weights, dict[str, float]]:
