@@ -69,8 +69,9 @@ def measured(weights: Weights, rows: np.ndarray) -> dict[str, Any]:
     same = (np.asarray(jitted["pursuit"]().columns) == on_host("float32", encoder="pursuit")[0].columns).all(axis=1)
     assert same.mean() > 0.99, f"the two forms of pursuit agree in {same.mean():.3f} of the rows"
     sides = {f"{name}, jitted": call for name, call in jitted.items()}
-    sides["pursuit, compiled loops"] = functools.partial(on_host, "float32", encoder="pursuit")
-    sides["pursuit, packed4"] = functools.partial(on_host, "packed4", encoder="pursuit")
+    for name in ("shortlist", "pursuit"):
+        sides[f"{name}, compiled loops"] = functools.partial(on_host, "float32", encoder=name)
+        sides[f"{name}, packed4"] = functools.partial(on_host, "packed4", encoder=name)
     seconds = timing.alternate(sides, REPEATS)
     rates = {name: sorted(len(rows) / one for one in all_) for name, all_ in seconds.items()}
     return {"k": weights.k, "rates": {name: [median(r), r[0], r[-1]] for name, r in rates.items()}}

@@ -15,7 +15,7 @@ MEASURED = ROOT / "results" / "frontier" / "measured.jsonl"
 BEGIN, END = "<!-- table: python benchmarks/readme.py -->\n", "<!-- /table -->"
 BEGIN_FRONTIER, END_FRONTIER = "<!-- frontier: python benchmarks/readme.py -->\n", "<!-- /frontier -->"
 BUDGETS = (16, 32, 64)
-OURS = ("pursuit", "refit")
+OURS = ("pursuit", "shortlist", "refit")
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 topk      one linear pass, the k largest pre-activations (arXiv 2505.11388)
 refit     the same columns, least-squares values
+shortlist one linear pass for 4k columns, orthogonal matching pursuit of k among them
 pursuit   orthogonal matching pursuit: columns, too, are chosen for the dictionary
 """
 
@@ -11,15 +12,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from compressae_jax.codes.codes import Codes, column_dtype
-from compressae_jax.model import pursuit, pursuit_host
+from compressae_jax.model import pursuit, pursuit_host, topk
 from compressae_jax.model.compressae import CompresSAE, Params
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import Dense, InputError, check_choice
 
-ENCODERS = ("topk", "refit", "pursuit")
+ENCODERS = ("topk", "refit", "shortlist", "pursuit")
+SHORTLIST = 4  # times k: how many columns the pass picks, as many as the second term of the training loss decodes
 
 
 def check(encoder: str, weights: Weights, rounded: bool) -> None:
@@ -40,10 +42,21 @@ def encode(params: Params, x: Float[Array, "b d"], module: CompresSAE, encoder: 
         if encoder == "pursuit":
             values, columns = pursuit.pursue(x, params["decoder_w"], module.k)
             return _sorted(values, columns, module.h)
+        if encoder == "shortlist":
+            values, columns = pursuit.pursue_among(x, shortlist(params, x, module), params["decoder_w"], module.k)
+            return _sorted(values, columns, module.h)
         codes: Any = module.apply({"params": params}, x, method="encode")
         if encoder == "refit":
             return _sorted(pursuit.refit(x, codes.columns, params["decoder_w"]), codes.columns, module.h)
         return codes
+
+
+@functools.partial(jax.jit, static_argnames="module")
+def shortlist(params: Params, x: Float[Array, "b d"], module: CompresSAE) -> Int[Array, "b c"]:
+    """The columns of the 4k largest pre-activations of each row (all of them, where h is less)."""
+    with jax.default_matmul_precision("highest"):
+        a: Any = module.apply({"params": params}, x, method="pre_activations")
+        return topk.largest(a, min(SHORTLIST * module.k, module.h))[1]
 
 
 def _sorted(values: Float[Array, "b k"], columns: Array, h: int) -> Codes:
@@ -66,27 +79,31 @@ class HostEncoder:
 
     def __call__(self, x: Dense) -> Codes:
         """Codes of a block of rows, float32, by falling magnitude."""
-        of_rows, (values, columns) = self._fitted(x)
+        of_rows, (values, columns), among = self._fitted(x)
         if self._levels is not None:
-            swap = self._encoder == "pursuit"
-            values, columns = pursuit_host.on_levels(of_rows, (values, columns), self._gram, self._levels, swap)
+            swap = self._encoder in ("shortlist", "pursuit")
+            values, columns = pursuit_host.on_levels(of_rows, (values, columns), self._gram, self._levels, swap, among)
         order = np.argsort(-np.abs(values), axis=1, kind="stable")
         values, columns = (np.take_along_axis(one, order, axis=1) for one in (values, columns))
         return Codes(values, columns.astype(column_dtype(self._weights.h)), self._weights.h)
 
     def magnitudes(self, x: Dense) -> Float[np.ndarray, " m"]:
         """The magnitudes that levels are to stand for, of all nonzeros of a block."""
-        return np.abs(pursuit_host.folded(*self._fitted(x))[0]).reshape(-1)
+        return np.abs(pursuit_host.folded(*self._fitted(x)[:2])[0]).reshape(-1)
 
-    def _fitted(self, x: Dense) -> tuple[Float[np.ndarray, "b h"], pursuit_host.Fitted]:
-        """Correlations and least-squares values; zero rows come out as zeros."""
+    def _fitted(self, x: Dense) -> tuple[Float[np.ndarray, "b h"], pursuit_host.Fitted, np.ndarray | None]:
+        """Correlations, least-squares values and shortlists, if any; zero rows come out as zeros."""
         of_rows = pursuit_host.correlations(x, self._weights.params["decoder_w"])
         if self._encoder == "pursuit":
-            return of_rows, pursuit_host.pursue(of_rows, self._gram, self._weights.k)
+            return of_rows, pursuit_host.pursue(of_rows, self._gram, self._weights.k), None
+        arguments = self._weights.params, jnp.asarray(x, jnp.float32), self._weights.module()
+        if self._encoder == "shortlist":
+            with pursuit_host.ONE_CALL:
+                among = np.array(shortlist(*arguments))
+            return of_rows, pursuit_host.pursue_among(of_rows, self._gram, among, self._weights.k), among
         with pursuit_host.ONE_CALL:
-            codes = encode(self._weights.params, jnp.asarray(x, jnp.float32), self._weights.module())
-            columns = np.array(codes.columns)
-        return of_rows, pursuit_host.refit(of_rows, self._gram, columns)
+            columns = np.array(encode(*arguments).columns)
+        return of_rows, pursuit_host.refit(of_rows, self._gram, columns), None
 
 
 @functools.lru_cache(maxsize=1)

@@ -57,6 +57,17 @@ def pursue(of_rows: Float[np.ndarray, "b h"], gram: Float[np.ndarray, "h h"], k:
     return values, columns
 
 
+def pursue_among(
+    of_rows: Float[np.ndarray, "b h"], gram: Float[np.ndarray, "h h"], among: Integer[np.ndarray, "b c"], k: int
+) -> Fitted:
+    """`pursue` of every row on a shortlist of its own."""
+    from compressae_jax.model import pursuit_kernels
+
+    values, columns = np.empty((len(of_rows), k), np.float32), np.empty((len(of_rows), k), np.int32)
+    pursuit_kernels.pursue_among(of_rows, gram, among.astype(np.int32), values, columns)
+    return values, columns
+
+
 def refit(
     of_rows: Float[np.ndarray, "b h"], gram: Float[np.ndarray, "h h"], columns: Integer[np.ndarray, "b k"]
 ) -> Fitted:
@@ -82,15 +93,24 @@ def on_levels(
     gram: Float[np.ndarray, "h h"],
     levels: Float[np.ndarray, " l"],
     swap: bool,
+    among: Integer[np.ndarray, "b c"] | None = None,
 ) -> Fitted:
-    """Folded values on signed levels, refitted to what the rounding left; with `swap` atoms may change, too."""
+    """Folded values on signed levels, refitted to what the rounding left; with `swap` atoms may change, too.
+
+    They change to any others, or to those of each row's shortlist.
+    """
     from compressae_jax.model import pursuit_kernels
 
     values, lengths = folded(of_rows, fitted)
     nearest = levels[np.searchsorted((levels[1:] + levels[:-1]) / 2, np.abs(values))]
     values = np.where(values == 0, 0, np.copysign(nearest, values)).astype(np.float32)
     columns = fitted[1].astype(np.int32)
-    pursuit_kernels.descend(of_rows, lengths, gram, values, columns, levels, SWEEPS, swap, np.float32(WEIGHT))
+    weight = np.float32(WEIGHT)
+    if swap and among is not None:
+        few = among.astype(np.int32)
+        pursuit_kernels.descend_among(of_rows, lengths, gram, few, values, columns, levels, SWEEPS, weight)
+    else:
+        pursuit_kernels.descend(of_rows, lengths, gram, values, columns, levels, SWEEPS, swap, weight)
     return values, columns
 
 

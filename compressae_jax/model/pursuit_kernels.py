@@ -113,6 +113,27 @@ def _orthogonal(g, along, shares, t, out):
 
 
 @_compiled
+def _gather(correlations, gram, among, few, their_gram):
+    """⟨w_i, x̂⟩ and ⟨w_i, w_j⟩ of the columns of a shortlist."""
+    for i in range(len(among)):
+        few[0, i] = correlations[among[i]]
+        for j in range(len(among)):
+            their_gram[i, j] = gram[among[i], among[j]]
+
+
+@_compiled
+def pursue_among(correlations, gram, among, values, columns):
+    """`pursue` of every row on the columns `among` (b, c) alone; `correlations` are left as they are."""
+    c, k = among.shape[1], values.shape[1]
+    few, their_gram, places = np.empty((1, c), np.float32), np.empty((c, c), np.float32), np.empty((1, k), np.int32)
+    for row in range(len(correlations)):
+        _gather(correlations[row], gram, among[row], few, their_gram)
+        pursue(few, their_gram, values[row : row + 1], places)
+        for t in range(k):
+            columns[row, t] = among[row, places[0, t]] if values[row, t] != 0 else 0
+
+
+@_compiled
 def refit(correlations, gram, values, columns):
     """Least-squares values of every row on its columns, by Cholesky in float64; as `pursuit.refit`."""
     k = columns.shape[1]
@@ -215,3 +236,21 @@ def descend(correlations, lengths, gram, values, columns, levels, sweeps, swap, 
                 column[s], value[s] = i, new
             if not changed:
                 break
+
+
+@_compiled
+def descend_among(correlations, lengths, gram, among, values, columns, levels, sweeps, weight):
+    """`descend` with swaps to the columns `among` (b, c) alone, of which the row's own are some."""
+    c, k = among.shape[1], values.shape[1]
+    few, their_gram, places = np.empty((1, c), np.float32), np.empty((c, c), np.float32), np.empty((1, k), np.int32)
+    for row in range(len(correlations)):
+        _gather(correlations[row], gram, among[row], few, their_gram)
+        for t in range(k):
+            places[0, t] = 0
+            for i in range(c):
+                if among[row, i] == columns[row, t]:
+                    places[0, t] = i
+        one = values[row : row + 1]
+        descend(few, lengths[row : row + 1], their_gram, one, places, levels, sweeps, True, weight)
+        for t in range(k):
+            columns[row, t] = among[row, places[0, t]]

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -65,10 +67,10 @@ def test_each_encoder_is_closer_than_the_one_before():
     x = some_vectors()
     rows = x.any(axis=1)
     means = [cosines(codes_of(encoder), x)[rows].mean() for encoder in encoders.ENCODERS]
-    assert means[0] < means[1] < means[2]
+    assert means == sorted(means) and len(set(means)) == 4
 
 
-@pytest.mark.parametrize("encoder", ["refit", "pursuit"])
+@pytest.mark.parametrize("encoder", ["refit", "shortlist", "pursuit"])
 def test_the_compiled_loops_are_the_jitted_form(encoder):
     on_host, jitted = encoders.HostEncoder(some_weights(), encoder)(some_vectors()), codes_of(encoder)
     assert_allclose(on_host.values, jitted.values, atol=2e-5)
@@ -83,6 +85,25 @@ def test_on_levels_every_row_has_k_signed_levels(encoder):
     rows = some_vectors().any(axis=1)
     assert np.isin(np.abs(codes.values[rows]), levels).all() and not codes.values[~rows].any()
     assert all(len(set(row)) == K for row in codes.columns[rows].tolist())
+
+
+@pytest.mark.parametrize("levels", [None, np.float32([0.2, 0.4, 0.8, 1.2])])
+def test_a_shortlist_is_kept_to(levels):
+    x, weights = some_vectors(), some_weights()
+    arguments = jax.tree.map(jnp.asarray, weights.params), jnp.asarray(x), weights.module()
+    among = np.asarray(encoders.shortlist(*arguments))
+    a = weights.module().apply({"params": arguments[0]}, arguments[1], method="pre_activations")
+    assert_array_equal(np.sort(among), np.sort(np.argsort(-np.abs(np.asarray(a)), axis=1)[:, : 4 * K]))
+    codes = encoders.HostEncoder(weights, "shortlist", levels)(x)
+    for row in np.flatnonzero(x.any(axis=1)):
+        assert set(codes.columns[row]) <= set(among[row])
+
+
+def test_a_shortlist_of_all_columns_is_pursuit():
+    levels, weights = np.float32([0.2, 0.4, 0.8, 1.2]), dataclasses.replace(some_weights(), k=13)
+    few, all_ = (encoders.HostEncoder(weights, name, levels)(some_vectors()) for name in ("shortlist", "pursuit"))
+    assert_array_equal(np.sort(few.columns), np.sort(all_.columns))
+    assert_allclose(np.sort(few.values), np.sort(all_.values))
 
 
 def test_magnitudes_are_those_that_levels_replace():
