@@ -21,6 +21,7 @@ import optax
 import timing
 
 from compressae_jax.model.compressae import CompresSAE
+from compressae_jax.model.losses import Mix
 from compressae_jax.training import sharding, step
 from compressae_jax.training import state as states
 
@@ -79,7 +80,7 @@ def our_step(
     """The first parameters, and a call that runs one more step and gives its loss."""
     module = CompresSAE(flags.d, flags.h, flags.k, dtype=jnp.dtype(flags.dtype))
     adam, rate, mesh = optax.adam(LR), optax.constant_schedule(LR), sharding.make_mesh(1, 1)
-    run = step.make_step(module, adam, rate, mesh, weight_4k=WEIGHT_4K, dead_after=100, lanes=lanes)
+    run = step.make_step(module, adam, rate, mesh, mix=Mix(WEIGHT_4K), dead_after=100, lanes=lanes)
     state = states.create(module, adam, mesh, seed=0)
     params = {name: np.array(array) for name, array in state.params.items()}
     batch = x.reshape(-1, flags.microbatch or flags.batch, flags.d)

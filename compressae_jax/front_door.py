@@ -55,9 +55,9 @@ class Model:
         """The codes of vectors (n, d): an array, a file, folder, glob or dataset name, read piece by piece.
 
         `encoder`: 'topk' (one pass), 'refit' (its columns, least-squares values), 'shortlist' (the best k of the 4k
-        that a pass picks) or 'pursuit' (the most accurate, and slower). `storage`: 'float16', 'float32', or 'packed3' to 'packed8' (bits of a value), a fraction of the bytes.
-        Both default to what the model was trained for. Codes are held in memory; for a folder on disk use
-        `launch/compress.py` or `retrieval.compress.compress`.
+        that a pass picks) or 'pursuit' (the most accurate, and slower). `storage`: 'float16', 'float32', or 'packed3'
+        to 'packed8' (bits of a value), a fraction of the bytes. Both default to what the model was trained for. Codes
+        are held in memory; for a folder on disk use `launch/compress.py` or `retrieval.compress.compress`.
         """
         return self._compress(vectors, encoder, storage, zero_rows)[0]
 

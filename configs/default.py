@@ -30,7 +30,7 @@ def get_config(recipe: str = "default") -> ml_collections.ConfigDict:
             "train": fields["train"],
             "mesh": {"data": -1, "model": 1},  # devices along each axis; -1: all that are left
             "budget_bytes": 0,  # bytes a vector may take: chooses h, k, encoder and storage; 0: as said below
-            # encoder: topk, refit, shortlist, pursuit; storage: float16, float32, packed3 … packed8; empty: what the model is for
+            # encoder: topk, refit, shortlist, pursuit; storage: float16, float32, packed3 … packed8; empty: the model's
             "compress": {"encoder": "", "storage": "", "batch": 65_536},  # and the rows read at once
             "search": {"backend": "auto"},  # 'host' on a CPU, 'scan' on a GPU, 'bcoo' for reference
             "evaluation": {

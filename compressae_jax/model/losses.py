@@ -1,9 +1,26 @@
-"""The training loss: cosine distance of a vector to its reconstructions from k and from 4k nonzeros."""
+"""The training loss: cosine distance to the reconstructions from k and from 4k nonzeros, and who is near to whom."""
 
+from typing import NamedTuple
+
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from compressae_jax.codes.spaces import unit_rows
+from compressae_jax.model.compressae import Outputs
+
+GROUP = 256  # rows whose pairs are looked at; as good as 1,024 (docs/research-log.md), for a quarter of the products
+TEMPERATURE = 0.05  # of cosines, in the softmax over a row's pairs
+
+
+class Mix(NamedTuple):
+    """Weights of the terms beside the first one."""
+
+    weight_4k: float = 1 / 8
+    weight_pairs: float = 0.0
+
+
+PAPER = Mix()
 
 
 def cosine(x: Float[Array, "b d"], z: Float[Array, "b d"]) -> Float[Array, " b"]:
@@ -12,9 +29,33 @@ def cosine(x: Float[Array, "b d"], z: Float[Array, "b d"]) -> Float[Array, " b"]
 
 
 def compressae_loss(
-    x: Float[Array, "b d"], z_k: Float[Array, "b d"], z_4k: Float[Array, "b d"], weight_4k: float = 1 / 8
+    x: Float[Array, "b d"], outputs: Outputs, mix: Mix = PAPER
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """mean(1 − cos(x, z_k)) + ⅛ mean(1 − cos(x, z_4k)) (arXiv 2505.11388, section 3), and its two terms."""
-    loss_k = jnp.mean(1 - cosine(x, z_k))
-    loss_4k = jnp.mean(1 - cosine(x, z_4k))
-    return loss_k + weight_4k * loss_4k, {"loss_k": loss_k, "loss_4k": loss_4k}
+    """mean(1 − cos(x, z_k)) + ⅛ mean(1 − cos(x, z_4k)) (arXiv 2505.11388, section 3) + weight_pairs · pairs; its terms.
+
+    `loss_pairs` is among the terms where it has a weight.
+    """
+    terms = {"loss_k": jnp.mean(1 - cosine(x, outputs.z_k)), "loss_4k": jnp.mean(1 - cosine(x, outputs.z_4k))}
+    loss = terms["loss_k"] + mix.weight_4k * terms["loss_4k"]
+    if mix.weight_pairs:
+        terms["loss_pairs"] = pairs(x, outputs.s_k)
+        loss = loss + mix.weight_pairs * terms["loss_pairs"]
+    return loss, terms
+
+
+def pairs(x: Float[Array, "b d"], s: Float[Array, "b h"]) -> Float[Array, ""]:
+    """Mean KL divergence, over rows, of softmax(cos(s_i, s_j) / T) from softmax(cos(x_i, x_j) / T) over j ≠ i.
+
+    It trains what the sparse space serves: whom a row is near to. Pairs are those within groups of about `GROUP` rows
+    (rows that fill no group are left out), so the cost is linear in b and a sharded batch stays where it is.
+    """
+    groups = max(1, len(x) // GROUP)
+    rows = len(x) // groups
+
+    def of(vectors: Array) -> Array:
+        grouped = unit_rows(vectors)[: groups * rows].reshape(groups, rows, -1)
+        near = jnp.einsum("gid,gjd->gij", grouped, grouped) / TEMPERATURE
+        return jax.nn.log_softmax(jnp.where(jnp.eye(rows, dtype=bool), -1e9, near), axis=-1)
+
+    wanted, given = of(x), of(s)
+    return (jnp.exp(wanted) * (wanted - given)).sum(axis=-1).mean()

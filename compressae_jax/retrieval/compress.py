@@ -124,7 +124,8 @@ def compress(
 ) -> dict[str, int | float]:
     """Stream a source into a codes folder; the same call continues what an interruption left.
 
-    `batch` rows are read at once. `encoder` is one of `model.encoders.ENCODERS`, `storage` of `codes.packed.STORAGES`; both default to what the model was made for. `zero_rows`: 'stop' refuses them, 'keep' gives them all-zero codes,
+    `batch` rows are read at once. `encoder` is one of `model.encoders.ENCODERS`, `storage` of `codes.packed.STORAGES`;
+    both default to what the model was made for. `zero_rows`: 'stop' refuses them, 'keep' gives them all-zero codes,
     'drop' leaves them out and records the ids of the others. Returns rows, bytes a vector (all that search needs) and
     how many times smaller than float32 that is.
 

@@ -23,6 +23,7 @@ from compressae_jax.data.sources import Source
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.budgets import Budget, choose
 from compressae_jax.model.compressae import CompresSAE
+from compressae_jax.model.losses import Mix
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import AnyArray, InputError, Stopped, check_range
 from compressae_jax.training import corpus, recipes, records, refine, sharding, usage
@@ -194,7 +195,7 @@ def _job(config: ml_collections.ConfigDict, d: int, n: int) -> Job:
     rate = updates.schedule(t.lr, t.warmup_steps, max(1, t.steps), t.end_lr)
     adam = updates.optimizer(rate, t.clip_norm, t.b1, t.b2)
     dead_after = usage.window(n, t.batch)
-    step = updates.make_step(module, adam, rate, mesh, weight_4k=t.weight_4k, dead_after=dead_after)
+    step = updates.make_step(module, adam, rate, mesh, mix=Mix(t.weight_4k, t.weight_pairs), dead_after=dead_after)
     like = states.abstract(module, adam, mesh)
     return Job(module, mesh, lambda: states.create(module, adam, mesh, config.seed), like, step)
 

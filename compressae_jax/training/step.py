@@ -11,19 +11,19 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
 from compressae_jax.model.compressae import CompresSAE, Params, project_decoder
-from compressae_jax.model.losses import compressae_loss
+from compressae_jax.model.losses import Mix, compressae_loss
 from compressae_jax.training import sharding, usage
 from compressae_jax.training import state as states
 from compressae_jax.training.state import State
 
-Metrics = dict[str, Array]  # scalars: loss, loss_k, loss_4k, grad_norm, lr, dead_share, usage_entropy
+Metrics = dict[str, Array]  # scalars: loss and its terms, grad_norm, lr, dead_share, usage_entropy
 Step = Callable[[State, Array], tuple[State, Metrics]]
 
 
 class Pass(NamedTuple):
     """What a batch says about the parameters."""
 
-    losses: dict[str, Float[Array, ""]]  # loss, loss_k, loss_4k
+    losses: dict[str, Float[Array, ""]]  # loss, loss_k, loss_4k, with a weight loss_pairs
     counts: Int[Array, " h"]  # rows that each latent fired for
     gradient: Params
 
@@ -39,12 +39,12 @@ def optimizer(rate: optax.Schedule, clip_norm: float, b1: float, b2: float) -> o
     return optax.chain(optax.clip_by_global_norm(clip_norm), adam) if clip_norm else adam
 
 
-def one_pass(module: CompresSAE, params: Params, x: Float[Array, "b d"], weight_4k: float, lanes: int = 1) -> Pass:
+def one_pass(module: CompresSAE, params: Params, x: Float[Array, "b d"], mix: Mix, lanes: int = 1) -> Pass:
     """Losses, firing counts and gradient of one microbatch, in `lanes` independent parts (see `lanes_of`)."""
 
     def part_of(params: Params, x: Array) -> tuple[Any, Array]:
         outputs: Any = module.apply({"params": params}, x)
-        loss, terms = compressae_loss(x, outputs.z_k, outputs.z_4k, weight_4k)
+        loss, terms = compressae_loss(x, outputs, mix)
         return {"loss": loss, **terms}, usage.count(jax.lax.stop_gradient(outputs.s_k))
 
     def loss_of(params: Params) -> tuple[Array, Any]:
@@ -65,17 +65,15 @@ def lanes_of(mesh: Mesh, rows: int) -> int:
     return 2 if mesh.size == 1 and mesh.devices.flat[0].platform == "cpu" and rows % 2 == 0 else 1
 
 
-def accumulate(
-    module: CompresSAE, params: Params, batch: Float[Array, "m b d"], weight_4k: float, lanes: int = 1
-) -> Pass:
+def accumulate(module: CompresSAE, params: Params, batch: Float[Array, "m b d"], mix: Mix, lanes: int = 1) -> Pass:
     """The pass of a whole batch, one of its m microbatches in memory at a time; their mean, divided once."""
     if batch.shape[0] == 1:
-        return one_pass(module, params, batch[0], weight_4k, lanes)
+        return one_pass(module, params, batch[0], mix, lanes)
 
     def add(total: Pass, x: Array) -> tuple[Pass, None]:
-        return jax.tree.map(jnp.add, total, one_pass(module, params, x, weight_4k, lanes)), None
+        return jax.tree.map(jnp.add, total, one_pass(module, params, x, mix, lanes)), None
 
-    shapes = jax.eval_shape(lambda x: one_pass(module, params, x, weight_4k, lanes), batch[0])
+    shapes = jax.eval_shape(lambda x: one_pass(module, params, x, mix, lanes), batch[0])
     nothing = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
     total, _ = jax.lax.scan(add, nothing, batch)
     losses, gradient = jax.tree.map(lambda part: part / batch.shape[0], (total.losses, total.gradient))
@@ -89,12 +87,12 @@ def update(
     module: CompresSAE,
     adam: optax.GradientTransformation,
     rate: optax.Schedule,
-    weight_4k: float,
+    mix: Mix,
     dead_after: int,
     lanes: int = 1,
 ) -> tuple[State, Metrics]:
     """The state after one more batch, and what to show of it; `dead_after` is in steps."""
-    seen = accumulate(module, state.params, batch, weight_4k, lanes)
+    seen = accumulate(module, state.params, batch, mix, lanes)
     changes, opt_state = adam.update(seen.gradient, state.opt_state, state.params)
     params = project_decoder(optax.apply_updates(state.params, changes))
     used = usage.observe(state.usage, seen.counts, state.step)
@@ -114,7 +112,7 @@ def make_step(
     rate: optax.Schedule,
     mesh: Mesh,
     *,
-    weight_4k: float,
+    mix: Mix,
     dead_after: int,
     lanes: int | None = None,
 ) -> Step:
@@ -122,7 +120,7 @@ def make_step(
     placed = states.layouts(states.abstract(module, adam, mesh))
 
     def step(state: State, batch: Array) -> tuple[State, Metrics]:
-        fixed = {"module": module, "adam": adam, "rate": rate, "weight_4k": weight_4k, "dead_after": dead_after}
+        fixed = {"module": module, "adam": adam, "rate": rate, "mix": mix, "dead_after": dead_after}
         return update(state, batch, **fixed, lanes=lanes or lanes_of(mesh, batch.shape[1]))
 
     return jax.jit(

@@ -36,13 +36,13 @@ def test_forward_and_loss_are_the_oracles(k, compiled):
     assert_array_equal(given.s_k != 0, wanted.s_k != 0)
     for name in ("s_k", "z_k", "z_4k"):
         assert_allclose(getattr(given, name), getattr(wanted, name), atol=1e-5)
-    _, terms = compressae_loss(jnp.asarray(x), given.z_k, given.z_4k)
+    _, terms = compressae_loss(jnp.asarray(x), given)
     assert_allclose([terms["loss_k"], terms["loss_4k"]], oracle.losses(params, x, k), atol=1e-6)
 
 
 def _loss(params, x, k, term):
     out = outputs(params, x, k)
-    loss, terms = compressae_loss(jnp.asarray(x), out.z_k, out.z_4k)
+    loss, terms = compressae_loss(jnp.asarray(x), out)
     return loss if term == "loss" else terms[term]
 
 
@@ -183,7 +183,7 @@ def test_published_class_gives_the_same_codes_loss_and_gradients():
     code = model.topk_mask(model.encode(torch.tensor(x)), k).detach().numpy()
     assert_array_equal(code != 0, out.s_k != 0)
     assert_allclose(code, out.s_k, atol=1e-5)
-    ours, terms = compressae_loss(jnp.asarray(x), out.z_k, out.z_4k)
+    ours, terms = compressae_loss(jnp.asarray(x), out)
     for mine, theirs in [(ours, loss), (terms["loss_k"], loss_k), (terms["loss_4k"], loss_4k)]:
         assert_allclose(mine, theirs.item(), atol=1e-6)
     for name, gradient in jax.grad(_loss)(params, x, k, "loss").items():

@@ -154,6 +154,7 @@ CHANGED = {
     "end_lr": {"end_lr": 0.5},
     "clip_norm": {"clip_norm": 1e-3},
     "weight_4k": {"weight_4k": 0.5},
+    "weight_pairs": {"weight_pairs": 0.5},
     "b1": {"b1": 0.5},
     "b2": {"b2": 0.5},
     "refine_rounds": {"refine_rounds": 1},

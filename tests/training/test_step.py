@@ -8,10 +8,12 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from compressae_jax.model.compressae import CompresSAE
+from compressae_jax.model.losses import Mix
 from compressae_jax.training import sharding, state, step
 
 D, H, K, B = 12, 32, 3, 24
 W4 = 0.125
+MIX = Mix(W4)
 SHOWN = {"loss", "loss_k", "loss_4k", "grad_norm", "lr", "dead_share", "usage_entropy"}
 
 
@@ -19,12 +21,12 @@ def batches(count, m=1, seed=0):
     return np.random.default_rng(seed).standard_normal((count, m, B // m, D)).astype(np.float32)
 
 
-def made(data=1, model=1, clip_norm=1.0, dtype="float32", steps=20, warmup=2, end_lr=0.0, **fields):
+def made(data=1, model=1, clip_norm=1.0, dtype="float32", steps=20, warmup=2, end_lr=0.0, mix=MIX, **fields):
     module = CompresSAE(d=D, h=H, k=K, dtype=jnp.dtype(dtype), **fields)
     rate = step.schedule(1e-2, warmup, steps, end_lr)
     adam = step.optimizer(rate, clip_norm, 0.9, 0.999)
     mesh = sharding.make_mesh(data, model)
-    update = step.make_step(module, adam, rate, mesh, weight_4k=W4, dead_after=100)
+    update = step.make_step(module, adam, rate, mesh, mix=mix, dead_after=100)
     return state.create(module, adam, mesh, seed=0), update
 
 
@@ -51,6 +53,26 @@ def test_the_loss_is_the_oracle_s_and_comes_before_the_update():
     assert_allclose(
         [metrics["loss"], metrics["loss_k"], metrics["loss_4k"]], [loss, loss_k, loss_4k], rtol=1e-5, atol=1e-6
     )
+
+
+def test_pairs_are_shown_where_they_have_a_weight():
+    current, update = made(mix=Mix(W4, 0.5))
+    before, x = host(current.params), batches(1)[0]
+    _, metrics = update(current, x)
+    assert set(metrics) == {*SHOWN, "loss_pairs"}
+    wanted = oracle.losses(before, x[0], K)[0] + W4 * oracle.losses(before, x[0], 4 * K)[0] + metrics["loss_pairs"] / 2
+    assert_allclose(metrics["loss"], wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize("data,model", [(4, 2), (8, 1)])
+def test_pairs_are_the_same_on_a_mesh(data, model):
+    run_of = {}
+    for shape in [(1, 1), (data, model)]:
+        current, update = made(*shape, mix=Mix(W4, 0.5))
+        for batch in batches(3):
+            current, metrics = update(current, batch)
+        run_of[shape] = metrics["loss_pairs"]
+    assert_allclose(run_of[data, model], run_of[1, 1], rtol=1e-3)
 
 
 @pytest.mark.parametrize("clip_norm", [0.0, 0.01])
