@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from compressae_jax.codes.spaces import unit_rows
 from compressae_jax.model.compressae import Outputs
 
-GROUP = 256  # rows whose pairs are looked at; as good as 1,024 (docs/research-log.md), for a quarter of the products
+GROUP = 1024  # rows whose pairs are looked at; with 256 few of them are near where rows differ (docs/research-log.md)
 TEMPERATURE = 0.05  # of cosines, in the softmax over a row's pairs
 
 

@@ -30,7 +30,7 @@ DEFAULT: Fields = {
         "end_lr": 0.0,  # where the cosine decay ends, as a fraction of the peak; 1: constant
         "clip_norm": 1.0,  # largest norm of the gradient over all parameters; 0: no clipping
         "weight_4k": 0.125,  # of the term with 4k nonzeros
-        "weight_pairs": 0.0,  # of the term on cos(s_x, s_y), for the sparse space; .1 is a good weight
+        "weight_pairs": 0.0,  # of the term on cos(s_x, s_y): .05 serves the sparse space, at a cost to the others
         "b1": 0.9,  # Adam's decay of the mean
         "b2": 0.999,  # Adam's decay of the square
         "refine_rounds": 0,  # after the steps: rounds of pursuit codes and the decoder that is best for them
