@@ -49,6 +49,8 @@ def refine(
 ) -> Weights:
     """Weights whose decoder serves k-atom pursuit codes of these rows; `encoder` becomes 'pursuit'.
 
+    Their summary tells how the last round went ("refine"), and every round's mean cosine of the rows that it looked at.
+
     With a `folder` the newest round is kept there as a model folder, and the same call continues from it; of several
     processes, which all make the same rounds, the first one writes it. `stop`, asked after each round with the number
     done, may end the work early.
@@ -65,7 +67,9 @@ def refine(
         for number in range(done, rounds):
             sample = rows[rows_of_step(seed, number, _sample_size(weights, len(rows)), len(rows))]
             weights, told = _round(weights, source, sample)
-            summary = {**weights.summary, "refine": {"rounds": number + 1, **told}}
+            before = weights.summary.get("refine", {}).get("cosines", [])
+            refined = {"rounds": number + 1, **told, "cosines": [*before, round(told["cosine"], 5)]}
+            summary = {**weights.summary, "refine": refined}
             weights = dataclasses.replace(weights, summary=summary, encoder="pursuit")
             if folder is not None and jax.process_index() == 0:
                 model_weights.save(weights, folder)

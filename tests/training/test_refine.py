@@ -43,6 +43,8 @@ def test_rounds_bring_reconstructions_closer():
     cosines = [each["cosine"] for each in told]
     assert cosines[0] < cosines[1] < cosines[2]
     assert [each["rounds"] for each in told] == [1, 4, 12]
+    assert_allclose(told[2]["cosines"][:4], told[1]["cosines"])
+    assert len(told[2]["cosines"]) == 12 and told[2]["cosines"][-1] == round(cosines[2], 5)
 
 
 def test_a_round_solves_least_squares():
