@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import ideal
 import numpy as np
 from tqdm import tqdm
 
@@ -40,7 +41,8 @@ DATASETS = (*SEEN, *(f"{dataset}{UNSEEN}" for dataset in SEEN))
 BUDGETS = (8, 16, 32, 64, 128)
 ENCODERS = ("pursuit", "shortlist", "refit")
 PEERS = ("pq", "opq", "rq", "lsq", "prq", "rabitq", "sq", "pca_int8", "pca_int4", "binary")
-METHODS = (*ENCODERS, *PEERS)
+IDEAL = "ideal"  # no method: see `ideal`
+METHODS = (*ENCODERS, *PEERS, IDEAL)
 CARRIED = {"wordnet": ("scifact", "vaswani")}  # where a model goes that was trained on the first
 SLOW = {"rq": 64, "lsq": 32}  # bytes above which they take hours on two cores; PRQ stands in
 
@@ -178,6 +180,12 @@ def fit(workdir: Path, dataset: str, training: np.ndarray, method: str, budget: 
     d = training.shape[1]
     if method in ENCODERS:
         return of_codes(dictionary(workdir, dataset, training, budget, seed), method)
+    if method == IDEAL:
+
+        def decoded(rows: np.ndarray) -> dict[str, Search]:
+            return {"": dense.fit(rows).add(ideal.rows(training, budget, seed, rows)).search}
+
+        return Fitted(budget, decoded, {})
     baseline = BASELINES[method]
     if not baseline.smallest <= budget <= baseline.largest(d):
         raise InputError(f"{method} has no form of {budget} bytes for d={d}")
@@ -228,7 +236,9 @@ def tables(lines: list[dict[str, Any]]) -> str:
         "`python benchmarks/frontier.py`; dense queries unless said; mean over seeds (± half their spread, where there "
         "are several). All bytes a row needs in memory are counted; a dictionary (h × d float32) and the codebooks of "
         "peers are not. Half widths of the 95 % bootstrap intervals over queries are .003 to .007 with 1,000 queries. "
-        "Empty: no form of that size, or not run.",
+        "Empty: no form of that size, or not run. `ideal` is no method but a mark: what a code at the rate-distortion "
+        "limit of a Gaussian with the data's second moments would find (benchmarks/ideal.py). `:unseen`: fitted to "
+        "half of the training rows, the other half is searched.",
     ]
     metrics = sorted({metric for line in lines for metric in line.get("scores", {})}, key=lambda m: (len(m), m))
     for dataset in DATASETS:
@@ -244,7 +254,8 @@ def one_table(lines: list[dict[str, Any]], dataset: str, metric: str) -> str:
     if not found:
         return ""
     sizes = sorted({budget for _, budget in found})
-    highest = {b: max(np.mean(v) for (_, other), v in found.items() if other == b) for b in sizes}
+    real = [(b, np.mean(v)) for (m, b), v in found.items() if m != IDEAL]
+    highest = {b: max((score for other, score in real if other == b), default=np.inf) for b in sizes}
     rows = ["| method | " + " | ".join(f"{b} bytes" for b in sizes) + " |", "|---|" + "---|" * len(sizes)]
     for method in (some for some in METHODS if any(m == some for m, _ in found)):
         cells = [cell(found.get((method, b)), highest[b]) for b in sizes]
@@ -272,6 +283,8 @@ def draw(lines: list[dict[str, Any]], path: Path) -> None:
             ours = method in ENCODERS
             style = {"linewidth": 2.5 if ours else 1, "marker": "o" if ours else ".", "label": method}
             style["color"] = plt.get_cmap("tab20")(METHODS.index(method) * 2 % 20 + METHODS.index(method) // 10)
+            if method == IDEAL:
+                style |= {"color": "black", "linestyle": ":", "label": "ideal code of a Gaussian"}
             panel.plot(*zip(*points, strict=True), **style)
         panel.set(title=dataset, xscale="log", xlabel="bytes a vector", ylabel="recall@100", ylim=(0, 1.02))
         panel.set_xticks(BUDGETS, list(map(str, BUDGETS)))

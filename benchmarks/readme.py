@@ -16,6 +16,7 @@ BEGIN, END = "<!-- table: python benchmarks/readme.py -->\n", "<!-- /table -->"
 BEGIN_FRONTIER, END_FRONTIER = "<!-- frontier: python benchmarks/readme.py -->\n", "<!-- /frontier -->"
 BUDGETS = (16, 32, 64)
 OURS = ("pursuit", "shortlist", "refit")
+NO_PEERS = (*OURS, "ideal")
 
 
 def main() -> None:
@@ -80,7 +81,7 @@ def _counts(line: dict[str, Any]) -> bool:
 
 def _pair(found: dict[tuple[str, int, str], list[float]], dataset: str, budget: int) -> tuple[str, str]:
     here = {method: score for (of, size, method), score in found.items() if (of, size) == (dataset, budget)}
-    peers = {method: score[0] for method, score in here.items() if method not in OURS}
+    peers = {method: score[0] for method, score in here.items() if method not in NO_PEERS}
     best = max(peers, key=lambda name: peers[name], default=None)
     ours = here.get("pursuit")
     wins = ours is not None and best is not None and ours[0] > peers[best]
