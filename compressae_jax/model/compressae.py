@@ -17,11 +17,12 @@ Params = dict[str, jax.Array]  # encoder_w (d, h), encoder_b (h,), decoder_w (h,
 
 
 class Outputs(NamedTuple):
-    """What one forward pass gives a loss: the code, and the reconstructions from k and from 4k nonzeros."""
+    """What one forward pass gives a loss: the code, and the reconstructions from k, from 4k and from fewer nonzeros."""
 
     s_k: Float[Array, "b h"]
     z_k: Float[Array, "b d"]
     z_4k: Float[Array, "b d"]
+    z_prefixes: tuple[Float[Array, "b d"], ...] = ()
 
 
 class CompresSAE(nn.Module):
@@ -59,10 +60,12 @@ class CompresSAE(nn.Module):
         s, decoder_w = s.astype(self.dtype), self.decoder_w.astype(self.dtype)
         return jnp.matmul(s, decoder_w, preferred_element_type=jnp.float32)
 
-    def __call__(self, x: Float[Array, "b d"]) -> Outputs:
-        """Forward pass for training, both budgets from one selection; 4k is cut at h."""
-        s_k, s_4k = topk.activate(self.pre_activations(x), (self.k, min(4 * self.k, self.h)), self.activation)
-        return Outputs(s_k, self.decode(s_k), self.decode(s_4k))
+    def __call__(self, x: Float[Array, "b d"], prefixes: bool = False) -> Outputs:
+        """Forward pass for training, all budgets from one selection; 4k is cut at h, prefixes have k/2 and k/4."""
+        fewer = [k for k in (self.k // 2, self.k // 4) if k] if prefixes else []
+        ks = (self.k, min(4 * self.k, self.h), *fewer)
+        s_k, s_4k, *others = topk.activate(self.pre_activations(x), ks, self.activation)
+        return Outputs(s_k, self.decode(s_k), self.decode(s_4k), tuple(map(self.decode, others)))
 
     def encode(self, x: Float[Array, "b d"]) -> Codes:
         """The codes of vectors, by falling magnitude; a zero row, which has no direction, gets an all-zero code."""

@@ -18,6 +18,7 @@ class Mix(NamedTuple):
 
     weight_4k: float = 1 / 8
     weight_pairs: float = 0.0
+    weight_prefixes: float = 0.0
 
 
 PAPER = Mix()
@@ -31,12 +32,17 @@ def cosine(x: Float[Array, "b d"], z: Float[Array, "b d"]) -> Float[Array, " b"]
 def compressae_loss(
     x: Float[Array, "b d"], outputs: Outputs, mix: Mix = PAPER
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
-    """mean(1 − cos(x, z_k)) + ⅛ mean(1 − cos(x, z_4k)) (arXiv 2505.11388, section 3) + weight_pairs · pairs; its terms.
+    """mean(1 − cos(x, z_k)) + ⅛ mean(1 − cos(x, z_4k)) (arXiv 2505.11388, section 3), what else has weight; its terms.
 
-    `loss_pairs` is among the terms where it has a weight.
+    `loss_prefixes`, the mean over the prefixes of `outputs` (as the cumulative loss of arXiv 2505.24473, for fewer
+    budgets), and `loss_pairs` are among the terms where they have a weight. k=1 has no prefixes: their loss is 0.
     """
     terms = {"loss_k": jnp.mean(1 - cosine(x, outputs.z_k)), "loss_4k": jnp.mean(1 - cosine(x, outputs.z_4k))}
     loss = terms["loss_k"] + mix.weight_4k * terms["loss_4k"]
+    if mix.weight_prefixes:
+        distances = [jnp.mean(1 - cosine(x, z)) for z in outputs.z_prefixes]
+        terms["loss_prefixes"] = sum(distances, jnp.zeros(())) / max(1, len(distances))
+        loss = loss + mix.weight_prefixes * terms["loss_prefixes"]
     if mix.weight_pairs:
         terms["loss_pairs"] = pairs(x, outputs.s_k)
         loss = loss + mix.weight_pairs * terms["loss_pairs"]

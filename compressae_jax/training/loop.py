@@ -195,7 +195,9 @@ def _job(config: ml_collections.ConfigDict, d: int, n: int) -> Job:
     rate = updates.schedule(t.lr, t.warmup_steps, max(1, t.steps), t.end_lr)
     adam = updates.optimizer(rate, t.clip_norm, t.b1, t.b2)
     dead_after = usage.window(n, t.batch)
-    step = updates.make_step(module, adam, rate, mesh, mix=Mix(t.weight_4k, t.weight_pairs), dead_after=dead_after)
+    step = updates.make_step(
+        module, adam, rate, mesh, mix=Mix(t.weight_4k, t.weight_pairs, t.weight_prefixes), dead_after=dead_after
+    )
     like = states.abstract(module, adam, mesh)
     return Job(module, mesh, lambda: states.create(module, adam, mesh, config.seed), like, step)
 

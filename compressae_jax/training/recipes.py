@@ -31,6 +31,7 @@ DEFAULT: Fields = {
         "clip_norm": 1.0,  # largest norm of the gradient over all parameters; 0: no clipping
         "weight_4k": 0.125,  # of the term with 4k nonzeros
         "weight_pairs": 0.0,  # of the term on cos(s_x, s_y): .05 serves the sparse space, at a cost to the others
+        "weight_prefixes": 0.0,  # of the terms with k/2 and k/4 nonzeros, for codes that are cut: evaluation.ks
         "b1": 0.9,  # Adam's decay of the mean
         "b2": 0.999,  # Adam's decay of the square
         "refine_rounds": 0,  # after the steps: rounds of pursuit codes and the decoder that is best for them
@@ -80,6 +81,7 @@ NUMBERS = {
     "clip_norm": (0.0, True, math.inf),
     "weight_4k": (0.0, True, math.inf),
     "weight_pairs": (0.0, True, math.inf),
+    "weight_prefixes": (0.0, True, math.inf),
     "b1": (0.0, True, 1.0),
     "b2": (0.0, True, 1.0),
 }

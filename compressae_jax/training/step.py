@@ -23,7 +23,7 @@ Step = Callable[[State, Array], tuple[State, Metrics]]
 class Pass(NamedTuple):
     """What a batch says about the parameters."""
 
-    losses: dict[str, Float[Array, ""]]  # loss, loss_k, loss_4k, with a weight loss_pairs
+    losses: dict[str, Float[Array, ""]]  # loss, loss_k, loss_4k, and of pairs and prefixes where weighted
     counts: Int[Array, " h"]  # rows that each latent fired for
     gradient: Params
 
@@ -43,7 +43,7 @@ def one_pass(module: CompresSAE, params: Params, x: Float[Array, "b d"], mix: Mi
     """Losses, firing counts and gradient of one microbatch, in `lanes` independent parts (see `lanes_of`)."""
 
     def part_of(params: Params, x: Array) -> tuple[Any, Array]:
-        outputs: Any = module.apply({"params": params}, x)
+        outputs: Any = module.apply({"params": params}, x, prefixes=mix.weight_prefixes > 0)
         loss, terms = compressae_loss(x, outputs, mix)
         return {"loss": loss, **terms}, usage.count(jax.lax.stop_gradient(outputs.s_k))
 

@@ -6,7 +6,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from compressae_jax.model.compressae import CompresSAE, project_decoder
-from compressae_jax.model.losses import compressae_loss
+from compressae_jax.model.losses import Mix, compressae_loss
 from compressae_jax.notation import InputError
 
 D, H, B = 11, 37, 13
@@ -38,6 +38,19 @@ def test_forward_and_loss_are_the_oracles(k, compiled):
         assert_allclose(getattr(given, name), getattr(wanted, name), atol=1e-5)
     _, terms = compressae_loss(jnp.asarray(x), given)
     assert_allclose([terms["loss_k"], terms["loss_4k"]], oracle.losses(params, x, k), atol=1e-6)
+
+
+@pytest.mark.parametrize(("k", "fewer"), [(1, []), (3, [1]), (9, [4, 2])])
+def test_prefixes_are_what_smaller_codes_reconstruct(k, fewer):
+    params, x = some_params(), some_vectors()
+    given = CompresSAE(D, H, k).apply({"params": params}, jnp.asarray(x), prefixes=True)
+    assert len(given.z_prefixes) == len(fewer)
+    for z, fewer_k in zip(given.z_prefixes, fewer, strict=True):
+        assert_allclose(z, oracle.forward(params, x, fewer_k).z_k, atol=1e-5)
+    loss, terms = compressae_loss(jnp.asarray(x), given, Mix(0.0, 0.0, 2.0))
+    wanted = np.mean([oracle.losses(params, x, fewer_k)[0] for fewer_k in fewer]) if fewer else 0
+    assert_allclose(terms["loss_prefixes"], wanted, atol=1e-6)
+    assert_allclose(loss, oracle.losses(params, x, k)[0] + 2 * wanted, atol=1e-5)
 
 
 def _loss(params, x, k, term):

@@ -155,6 +155,7 @@ CHANGED = {
     "clip_norm": {"clip_norm": 1e-3},
     "weight_4k": {"weight_4k": 0.5},
     "weight_pairs": {"weight_pairs": 0.5},
+    "weight_prefixes": {"weight_prefixes": 0.5},
     "b1": {"b1": 0.5},
     "b2": {"b2": 0.5},
     "refine_rounds": {"refine_rounds": 1},

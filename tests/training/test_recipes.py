@@ -46,6 +46,7 @@ def test_a_recipe_is_a_copy():
         ("clip_norm", -1),
         ("weight_4k", float("nan")),
         ("weight_pairs", -0.1),
+        ("weight_prefixes", "much"),
         *(("b1", value) for value in (1, -0.1)),
         ("b2", 1.0),
         ("activation", "relu"),

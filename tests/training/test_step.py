@@ -65,6 +65,16 @@ def test_pairs_are_shown_where_they_have_a_weight():
     assert_allclose(metrics["loss"], wanted, rtol=1e-5)
 
 
+def test_prefixes_are_codes_of_fewer_nonzeros():
+    current, update = made(mix=Mix(W4, 0.0, 0.5))
+    before, x = host(current.params), batches(1)[0]
+    _, metrics = update(current, x)
+    wanted = oracle.losses(before, x[0], K // 2)[0]  # k=3 has no quarter
+    assert_allclose(metrics["loss_prefixes"], wanted, rtol=1e-5)
+    total = oracle.losses(before, x[0], K)[0] + W4 * oracle.losses(before, x[0], 4 * K)[0] + wanted / 2
+    assert_allclose(metrics["loss"], total, rtol=1e-5)
+
+
 @pytest.mark.parametrize("data,model", [(4, 2), (8, 1)])
 def test_pairs_are_the_same_on_a_mesh(data, model, monkeypatch):
     monkeypatch.setattr(losses, "GROUP", B // 2)  # one device takes a batch in two parts
