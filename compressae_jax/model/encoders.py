@@ -21,6 +21,7 @@ from compressae_jax.model.weights import Weights
 from compressae_jax.notation import Dense, InputError, check_choice
 
 ENCODERS = ("topk", "refit", "shortlist", "pursuit")
+AS_LOOPS = ("shortlist", "pursuit")  # that a CPU runs faster as compiled loops than jitted (benchmarks/encoders.py)
 SHORTLIST = 4  # times k: how many columns the pass picks, as many as the second term of the training loss decodes
 
 
@@ -81,7 +82,7 @@ class HostEncoder:
         """Codes of a block of rows, float32, by falling magnitude."""
         of_rows, (values, columns), among = self._fitted(x)
         if self._levels is not None:
-            swap = self._encoder in ("shortlist", "pursuit")
+            swap = self._encoder in AS_LOOPS
             values, columns = pursuit_host.on_levels(of_rows, (values, columns), self._gram, self._levels, swap, among)
         order = np.argsort(-np.abs(values), axis=1, kind="stable")
         values, columns = (np.take_along_axis(one, order, axis=1) for one in (values, columns))

@@ -268,7 +268,7 @@ def _encoded(
     devices: Sequence[jax.Device] | None = None,
 ) -> Iterator[Encoded]:
     """Blocks of rows through the encoder, in order; by compiled loops where these are faster or the only way."""
-    if how.packing is not None or (how.encoder == "pursuit" and jax.default_backend() == "cpu"):
+    if how.packing is not None or (how.encoder in encoders.AS_LOOPS and jax.default_backend() == "cpu"):
         return _encoded_on_host(weights, blocks, how)
     return _encoded_on_devices(weights, blocks, how, block, devices or jax.local_devices())
 

@@ -101,7 +101,15 @@ def test_in_memory_equals_the_folder(tmp_path):
 
 @pytest.mark.parametrize(
     ("encoder", "storage"),
-    [("refit", "float16"), ("pursuit", "float32"), ("topk", "packed4"), ("refit", "packed3"), ("pursuit", "packed5")],
+    [
+        ("refit", "float16"),
+        ("shortlist", "float16"),
+        ("pursuit", "float32"),
+        ("topk", "packed4"),
+        ("refit", "packed3"),
+        ("shortlist", "packed4"),
+        ("pursuit", "packed5"),
+    ],
 )
 def test_other_encoders_and_storages_write_the_same_bytes_however_they_are_batched(tmp_path, encoder, storage):
     weights, x = make_weights(), make_vectors()
