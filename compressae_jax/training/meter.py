@@ -44,7 +44,9 @@ class Meter:
         self._start = time.perf_counter()
         self._seen = collections.deque([(done, self._start)], maxlen=RATE_STEPS)
         self.last: Numbers = dict(log.last) if log else {}
-        self._bar = tqdm(total=steps, initial=done, unit=" steps", desc="train", disable=not (shown and steps), file=sys.stderr)
+        self._bar = tqdm(
+            total=steps, initial=done, unit=" steps", desc="train", disable=not (shown and steps), file=sys.stderr
+        )
 
     def __enter__(self) -> "Meter":
         return self
