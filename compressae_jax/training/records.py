@@ -8,6 +8,7 @@ from typing import Any, TextIO
 
 from compressae_jax.codes import disk
 from compressae_jax.notation import FolderError, InputError
+from compressae_jax.training import recipes
 
 CONFIG, METRICS, BOARD = "config.json", "metrics.jsonl", "tensorboard"
 FORMAT_VERSION = 1
@@ -34,7 +35,7 @@ def check_config(workdir: Path, record: Record) -> None:
     if not path.exists():
         raise FolderError(f"{workdir} holds {' and '.join(kept)} but no {CONFIG}; choose another workdir")
     older = disk.read_json(path, FORMAT_VERSION, f"choose another workdir, or remove {workdir} to train from the start")
-    before, now = _deciding(older), _deciding(json.loads(json.dumps(record)))
+    before, now = (_deciding(_completed(one)) for one in (older, json.loads(json.dumps(record))))
     differing = [name for name in sorted(before | now) if before.get(name) != now.get(name)]
     if differing:
         pairs = "; ".join(f"{name} was {before.get(name)!r}, now {now.get(name)!r}" for name in differing)
@@ -45,6 +46,12 @@ def write_config(workdir: Path, record: Record) -> None:
     """Write the resolved config, whole or not at all."""
     workdir.mkdir(parents=True, exist_ok=True)
     disk.write_json(workdir / CONFIG, {"format_version": FORMAT_VERSION, **record})
+
+
+def _completed(record: Record) -> Record:
+    """A record with the fields that came after it, at their defaults, which change nothing."""
+    newer = {section: {**fields, **record[section]} for section, fields in recipes.DEFAULT.items() if section in record}
+    return {**record, **newer}
 
 
 def _deciding(record: Record) -> dict[str, Any]:

@@ -43,6 +43,12 @@ def test_another_config_is_refused_by_field(folder, changes, named):
     assert str(caught.value).count(" was ") == 1
 
 
+def test_fields_that_came_later_had_their_defaults(folder):
+    records.check_config(folder, record(train={"weight_pairs": 0.0, "refine_rounds": 0}))
+    with pytest.raises(InputError, match=r"train.weight_pairs was 0.0, now 0.5"):
+        records.check_config(folder, record(train={"weight_pairs": 0.5}))
+
+
 def test_a_run_that_kept_nothing_may_begin_anew(tmp_path):
     records.write_config(tmp_path, record())
     records.check_config(tmp_path, record(seed=1))
