@@ -277,7 +277,8 @@ def draw(lines: list[dict[str, Any]], path: Path) -> None:
 
     found = best_of_seeds(lines, "recall@100")
     datasets = [name for name in DATASETS if any(dataset == name for dataset, _, _ in found)]
-    figure, panels = plt.subplots(2, -(-len(datasets) // 2), figsize=(4 * -(-len(datasets) // 2), 7), squeeze=False)
+    wide = -(-(len(datasets) + 1) // 3)  # one panel more than datasets, for the legend
+    figure, panels = plt.subplots(3, wide, figsize=(4 * wide, 10), squeeze=False)
     for panel, dataset in zip(panels.flat, datasets, strict=False):
         for method, points in curves(found, dataset):
             ours = method in ENCODERS
@@ -290,9 +291,9 @@ def draw(lines: list[dict[str, Any]], path: Path) -> None:
         panel.set_xticks(BUDGETS, list(map(str, BUDGETS)))
         panel.grid(alpha=0.3)
     for panel in list(panels.flat)[len(datasets) :]:
-        panel.set_visible(False)
+        panel.set_axis_off()
     drawn = {line.get_label(): line for panel in panels.flat for line in panel.get_lines()}
-    panels.flat[0].legend(drawn.values(), drawn.keys(), fontsize=7)
+    panels.flat[-1].legend(drawn.values(), drawn.keys(), fontsize=8, loc="center", ncols=2)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
 
