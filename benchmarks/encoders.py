@@ -1,6 +1,6 @@
 """Rows a second of every encoder on one dictionary: one pass, refit, pursuit jitted and by compiled loops, packed.
 
-    python benchmarks/encoders.py --out=results [--model=runs/mine/model --source=vectors.npy]
+    python -m benchmarks.encoders --out=results [--model=runs/mine/model --source=vectors.npy]
 
 Without a model, random unit atoms and random rows serve, for times only: what an encoder costs depends on d, h and k.
 """
@@ -14,8 +14,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import timing
 
+from benchmarks import timing
 from compressae_jax import data
 from compressae_jax.model import encoders
 from compressae_jax.model import weights as model_weights
@@ -35,7 +35,7 @@ def main() -> None:
     flags = parser.parse_args()
     weights, rows = given(flags.model, flags.source) if flags.model else drawn()
     results = [measured(dataclasses.replace(weights, k=k), rows) for k in KS]
-    report = {"command": "python benchmarks/encoders.py", "rows": len(rows), "results": results, **timing.machine()}
+    report = {"command": "python -m benchmarks.encoders", "rows": len(rows), "results": results, **timing.machine()}
     text = table(weights, results)
     timing.write(flags.out, "encoders", report, text)
     print(text)

@@ -1,6 +1,6 @@
 """Accuracy against bytes a vector: packed pursuit codes beside every quantiser that a user would pick.
 
-    python benchmarks/frontier.py --workdir=runs/frontier --out=results/frontier
+    python -m benchmarks.frontier --workdir=runs/frontier --out=results/frontier
 
 Neighbour protocol on each dataset (1,000 rows, at most a tenth, held out by seed 0 as queries; recall of their exact
 dense neighbours among the others). Every method is fitted to the same training rows, `seed` draws what is random in
@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import ideal
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks import ideal
 from compressae_jax import data
 from compressae_jax.baselines import dense
 from compressae_jax.evaluation import intervals, judgements, neighbours, streams
@@ -233,11 +233,11 @@ def tables(lines: list[dict[str, Any]]) -> str:
     """A table a dataset and metric: methods by budgets, the highest of each budget in bold."""
     text = [
         "# Accuracy against bytes a vector",
-        "`python benchmarks/frontier.py`; dense queries unless said; mean over seeds (± half their spread, where there "
+        "`python -m benchmarks.frontier`; dense queries unless said; mean over seeds (± half their spread, where there "
         "are several). All bytes a row needs in memory are counted; a dictionary (h × d float32) and the codebooks of "
         "peers are not. Half widths of the 95 % bootstrap intervals over queries are .003 to .007 with 1,000 queries. "
         "Empty: no form of that size, or not run. `ideal` is no method but a mark: what a code at the rate-distortion "
-        "limit of a Gaussian with the data's second moments would find (benchmarks/ideal.py). `:unseen`: fitted to "
+        "limit of a Gaussian with the data's second moments would find (benchmarks.ideal). `:unseen`: fitted to "
         "half of the training rows, the other half is searched.",
     ]
     metrics = sorted({metric for line in lines for metric in line.get("scores", {})}, key=lambda m: (len(m), m))

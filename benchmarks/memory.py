@@ -1,6 +1,6 @@
 """Peak memory of compressing and of searching a file several times larger than a chunk: it does not grow with the file.
 
-    python benchmarks/memory.py --out=results
+    python -m benchmarks.memory --out=results
 
 Each job runs in a process of its own, over a file and over one twice as long (random numbers; memory does not depend on
 them). A thread there samples /proc/self/status (Linux): `anonymous` is what the process itself holds, `resident` also
@@ -16,7 +16,8 @@ import threading
 from pathlib import Path
 
 import numpy as np
-import timing
+
+from benchmarks import timing
 
 ROWS_A_WRITE = 65_536
 MIB = 2**20
@@ -89,7 +90,7 @@ def save_model(folder: Path, flags: argparse.Namespace) -> None:
 
 def run(job: str, arguments: list) -> dict:
     """What a job measured of itself in its own process."""
-    command = [sys.executable, __file__, "--job", job, *map(str, arguments)]
+    command = [sys.executable, "-m", "benchmarks.memory", "--job", job, *map(str, arguments)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
 

@@ -1,6 +1,6 @@
 """Exact search of packed rows: the `host` backend on `packed4` beside the same codes as float16 and uint16.
 
-    python benchmarks/packed.py --out=results
+    python -m benchmarks.packed --out=results
 
 The rows are random, which changes no time but that of ties: both sides read and score every row. Before anything is
 timed, both sides' results are compared with a float64 oracle.
@@ -10,9 +10,9 @@ import argparse
 import time
 
 import numpy as np
-import timing
-from search import random_codes
 
+from benchmarks import timing
+from benchmarks.search import random_codes
 from compressae_jax.codes import levels
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.packed import Packed, Packing, Unpacker, pack

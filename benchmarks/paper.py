@@ -1,7 +1,7 @@
 """The open run of the paper's setting beside the paper's own Figure 1: one table, one figure.
 
     python launch/run.py --config=configs/paper.py --workdir=runs/paper
-    python benchmarks/paper.py --report=runs/paper/report.json --out=results/paper
+    python -m benchmarks.paper --report=runs/paper/report.json --out=results/paper
 
 The paper's values (arXiv 2505.11388, Figure 1; read off its vector graphic, ± .003) are of 768-d Nomic embeddings of
 O(10⁸) private items; ours are of 32,000 WordNet definitions. So the levels are not comparable, the shapes are.

@@ -1,6 +1,6 @@
 """README's tables, made anew from committed results.
 
-python benchmarks/readme.py        # results/wordnet/report.json, results/frontier/measured.jsonl → README.md
+python -m benchmarks.readme        # results/wordnet/report.json, results/frontier/measured.jsonl → README.md
 """
 
 import json
@@ -12,8 +12,8 @@ from compressae_jax.evaluation.tables import at_own_budget
 ROOT = Path(__file__).resolve().parent.parent
 REPORT = ROOT / "results" / "wordnet" / "report.json"
 MEASURED = ROOT / "results" / "frontier" / "measured.jsonl"
-BEGIN, END = "<!-- table: python benchmarks/readme.py -->\n", "<!-- /table -->"
-BEGIN_FRONTIER, END_FRONTIER = "<!-- frontier: python benchmarks/readme.py -->\n", "<!-- /frontier -->"
+BEGIN, END = "<!-- table: python -m benchmarks.readme -->\n", "<!-- /table -->"
+BEGIN_FRONTIER, END_FRONTIER = "<!-- frontier: python -m benchmarks.readme -->\n", "<!-- /frontier -->"
 BUDGETS = (16, 32, 64)
 OURS = ("pursuit", "shortlist", "refit")
 NO_PEERS = (*OURS, "ideal")

@@ -1,6 +1,6 @@
 """Exact search on a CPU: the `host` backend beside faiss IndexFlatIP on the dense vectors, in the same run.
 
-    python benchmarks/search.py --out=results
+    python -m benchmarks.search --out=results
 
 The numbers are random, which changes no time: both sides read every row. Before anything is timed, our results for
 some queries are compared with a float64 oracle. faiss comes with the [bench] extra.
@@ -10,8 +10,8 @@ import argparse
 
 import faiss
 import numpy as np
-import timing
 
+from benchmarks import timing
 from compressae_jax.codes.codes import Codes, column_dtype
 from compressae_jax.retrieval import host
 

@@ -1,6 +1,6 @@
 """One training step: ours beside an equivalent PyTorch step, in turn in one run, from the same weights and batch.
 
-    python benchmarks/train_step.py --out=results
+    python -m benchmarks.train_step --out=results
 
 On a CPU d=384, h=2048, k=16, b=2048; on a GPU d=768, h=4096, k=32, b=100,000. Two peers, written from the equations
 (arXiv 2505.11388): `torch, published` selects twice and scatters as the published class does, with PyTorch's plain
@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import timing
 
+from benchmarks import timing
 from compressae_jax.model.compressae import CompresSAE
 from compressae_jax.model.losses import Mix
 from compressae_jax.training import sharding, step

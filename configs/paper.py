@@ -1,7 +1,7 @@
 """The paper's setting on open data: d=768, h=4096, k=32 on 32,000 definitions (all-mpnet-base-v2).
 
     python launch/run.py --config=configs/paper.py --workdir=runs/paper
-    python benchmarks/paper.py --report=runs/paper/report.json --out=results/paper
+    python -m benchmarks.paper --report=runs/paper/report.json --out=results/paper
 
 Two shared CPU cores, 2026-11-23: 10 minutes of training, 6 of evaluation (most of it PQ, which needs the extra
 [bench]). recall@100 of 1,000 held-out rows among 31,000, k=32: .546 sparse, .710 reconstructed, .832 dense_query (±
