@@ -8,7 +8,7 @@ FIGURES = ["matplotlib>=3.8"]
 PARQUET = ["pyarrow>=14.0.1"]  # older ones execute code from a file (CVE-2023-47248)
 TENSORBOARD = ["tensorboardX>=2.6"]
 NOTEBOOK = ["ipykernel", "nbclient", "nbformat"]
-BENCH = ["faiss-cpu>=1.15", "psutil", "torch>=2.4"]
+BENCH = ["faiss-cpu>=1.15", "kannolo", "psutil", "sparse_dot_topn", "torch>=2.4", "usearch"]
 TEST = [
     *FIGURES,
     *PARQUET,

@@ -1,28 +1,56 @@
-"""What the benchmarks share: alternating repeats, the machine in words, results as JSON and Markdown."""
+"""What the benchmarks share: alternating repeats, the machine in words and its limits, results as JSON and Markdown."""
 
+import functools
 import json
+import math
 import os
 import platform
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
-def alternate(sides: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of each side's calls: once to warm up, then in turn, so that a busy machine disturbs all alike."""
+def alternate(
+    sides: dict[str, Callable[[], Any]], repeats: int, budget: float = math.inf, warm: bool = False
+) -> dict[str, list[float]]:
+    """Seconds of each side's calls: once to warm up, then in turn, so that a busy machine disturbs all alike.
+
+    A side whose calls took `budget` seconds sits out, after two calls at least. `warm` sides are timed at once.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for repeat in range(repeats + 1):
+    for repeat in range(int(warm), repeats + 1):
         for name, call in sides.items():
+            if len(seconds[name]) >= 2 and sum(seconds[name]) > budget:
+                continue
             start = time.perf_counter()
             jax.block_until_ready(call())
             if repeat:
                 seconds[name].append(time.perf_counter() - start)
     return seconds
+
+
+def bandwidth(size: int = 2**30, repeats: int = 7) -> float:
+    """Bytes a second at which all cores, or the accelerator, read an array of `size` bytes; the best of several."""
+    if jax.default_backend() == "cpu":
+        read = _host_read(np.ones(size // 8, np.int64))
+    else:
+        total, array = jax.jit(jnp.sum), jnp.ones(size // 4, jnp.float32)
+        read = functools.partial(total, array)
+    return size / min(alternate({"read": read}, repeats)["read"])
+
+
+def product_rate(dtype: str = "float32", width: int = 0, repeats: int = 3) -> float:
+    """Operations a second of a large square matrix product in JAX; the best of several."""
+    width = width or (3072 if jax.default_backend() == "cpu" else 8192)
+    x = jax.random.normal(jax.random.key(0), (width, width), jnp.dtype(dtype))
+    return 2 * width**3 / min(alternate({"product": functools.partial(jax.jit(jnp.dot), x, x)}, repeats)["product"])
 
 
 def machine() -> dict[str, Any]:
@@ -44,6 +72,22 @@ def write(folder: str, name: str, report: dict[str, Any], table: str) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     (out / f"{name}.md").write_text(table, encoding="utf-8")
+
+
+def _host_read(array: np.ndarray) -> Callable[[], int]:
+    """A call in which every core sums its share of an array; NumPy's own sum has one thread."""
+    import numba
+
+    @numba.njit(nogil=True)
+    def total(part):
+        some = 0
+        for one in part:
+            some += one
+        return some
+
+    parts = np.array_split(array, _cores())
+    pool = ThreadPoolExecutor(len(parts))
+    return lambda: sum(pool.map(total, parts))
 
 
 def _cores() -> int:
