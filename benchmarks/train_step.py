@@ -38,8 +38,8 @@ def main() -> None:
     x = np.random.default_rng(0).standard_normal((flags.batch, flags.d), np.float32)
     params, ours = our_step(flags, x)
     sides = {"compressae_jax": ours, **torch_steps(flags, params, x)}
-    if jax.default_backend() == "cpu":  # elsewhere a pass has one lane anyhow
-        sides["compressae_jax, one lane"] = our_step(flags, x, lanes=1)[1]
+    if jax.default_backend() == "cpu":  # elsewhere all is jitted anyhow
+        sides["compressae_jax, all jitted"] = our_step(flags, x, loops=False)[1]
     losses = {name: [float(call()) for _ in range(CHECKED)] for name, call in sides.items()}
     for name, given in losses.items():
         np.testing.assert_allclose(
@@ -75,12 +75,12 @@ def parse() -> argparse.Namespace:
 
 
 def our_step(
-    flags: argparse.Namespace, x: np.ndarray, lanes: int | None = None
+    flags: argparse.Namespace, x: np.ndarray, loops: bool | None = None
 ) -> tuple[dict[str, np.ndarray], Callable[[], jax.Array]]:
     """The first parameters, and a call that runs one more step and gives its loss."""
     module = CompresSAE(flags.d, flags.h, flags.k, dtype=jnp.dtype(flags.dtype))
     adam, rate, mesh = optax.adam(LR), optax.constant_schedule(LR), sharding.make_mesh(1, 1)
-    run = step.make_step(module, adam, rate, mesh, mix=Mix(WEIGHT_4K), dead_after=100, lanes=lanes)
+    run = step.make_step(module, adam, rate, mesh, mix=Mix(WEIGHT_4K), dead_after=100, loops=loops)
     state = states.create(module, adam, mesh, seed=0)
     params = {name: np.array(array) for name, array in state.params.items()}
     batch = x.reshape(-1, flags.microbatch or flags.batch, flags.d)

@@ -1,31 +1,36 @@
-"""One update, jitted: the gradient of a batch, Adam, unit decoder rows; what runs it again and again is `loop`."""
+"""One update: the gradient of a batch, Adam, unit decoder rows; what runs it again and again is `loop`."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
+from compressae_jax.codes.spaces import unit_rows
 from compressae_jax.model.compressae import CompresSAE, Params, project_decoder
 from compressae_jax.model.losses import Mix, compressae_loss
-from compressae_jax.training import sharding, usage
+from compressae_jax.notation import AnyArray
+from compressae_jax.training import pass_host, sharding, usage
 from compressae_jax.training import state as states
 from compressae_jax.training.state import State
 
 Metrics = dict[str, Array]  # scalars: loss and its terms, grad_norm, lr, dead_share, usage_entropy
 Step = Callable[[State, Array], tuple[State, Metrics]]
+SPARSE = 16  # h/k from which the loops are the faster pass, on two cores
 
 
 class Pass(NamedTuple):
     """What a batch says about the parameters."""
 
-    losses: dict[str, Float[Array, ""]]  # loss, loss_k, loss_4k, and of pairs and prefixes where weighted
-    counts: Int[Array, " h"]  # rows that each latent fired for
-    gradient: Params
+    losses: dict[str, Float[AnyArray, ""]]  # loss, loss_k, loss_4k, and of pairs and prefixes where weighted
+    counts: Int[AnyArray, " h"]  # rows that each latent fired for
+    gradient: dict[str, AnyArray]
 
 
 def schedule(lr: float, warmup_steps: int, steps: int, end_lr: float) -> optax.Schedule:
@@ -39,60 +44,41 @@ def optimizer(rate: optax.Schedule, clip_norm: float, b1: float, b2: float) -> o
     return optax.chain(optax.clip_by_global_norm(clip_norm), adam) if clip_norm else adam
 
 
-def one_pass(module: CompresSAE, params: Params, x: Float[Array, "b d"], mix: Mix, lanes: int = 1) -> Pass:
-    """Losses, firing counts and gradient of one microbatch, in `lanes` independent parts (see `lanes_of`)."""
-
-    def part_of(params: Params, x: Array) -> tuple[Any, Array]:
-        outputs: Any = module.apply({"params": params}, x, prefixes=mix.weight_prefixes > 0)
-        loss, terms = compressae_loss(x, outputs, mix)
-        return {"loss": loss, **terms}, usage.count(jax.lax.stop_gradient(outputs.s_k))
+def one_pass(module: CompresSAE, params: Params, x: Float[Array, "b d"], mix: Mix) -> Pass:
+    """Losses, firing counts and gradient of one microbatch."""
 
     def loss_of(params: Params) -> tuple[Array, Any]:
-        losses, counts = zip(*(part_of(params, part) for part in jnp.split(x, lanes)), strict=True)
-        mean = jax.tree.map(lambda *parts: sum(parts) / lanes, *losses)
-        return mean["loss"], (mean, sum(counts))
+        outputs: Any = module.apply({"params": params}, x, prefixes=mix.weight_prefixes > 0)
+        loss, terms = compressae_loss(x, outputs, mix)
+        return loss, ({"loss": loss, **terms}, usage.count(jax.lax.stop_gradient(outputs.s_k)))
 
     gradient, (losses, counts) = jax.grad(loss_of, has_aux=True)(params)
     return Pass(losses, counts, gradient)
 
 
-def lanes_of(mesh: Mesh, rows: int) -> int:
-    """Into how many independent parts to cut a pass.
-
-    XLA selects on one core of a CPU; in two parts it multiplies for one while it selects for the other, which is faster
-    (benchmarks/train_step.py times both). Other devices, and meshes, take a pass whole.
-    """
-    return 2 if mesh.size == 1 and mesh.devices.flat[0].platform == "cpu" and rows % 2 == 0 else 1
-
-
-def accumulate(module: CompresSAE, params: Params, batch: Float[Array, "m b d"], mix: Mix, lanes: int = 1) -> Pass:
+def accumulate(module: CompresSAE, params: Params, batch: Float[Array, "m b d"], mix: Mix) -> Pass:
     """The pass of a whole batch, one of its m microbatches in memory at a time; their mean, divided once."""
     if batch.shape[0] == 1:
-        return one_pass(module, params, batch[0], mix, lanes)
+        return one_pass(module, params, batch[0], mix)
 
     def add(total: Pass, x: Array) -> tuple[Pass, None]:
-        return jax.tree.map(jnp.add, total, one_pass(module, params, x, mix, lanes)), None
+        return jax.tree.map(jnp.add, total, one_pass(module, params, x, mix)), None
 
-    shapes = jax.eval_shape(lambda x: one_pass(module, params, x, mix, lanes), batch[0])
+    shapes = jax.eval_shape(lambda x: one_pass(module, params, x, mix), batch[0])
     nothing = jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
     total, _ = jax.lax.scan(add, nothing, batch)
-    losses, gradient = jax.tree.map(lambda part: part / batch.shape[0], (total.losses, total.gradient))
+    return _mean(total, batch.shape[0])
+
+
+def _mean(total: Pass, microbatches: int) -> Pass:
+    losses, gradient = jax.tree.map(lambda part: part / microbatches, (total.losses, total.gradient))
     return Pass(losses, total.counts, gradient)
 
 
-def update(
-    state: State,
-    batch: Float[Array, "m b d"],
-    *,
-    module: CompresSAE,
-    adam: optax.GradientTransformation,
-    rate: optax.Schedule,
-    mix: Mix,
-    dead_after: int,
-    lanes: int = 1,
+def advance(
+    state: State, seen: Pass, *, adam: optax.GradientTransformation, rate: optax.Schedule, dead_after: int
 ) -> tuple[State, Metrics]:
-    """The state after one more batch, and what to show of it; `dead_after` is in steps."""
-    seen = accumulate(module, state.params, batch, mix, lanes)
+    """The state after one more batch, of which `seen` is the pass, and what to show; `dead_after` is in steps."""
     changes, opt_state = adam.update(seen.gradient, state.opt_state, state.params)
     params = project_decoder(optax.apply_updates(state.params, changes))
     used = usage.observe(state.usage, seen.counts, state.step)
@@ -106,6 +92,21 @@ def update(
     return State(state.step + 1, params, opt_state, used), metrics
 
 
+def runs_as_loops(module: CompresSAE, mesh: Mesh, mix: Mix) -> bool:
+    """Whether a pass runs as the compiled loops of `pass_host`: float32 on one CPU device, 4k a small part of h.
+
+    There they are 3 times as fast as the jitted pass (benchmarks.train_step times both).
+    """
+    return (
+        mesh.size == 1
+        and mesh.devices.flat[0].platform == "cpu"
+        and module.activation != "identity"
+        and module.dtype == jnp.float32
+        and SPARSE * module.k <= module.h
+        and not (mix.weight_pairs or mix.weight_prefixes)
+    )
+
+
 def make_step(
     module: CompresSAE,
     adam: optax.GradientTransformation,
@@ -114,18 +115,61 @@ def make_step(
     *,
     mix: Mix,
     dead_after: int,
-    lanes: int | None = None,
+    loops: bool | None = None,
 ) -> Step:
-    """`update`, jitted with the layouts of the table; the state that goes in is donated."""
+    """One step with the layouts of the table; the state that goes in is donated.
+
+    `loops`: whether the pass runs as compiled loops; by default where `runs_as_loops`. Otherwise all of it is jitted.
+    """
     placed = states.layouts(states.abstract(module, adam, mesh))
+    rows, whole = sharding.of(mesh, "batch"), NamedSharding(mesh, P())
+    end = functools.partial(advance, adam=adam, rate=rate, dead_after=dead_after)
+    if runs_as_loops(module, mesh, mix) if loops is None else loops:
+
+        def transposed(state: State, seen: Pass) -> tuple[State, Metrics]:
+            gradient = {**seen.gradient, "encoder_w": seen.gradient["encoder_w"].T}
+            return end(state, Pass(seen.losses, seen.counts, gradient))
+
+        return _step_as_loops(module, mix, jax.jit(transposed, out_shardings=(placed, whole), donate_argnums=0))
 
     def step(state: State, batch: Array) -> tuple[State, Metrics]:
-        fixed = {"module": module, "adam": adam, "rate": rate, "mix": mix, "dead_after": dead_after}
-        return update(state, batch, **fixed, lanes=lanes or lanes_of(mesh, batch.shape[1]))
+        return end(state, accumulate(module, state.params, batch, mix))
 
-    return jax.jit(
-        step,
-        in_shardings=(placed, sharding.of(mesh, "batch")),
-        out_shardings=(placed, NamedSharding(mesh, P())),
-        donate_argnums=0,
-    )
+    return jax.jit(step, in_shardings=(placed, rows), out_shardings=(placed, whole), donate_argnums=0)
+
+
+def _step_as_loops(module: CompresSAE, mix: Mix, end: Callable[[State, Pass], tuple[State, Metrics]]) -> Step:
+    """A step with the pre-activations and the update jitted and what is between them by `pass_host`.
+
+    `end` is the update; it takes the gradient of W_e transposed.
+    """
+    passes: dict[int, pass_host.Workspace] = {}
+    last: Metrics = {}  # of the step before, which may still read the workspace
+
+    @jax.jit
+    def begin(params: Params, x: Array) -> tuple[Array, Array]:
+        a: Any = module.apply({"params": params}, x, method="pre_activations")
+        return jax.nn.relu(a) if module.activation == "relu_topk" else a, unit_rows(x)
+
+    def one(params: Params, x: Array) -> Pass:
+        if len(x) not in passes:
+            passes[len(x)] = pass_host.Workspace(module, mix, len(x))
+        a, unit = map(np.asarray, begin(params, x))
+        cosines, counts, gradient = passes[len(x)](a, unit, np.asarray(params["decoder_w"]))
+        loss_k, loss_4k = (1 - cosines.mean(axis=0, dtype=np.float64)).astype(np.float32)
+        losses = {"loss": loss_k + np.float32(mix.weight_4k) * loss_4k, "loss_k": loss_k, "loss_4k": loss_4k}
+        return Pass({name: np.asarray(loss) for name, loss in losses.items()}, counts, gradient)
+
+    def step(state: State, batch: Array) -> tuple[State, Metrics]:
+        nonlocal last
+        jax.block_until_ready(last)
+        seen = one(state.params, batch[0])
+        if len(batch) > 1:
+            seen = jax.tree.map(np.array, seen)
+            for x in batch[1:]:
+                seen = jax.tree.map(np.add, seen, one(state.params, x))
+            seen = _mean(seen, len(batch))
+        state, last = end(state, seen)
+        return state, last
+
+    return step

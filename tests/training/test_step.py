@@ -22,12 +22,14 @@ def batches(count, m=1, seed=0):
     return np.random.default_rng(seed).standard_normal((count, m, B // m, D)).astype(np.float32)
 
 
-def made(data=1, model=1, clip_norm=1.0, dtype="float32", steps=20, warmup=2, end_lr=0.0, mix=MIX, **fields):
+def made(
+    data=1, model=1, clip_norm=1.0, dtype="float32", steps=20, warmup=2, end_lr=0.0, mix=MIX, loops=None, **fields
+):
     module = CompresSAE(d=D, h=H, k=K, dtype=jnp.dtype(dtype), **fields)
     rate = step.schedule(1e-2, warmup, steps, end_lr)
     adam = step.optimizer(rate, clip_norm, 0.9, 0.999)
     mesh = sharding.make_mesh(data, model)
-    update = step.make_step(module, adam, rate, mesh, mix=mix, dead_after=100)
+    update = step.make_step(module, adam, rate, mesh, mix=mix, dead_after=100, loops=loops)
     return state.create(module, adam, mesh, seed=0), update
 
 
@@ -188,7 +190,31 @@ def test_all_finite_sees_every_leaf():
             assert not state.all_finite(jax.tree.unflatten(jax.tree.structure(current), leaves))
 
 
-def test_a_cpu_takes_even_passes_in_two_lanes():
-    assert step.lanes_of(sharding.make_mesh(1, 1), 24) == 2
-    assert step.lanes_of(sharding.make_mesh(1, 1), 25) == 1
-    assert step.lanes_of(sharding.make_mesh(2, 1), 24) == 1
+@pytest.mark.parametrize("activation", ["topk", "relu_topk"])
+@pytest.mark.parametrize("m", [1, 3])
+def test_loops_and_the_jitted_step_agree(activation, m):
+    ends = {}
+    for loops in (True, False):
+        current, update = made(loops=loops, activation=activation)
+        for batch in map(jnp.asarray, batches(5, m)):
+            current, metrics = update(current, batch)
+        ends[loops] = host(current), host(metrics)
+    assert jax.tree.structure(ends[True]) == jax.tree.structure(ends[False])
+    jax.tree.map(functools.partial(assert_allclose, rtol=2e-3, atol=2e-5), *ends.values())
+
+
+def test_loops_are_for_float32_on_one_cpu_device_where_codes_are_sparse():
+    def choice(data=1, k=2, mix=MIX, **fields):
+        return step.runs_as_loops(CompresSAE(d=D, h=H, k=k, **fields), sharding.make_mesh(data, 1), mix)
+
+    assert choice()
+    assert not choice(k=3) and not choice(data=2) and not choice(mix=Mix(W4, 0.5)) and not choice(mix=Mix(W4, 0, 0.5))
+    assert not choice(activation="identity") and not choice(dtype=jnp.bfloat16)
+
+
+def test_a_step_of_loops_leaves_the_results_of_the_one_before():
+    _, update = made(loops=True)
+    states = [made(loops=True)[0] for _ in range(2)]
+    alone = [made(loops=True)[1](made()[0], jnp.asarray(batch)) for batch in batches(2)]
+    given = [update(one, batch) for one, batch in zip(states, map(jnp.asarray, batches(2)), strict=True)]
+    jax.tree.map(assert_array_equal, host(given), host(alone))
