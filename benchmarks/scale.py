@@ -1,0 +1,129 @@
+"""docs/SCALE.md's table, made anew from committed results: arithmetic from what was measured, for 10^8 and 10^9 items.
+
+    python -m benchmarks.scale        # results/{growth,encoders,train_step,memory}.json → docs/SCALE.md
+
+Every rate is scaled by operations alone (one pass by d, a training step by d h), every time of a scan by n.
+"""
+
+import json
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+SCALE = ROOT / "docs" / "SCALE.md"
+SOURCES = ("growth", "encoders", "train_step", "memory")
+BEGIN, END = "<!-- table: python -m benchmarks.scale -->\n", "<!-- /table -->"
+ITEMS = (10**8, 10**9)
+D, H, K = 768, 4096, 32
+STORAGES = {"float16": "topk, jitted", "packed4": "pursuit, packed4"}  # and the encoder that makes the rows
+TRAINING_ROWS = 50_000_000  # 500 steps of 100,000 rows, as the paper trains
+CPU_ROOM, GPU_ROOM = 24 * 2**30, 80 * 10**9
+GPU_BYTES_A_SECOND = {"H100": 3.35e12, "H200": 4.8e12}  # of their makers' sheets
+
+
+def main() -> None:
+    """Put the table between its marks."""
+    SCALE.write_text(with_table(SCALE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def with_table(text: str) -> str:
+    """The text with the table of the committed results."""
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    return before + BEGIN + table(read()) + END + after
+
+
+def read() -> dict[str, Any]:
+    """The committed results by name."""
+    return {name: json.loads((ROOT / "results" / f"{name}.json").read_text(encoding="utf-8")) for name in SOURCES}
+
+
+def table(results: dict[str, Any]) -> str:
+    """What was measured, then a row a storage and number of items, then GPUs."""
+    return "\n".join([*measured(results), "", *plans(results), "", *gpus(results)]) + "\n"
+
+
+def measured(results: dict[str, Any]) -> list[str]:
+    """The figures that all others follow from, each with its file."""
+    at, step = results["growth"]["scale"], results["train_step"]["settings"]
+    cores = {name: results[name]["machine"]["cores"] for name in ("growth", "train_step")}
+    lines = ["| measured | figure | on | file |", "|---|---|---|---|"]
+    shape = f"{at['n']:,} rows, h={at['h']:,}, k={at['k']}, top {results['growth']['settings']['top']}"
+    for storage, times in at["times"].items():
+        found = " / ".join(f"{per_second(results, storage, int(q)):,.0f}" for q in times)
+        what = f"million rows scored a second and core pair, `{storage}`, " + " / ".join(map(str, times)) + " queries"
+        lines.append(f"| {what} | {found} | {cores['growth']} cores; {shape} | growth.json |")
+        lines.append(f"| bytes a row, `{storage}` | {at['bytes'][storage]:.0f} | the arrays themselves | growth.json |")
+    copied = results["growth"]["copy_gb_per_s"]
+    lines.append(f"| GB read or written a second by a copy | {copied:.0f} | one core | growth.json |")
+    for storage, encoder in STORAGES.items():
+        k, rate = encoding(results, storage)
+        shape = f"{results['encoders']['cores']} cores; d=384, h=4,096, k={k}"
+        lines.append(
+            f"| rows compressed a second, `{encoder}`, for `{storage}` | {rate:,.0f} | {shape} | encoders.json |"
+        )
+    rate = results["train_step"]["results"]["compressae_jax"]["rows_per_second"]
+    shape = f"{cores['train_step']} cores; d={step['d']}, h={step['h']:,}, k={step['k']}, batch {step['batch']:,}"
+    lines.append(f"| rows trained on a second | {rate:,.0f} | {shape} | train_step.json |")
+    for job, more in working(results).items():
+        shape = "above the start of the process, whatever the length of the file"
+        lines.append(f"| MiB that {job} takes beside its files | {more:.0f} | {shape} | memory.json |")
+    return lines
+
+
+def plans(results: dict[str, Any]) -> list[str]:
+    """Machines of 24 GiB and two cores, memory, seconds and queries a second."""
+    step = results["train_step"]["settings"]
+    rate = results["train_step"]["results"]["compressae_jax"]["rows_per_second"]
+    training = TRAINING_ROWS / (rate * step["d"] * step["h"] / (D * H))
+    qs = list(results["growth"]["scale"]["times"]["float16"])
+    heads = ["items", "storage", "codes", "dense float32", "machines of 24 GiB", "training", "compressing, core pair"]
+    heads += [f"queries a second and core pair, {q} at once" for q in qs]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for n in ITEMS:
+        for storage in STORAGES:
+            size = n * results["growth"]["scale"]["bytes"][storage]
+            _, encoded = encoding(results, storage)
+            cells = [f"{n:,}", f"`{storage}`", f"{size / 1e9:,.1f} GB", f"{n * 4 * D / 1e9:,.0f} GB"]
+            cells += [f"{ceil(size / CPU_ROOM)}", f"{training:,.0f} s", f"{n / (encoded * 384 / D):,.0f} s"]
+            cells += [f"{1e6 * per_second(results, storage, int(q)) / n:.2g}" for q in qs]
+            lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def gpus(results: dict[str, Any]) -> list[str]:
+    """One pass of every row through a GPU's memory: arithmetic, nothing measured."""
+    heads = ["items", "storage", "GPUs of 80 GB", *(f"one pass, ms, {name}s" for name in GPU_BYTES_A_SECOND)]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for n in ITEMS:
+        for storage in STORAGES:
+            size = n * results["growth"]["scale"]["bytes"][storage]
+            count = ceil(size / GPU_ROOM)
+            cells = [f"{n:,}", f"`{storage}`", f"{count}"]
+            cells += [f"{1e3 * size / count / rate:.1f}" for rate in GPU_BYTES_A_SECOND.values()]
+            lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def per_second(results: dict[str, Any], storage: str, q: int) -> float:
+    """Million rows scored a second by a pair of cores: n q over the time that q queries take together."""
+    at, cores = results["growth"]["scale"], results["growth"]["threads"]
+    return at["n"] * q / (1e-3 * at["times"][storage][str(q)]["median_ms"]) / 1e6 * 2 / cores
+
+
+def encoding(results: dict[str, Any], storage: str) -> tuple[int, float]:
+    """The measured k next above ours, and rows compressed a second by a pair of cores."""
+    at = min((one for one in results["encoders"]["results"] if one["k"] >= K), key=lambda one: one["k"])
+    return at["k"], at["rates"][STORAGES[storage]][0] * 2 / results["encoders"]["cores"]
+
+
+def working(results: dict[str, Any]) -> dict[str, float]:
+    """MiB of anonymous memory that a job takes above its start, at the largest file."""
+    largest = max(one["rows"] for one in results["memory"]["results"])
+    some = [one for one in results["memory"]["results"] if one["rows"] == largest]
+    return {one["job"]: one["anonymous_peak_mib"] - one["anonymous_start_mib"] for one in some}
+
+
+if __name__ == "__main__":
+    main()
