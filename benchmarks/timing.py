@@ -46,7 +46,7 @@ def bandwidth(size: int = 2**30, repeats: int = 7) -> float:
     return size / min(alternate({"read": read}, repeats)["read"])
 
 
-def product_rate(dtype: str = "float32", width: int = 0, repeats: int = 3) -> float:
+def product_rate(dtype: str = "float32", width: int = 0, repeats: int = 5) -> float:
     """Operations a second of a large square matrix product in JAX; the best of several."""
     width = width or (3072 if jax.default_backend() == "cpu" else 8192)
     x = jax.random.normal(jax.random.key(0), (width, width), jnp.dtype(dtype))
