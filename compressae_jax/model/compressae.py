@@ -67,12 +67,15 @@ class CompresSAE(nn.Module):
         s_k, s_4k, *others = topk.activate(self.pre_activations(x), ks, self.activation)
         return Outputs(s_k, self.decode(s_k), self.decode(s_4k), tuple(map(self.decode, others)))
 
-    def encode(self, x: Float[Array, "b d"]) -> Codes:
-        """The codes of vectors, by falling magnitude; a zero row, which has no direction, gets an all-zero code."""
+    def activated(self, x: Float[Array, "b d"]) -> Float[Array, "b h"]:
+        """What `encode` chooses from: pre-activations, cut at 0 for 'relu_topk', all zero of a zero row."""
         a = self.pre_activations(x)
         a = jnp.where((x != 0).any(axis=1, keepdims=True), a, 0)
-        if self.activation == "relu_topk":
-            a = jax.nn.relu(a)
+        return jax.nn.relu(a) if self.activation == "relu_topk" else a
+
+    def encode(self, x: Float[Array, "b d"]) -> Codes:
+        """The codes of vectors, by falling magnitude; a zero row, which has no direction, gets an all-zero code."""
+        a = self.activated(x)
         values, columns = topk.largest(a, self.h if self.activation == "identity" else self.k)
         return Codes(values, columns.astype(column_dtype(self.h)), self.h)
 

@@ -15,13 +15,18 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from compressae_jax.codes.codes import Codes, column_dtype
-from compressae_jax.model import pursuit, pursuit_host, topk
+from compressae_jax.model import pursuit, pursuit_host, topk, topk_host
 from compressae_jax.model.compressae import CompresSAE, Params
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import Dense, InputError, check_choice
 
 ENCODERS = ("topk", "refit", "shortlist", "pursuit")
-AS_LOOPS = ("shortlist", "pursuit")  # that a CPU runs faster as compiled loops than jitted (benchmarks/encoders.py)
+AS_LOOPS = (
+    "topk",
+    "shortlist",
+    "pursuit",
+)  # that a CPU runs faster as compiled loops than jitted (benchmarks.encoders)
+SWAPPED = ("shortlist", "pursuit")  # whose columns may change when values are put on levels
 SHORTLIST = 4  # times k: how many columns the pass picks, as many as the second term of the training loss decodes
 
 
@@ -55,9 +60,19 @@ def encode(params: Params, x: Float[Array, "b d"], module: CompresSAE, encoder: 
 @functools.partial(jax.jit, static_argnames="module")
 def shortlist(params: Params, x: Float[Array, "b d"], module: CompresSAE) -> Int[Array, "b c"]:
     """The columns of the 4k largest pre-activations of each row (all of them, where h is less)."""
+    return topk.largest(activated(params, x, module), _shortlisted(module.k, module.h))[1]
+
+
+@functools.partial(jax.jit, static_argnames="module")
+def activated(params: Params, x: Float[Array, "b d"], module: CompresSAE) -> Float[Array, "b h"]:
+    """What a row's columns are chosen from: pre-activations, all zero of a zero row."""
     with jax.default_matmul_precision("highest"):
-        a: Any = module.apply({"params": params}, x, method="pre_activations")
-        return topk.largest(a, min(SHORTLIST * module.k, module.h))[1]
+        a: Any = module.apply({"params": params}, x, method="activated")
+        return a
+
+
+def _shortlisted(k: int, h: int) -> int:
+    return min(SHORTLIST * k, h)
 
 
 def _sorted(values: Float[Array, "b k"], columns: Array, h: int) -> Codes:
@@ -76,14 +91,22 @@ class HostEncoder:
     def __init__(self, weights: Weights, encoder: str, levels: Float[np.ndarray, " l"] | None = None) -> None:
         check(encoder, weights, levels is not None)
         self._weights, self._encoder, self._levels = weights, encoder, levels
-        self._gram = gram_of(weights)
+        self._params = jax.device_put(weights.params)
+        self._one_pass = encoder == "topk" and levels is None
+        if not self._one_pass:
+            gram_of(weights)  # once, before threads ask for it
 
     def __call__(self, x: Dense) -> Codes:
         """Codes of a block of rows, float32, by falling magnitude."""
+        if self._one_pass:
+            values, columns = topk_host.largest(self._activated(x), self._weights.k)
+            return Codes(values, columns.astype(column_dtype(self._weights.h)), self._weights.h)
         of_rows, (values, columns), among = self._fitted(x)
         if self._levels is not None:
-            swap = self._encoder in AS_LOOPS
-            values, columns = pursuit_host.on_levels(of_rows, (values, columns), self._gram, self._levels, swap, among)
+            swap = self._encoder in SWAPPED
+            values, columns = pursuit_host.on_levels(
+                of_rows, (values, columns), gram_of(self._weights), self._levels, swap, among
+            )
         order = np.argsort(-np.abs(values), axis=1, kind="stable")
         values, columns = (np.take_along_axis(one, order, axis=1) for one in (values, columns))
         return Codes(values, columns.astype(column_dtype(self._weights.h)), self._weights.h)
@@ -94,17 +117,19 @@ class HostEncoder:
 
     def _fitted(self, x: Dense) -> tuple[Float[np.ndarray, "b h"], pursuit_host.Fitted, np.ndarray | None]:
         """Correlations, least-squares values and shortlists, if any; zero rows come out as zeros."""
+        gram = gram_of(self._weights)
         of_rows = pursuit_host.correlations(x, self._weights.params["decoder_w"])
         if self._encoder == "pursuit":
-            return of_rows, pursuit_host.pursue(of_rows, self._gram, self._weights.k), None
-        arguments = self._weights.params, jnp.asarray(x, jnp.float32), self._weights.module()
+            return of_rows, pursuit_host.pursue(of_rows, gram, self._weights.k), None
+        a, k = self._activated(x), self._weights.k
         if self._encoder == "shortlist":
-            with pursuit_host.ONE_CALL:
-                among = np.array(shortlist(*arguments))
-            return of_rows, pursuit_host.pursue_among(of_rows, self._gram, among, self._weights.k), among
+            among = topk_host.largest(a, _shortlisted(k, self._weights.h))[1]
+            return of_rows, pursuit_host.pursue_among(of_rows, gram, among, k), among
+        return of_rows, pursuit_host.refit(of_rows, gram, topk_host.largest(a, k)[1]), None
+
+    def _activated(self, x: Dense) -> Float[np.ndarray, "b h"]:
         with pursuit_host.ONE_CALL:
-            columns = np.array(encode(*arguments).columns)
-        return of_rows, pursuit_host.refit(of_rows, self._gram, columns), None
+            return np.asarray(activated(self._params, jnp.asarray(x, jnp.float32), self._weights.module()))
 
 
 @functools.lru_cache(maxsize=1)

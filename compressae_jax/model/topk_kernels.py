@@ -1,7 +1,7 @@
 """Selection by magnitude as a compiled loop for a CPU; importing this imports numba.
 
 A threshold that between k and 2k entries reach is found by bisection, each look a vectorised count, and the few that
-reach it are selected exactly: 6 to 10 times as fast as XLA's `top_k`, which uses one core (benchmarks.encode).
+reach it are selected exactly: 6 to 10 times as fast as XLA's `top_k`, which uses one core (benchmarks.encoders).
 """
 
 import inspect
@@ -71,15 +71,14 @@ def order(a, columns):
 @compiled
 def _limit(magnitude, most, keep):
     """A number that at least `keep` magnitudes reach and, unless many are alike, at most twice as many."""
-    low, high = np.float32(0), most
-    found = len(magnitude)
+    low, high, found = np.float32(0), most, np.int64(len(magnitude))
     for _ in range(LOOKS):
         middle = np.float32(0.5) * (low + high)
         if found <= 2 * keep or not low < middle < high:
             break
-        count = np.int32(0)
+        count = np.int64(0)
         for i in range(len(magnitude)):
-            count += np.int32(magnitude[i] >= middle)
+            count += magnitude[i] >= middle
         if count >= keep:
             low, found = middle, count
         else:

@@ -268,7 +268,8 @@ def _encoded(
     devices: Sequence[jax.Device] | None = None,
 ) -> Iterator[Encoded]:
     """Blocks of rows through the encoder, in order; by compiled loops where these are faster or the only way."""
-    if how.packing is not None or (how.encoder in encoders.AS_LOOPS and jax.default_backend() == "cpu"):
+    loops = how.encoder in encoders.AS_LOOPS and weights.activation != "identity" and jax.default_backend() == "cpu"
+    if how.packing is not None or loops:
         return _encoded_on_host(weights, blocks, how)
     return _encoded_on_devices(weights, blocks, how, block, devices or jax.local_devices())
 
@@ -301,25 +302,27 @@ def _encoded_on_host(weights: Weights, blocks: Iterator[tuple[np.ndarray, np.nda
     encoder = encoders.HostEncoder(weights, how.encoder, chosen)
     decoder_w = params_on(weights, jax.local_devices()[0])["decoder_w"]
 
-    def work(rows: np.ndarray, vectors: np.ndarray) -> Encoded:
-        codes = encoder(_padded(vectors, HOST_ROWS))
-        if how.packing is not None:
-            return Encoded(pack(codes[: len(rows)], how.packing), None, rows)
-        codes = Codes(codes.values.astype(how.storage), codes.columns, codes.h)
-        with pursuit_host.ONE_CALL:
-            norms = np.asarray(spaces.norms(codes, decoder_w))
+    def work(vectors: np.ndarray) -> Codes | Packed:
+        codes = encoder(_padded(vectors, HOST_ROWS))[: len(vectors)]
+        return _stored(codes, how.storage) if how.packing is None else pack(codes, how.packing)
+
+    def finished(rows: np.ndarray, pieces: list[Future[Codes | Packed]]) -> Encoded:
+        codes = _together([piece.result() for piece in pieces])
+        if isinstance(codes, Packed):
+            return Encoded(codes, None, rows)
+        whole = Codes(_padded(codes.values, BLOCK), _padded(codes.columns, BLOCK), codes.h)
+        with pursuit_host.ONE_CALL:  # of a whole block: bit for bit what `norms_of` gives
+            norms = np.asarray(spaces.norms(whole, decoder_w))
         return _collected(codes, norms, rows)
 
-    threads = cores()
-    with ThreadPoolExecutor(threads) as pool:
-        under_way: collections.deque[list[Future[Encoded]]] = collections.deque()
+    with ThreadPoolExecutor(cores()) as pool:
+        under_way: collections.deque[tuple[np.ndarray, list[Future[Codes | Packed]]]] = collections.deque()
         for rows, vectors in blocks:
-            pieces = zip(_pieces(rows), _pieces(vectors), strict=True)
-            under_way.append([pool.submit(work, *piece) for piece in pieces])
+            under_way.append((rows, [pool.submit(work, piece) for piece in _pieces(vectors)]))
             if len(under_way) > AHEAD:
-                yield _joined([future.result() for future in under_way.popleft()])
+                yield finished(*under_way.popleft())
         while under_way:
-            yield _joined([future.result() for future in under_way.popleft()])
+            yield finished(*under_way.popleft())
 
 
 def _pieces(rows: np.ndarray) -> list[np.ndarray]:
@@ -344,14 +347,18 @@ def _collected(codes: Codes, norms: AnyArray, rows: np.ndarray) -> Encoded:
 
 
 def _joined(parts: list[Encoded]) -> Encoded:
-    rows = np.concatenate([p.rows for p in parts])
-    packed = [p.codes for p in parts if isinstance(p.codes, Packed)]
+    norms = [part.norms for part in parts if part.norms is not None]
+    rows = np.concatenate([part.rows for part in parts])
+    return Encoded(_together([part.codes for part in parts]), np.concatenate(norms) if norms else None, rows)
+
+
+def _together(parts: Sequence[Codes | Packed]) -> Codes | Packed:
+    packed = [one for one in parts if isinstance(one, Packed)]
     if packed:
-        return Encoded(Packed(np.concatenate([one.records for one in packed]), packed[0].packing), None, rows)
-    codes = [p.codes for p in parts if isinstance(p.codes, Codes)]
+        return Packed(np.concatenate([one.records for one in packed]), packed[0].packing)
+    codes = [one for one in parts if isinstance(one, Codes)]
     values, columns = (np.concatenate([getattr(one, name) for one in codes]) for name in ("values", "columns"))
-    norms = np.concatenate([p.norms for p in parts if p.norms is not None])
-    return Encoded(Codes(values, columns, codes[0].h), norms, rows)
+    return Codes(values, columns, codes[0].h)
 
 
 def _padded(part: np.ndarray, length: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """One update: the gradient of a batch, Adam, unit decoder rows; what runs it again and again is `loop`."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -22,7 +22,7 @@ from compressae_jax.training.state import State
 
 Metrics = dict[str, Array]  # scalars: loss and its terms, grad_norm, lr, dead_share, usage_entropy
 Step = Callable[[State, Array], tuple[State, Metrics]]
-SPARSE = 16  # h/k from which the loops are the faster pass, on two cores
+SPARSE = 8  # h/k from which the loops are clearly the faster pass, on two cores
 
 
 class Pass(NamedTuple):
@@ -30,7 +30,7 @@ class Pass(NamedTuple):
 
     losses: dict[str, Float[AnyArray, ""]]  # loss, loss_k, loss_4k, and of pairs and prefixes where weighted
     counts: Int[AnyArray, " h"]  # rows that each latent fired for
-    gradient: dict[str, AnyArray]
+    gradient: Mapping[str, AnyArray]
 
 
 def schedule(lr: float, warmup_steps: int, steps: int, end_lr: float) -> optax.Schedule:
@@ -81,7 +81,7 @@ def advance(
     """The state after one more batch, of which `seen` is the pass, and what to show; `dead_after` is in steps."""
     changes, opt_state = adam.update(seen.gradient, state.opt_state, state.params)
     params = project_decoder(optax.apply_updates(state.params, changes))
-    used = usage.observe(state.usage, seen.counts, state.step)
+    used = usage.observe(state.usage, jnp.asarray(seen.counts), state.step)
     metrics = {
         **seen.losses,
         "grad_norm": optax.global_norm(seen.gradient),
@@ -151,7 +151,7 @@ def _step_as_loops(module: CompresSAE, mix: Mix, end: Callable[[State, Pass], tu
         a: Any = module.apply({"params": params}, x, method="pre_activations")
         return jax.nn.relu(a) if module.activation == "relu_topk" else a, unit_rows(x)
 
-    def one(params: Params, x: Array) -> Pass:
+    def one(params: Params, x: AnyArray) -> Pass:
         if len(x) not in passes:
             passes[len(x)] = pass_host.Workspace(module, mix, len(x))
         a, unit = map(np.asarray, begin(params, x))
@@ -160,7 +160,7 @@ def _step_as_loops(module: CompresSAE, mix: Mix, end: Callable[[State, Pass], tu
         losses = {"loss": loss_k + np.float32(mix.weight_4k) * loss_4k, "loss_k": loss_k, "loss_4k": loss_4k}
         return Pass({name: np.asarray(loss) for name, loss in losses.items()}, counts, gradient)
 
-    def step(state: State, batch: Array) -> tuple[State, Metrics]:
+    def step(state: State, batch: AnyArray) -> tuple[State, Metrics]:
         nonlocal last
         jax.block_until_ready(last)
         seen = one(state.params, batch[0])

@@ -77,10 +77,10 @@ def test_bytes_depend_on_neither_batch_size_nor_company(tmp_path):
 
 
 def test_one_compilation_a_device_serves_all_batch_sizes():
-    encoders.encode.clear_cache()
+    encoders.activated.clear_cache()
     for n in (1, compress.BLOCK, compress.BLOCK + 1):
         compress.encode(make_weights(), make_vectors(n), devices=jax.devices()[:1])
-    assert encoders.encode._cache_size() == 1
+    assert encoders.activated._cache_size() == 1
 
 
 def test_result_says_what_a_vector_costs(tmp_path):

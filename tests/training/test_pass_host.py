@@ -20,7 +20,9 @@ def run(d, h, k, b, seed=0, x=None, activation="topk", change=lambda params: par
     params = change(module.init(jax.random.key(seed), jnp.asarray(x))["params"])
     a = np.asarray(module.apply({"params": params}, jnp.asarray(x), method="pre_activations"))
     a = np.maximum(a, 0) if activation == "relu_topk" else a
-    found = pass_host.Workspace(module, Mix(W4), b)(a, np.asarray(unit_rows(jnp.asarray(x))), np.asarray(params["decoder_w"]))
+    found = pass_host.Workspace(module, Mix(W4), b)(
+        a, np.asarray(unit_rows(jnp.asarray(x))), np.asarray(params["decoder_w"])
+    )
     return params, x, found
 
 

@@ -204,11 +204,11 @@ def test_loops_and_the_jitted_step_agree(activation, m):
 
 
 def test_loops_are_for_float32_on_one_cpu_device_where_codes_are_sparse():
-    def choice(data=1, k=2, mix=MIX, **fields):
+    def choice(data=1, k=4, mix=MIX, **fields):
         return step.runs_as_loops(CompresSAE(d=D, h=H, k=k, **fields), sharding.make_mesh(data, 1), mix)
 
     assert choice()
-    assert not choice(k=3) and not choice(data=2) and not choice(mix=Mix(W4, 0.5)) and not choice(mix=Mix(W4, 0, 0.5))
+    assert not choice(k=5) and not choice(data=2) and not choice(mix=Mix(W4, 0.5)) and not choice(mix=Mix(W4, 0, 0.5))
     assert not choice(activation="identity") and not choice(dtype=jnp.bfloat16)
 
 

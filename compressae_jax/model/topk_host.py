@@ -1,0 +1,14 @@
+"""Selection by magnitude on a CPU, a block of rows a call; the loop is in `topk_kernels`."""
+
+import numpy as np
+from jaxtyping import Float, Int
+
+
+def largest(a: Float[np.ndarray, "b h"], k: int) -> tuple[Float[np.ndarray, "b k"], Int[np.ndarray, "b k"]]:
+    """As `topk.largest`: the k entries of largest magnitude of each row, with their sign, and their columns."""
+    from compressae_jax.model import topk_kernels
+
+    columns = np.empty((len(a), k), np.int32)
+    topk_kernels.select(a, k, columns)
+    topk_kernels.order(a, columns)
+    return np.take_along_axis(a, columns, axis=1), columns
