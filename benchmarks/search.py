@@ -132,6 +132,7 @@ class Truth:
 def main() -> None:
     """Make the rows, compare all sides, then the approximate ones on fewer rows; write the results."""
     flags = parse()
+    load = os.getloadavg()[0]
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a peer's idle threads would spin into the next side's time
     data, before = Data.drawn(flags), rates()
     results, skipped = compare(data, [flags.backend, *exact_peers(flags)], flags)
@@ -148,6 +149,7 @@ def main() -> None:
         "settings": vars(flags),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "threads": host.cores(),
+        "load_before": load,
         "versions": versions(),
         "machine": timing.machine(),
         "rates": best_rates,
@@ -641,7 +643,7 @@ def table(report: dict) -> str:
         "dense queries.",
         "",
         f"This machine reads {measured['read_bytes'] / 1e9:.1f} GB/s and multiplies float32 matrices at "
-        f"{measured['float32_product'] / 1e9:.0f} GFLOP/s: the floors. A saved index opens in "
+        f"{measured['float32_product'] / 1e9:.0f} GFLOP/s: the floors. Load before the run: {report['load_before']:.1f}. A saved index opens in "
         + ", ".join(f"{1e3 * some:.0f} ms ({name})" for name, some in report["load_s"].items())
         + ".",
         *(["", *report["skipped"]] if report["skipped"] else []),
