@@ -643,7 +643,8 @@ def table(report: dict) -> str:
         "dense queries.",
         "",
         f"This machine reads {measured['read_bytes'] / 1e9:.1f} GB/s and multiplies float32 matrices at "
-        f"{measured['float32_product'] / 1e9:.0f} GFLOP/s: the floors. Load before the run: {report['load_before']:.1f}. A saved index opens in "
+        f"{measured['float32_product'] / 1e9:.0f} GFLOP/s: the floors. Load before the run: "
+        f"{report['load_before']:.1f}. A saved index opens in "
         + ", ".join(f"{1e3 * some:.0f} ms ({name})" for name, some in report["load_s"].items())
         + ".",
         *(["", *report["skipped"]] if report["skipped"] else []),
