@@ -1,5 +1,8 @@
 """Rows a second of every encoder on one dictionary: one pass, refit, pursuit jitted and by compiled loops, packed.
 
+Beside them PyTorch's one pass (product and topk by magnitude, in its best batch; extra [bench]), and the one pass with
+bfloat16 products with the share of rows whose columns it keeps.
+
     python -m benchmarks.encoders --out=results [--model=runs/mine/model --source=vectors.npy]
 
 Without a model, random unit atoms and random rows serve, for times only: what an encoder costs depends on d, h and k.
@@ -8,6 +11,7 @@ Without a model, random unit atoms and random rows serve, for times only: what a
 import argparse
 import dataclasses
 import functools
+from collections.abc import Callable
 from statistics import median
 from typing import Any
 
@@ -22,7 +26,8 @@ from compressae_jax.model import weights as model_weights
 from compressae_jax.model.weights import Weights
 from compressae_jax.retrieval import compress
 
-ROWS, REPEATS = 2048, 3
+ROWS, REPEATS = 2048, 5
+TORCH_ROWS = 512  # of a call; the fastest of 256, 512, 1,024 and 2,048 on two cores
 D, H, KS = 384, 4096, (9, 19, 42)
 
 
@@ -69,12 +74,48 @@ def measured(weights: Weights, rows: np.ndarray) -> dict[str, Any]:
     same = (np.asarray(jitted["pursuit"]().columns) == on_host("float32", encoder="pursuit")[0].columns).all(axis=1)
     assert same.mean() > 0.99, f"the two forms of pursuit agree in {same.mean():.3f} of the rows"
     sides = {f"{name}, jitted": call for name, call in jitted.items()}
-    for name in ("shortlist", "pursuit"):
+    half = functools.partial(encoders.encode, params, jnp.asarray(rows), module.clone(dtype=jnp.bfloat16))
+    sides["topk, jitted, bfloat16 products"] = half
+    sides |= torch_sides(weights, rows)
+    for name in encoders.AS_LOOPS:
         sides[f"{name}, compiled loops"] = functools.partial(on_host, "float32", encoder=name)
         sides[f"{name}, packed4"] = functools.partial(on_host, "packed4", encoder=name)
     seconds = timing.alternate(sides, REPEATS)
     rates = {name: sorted(len(rows) / one for one in all_) for name, all_ in seconds.items()}
-    return {"k": weights.k, "rates": {name: [median(r), r[0], r[-1]] for name, r in rates.items()}}
+    whole, rounded = (np.sort(call().columns, axis=1) for call in (jitted["topk"], half))
+    return {
+        "k": weights.k,
+        "rates": {name: [median(r), r[0], r[-1]] for name, r in rates.items()},
+        "same columns with bfloat16 products": float((whole == rounded).all(axis=1).mean()),
+    }
+
+
+def torch_sides(weights: Weights, rows: np.ndarray) -> dict[str, Callable[[], Any]]:
+    """The one pass by PyTorch on a CPU, checked against ours; none without it, or on another device.
+
+    Raises:
+        AssertionError: it chooses other columns in more than a hundredth of the rows.
+    """
+    try:
+        import torch
+    except ImportError:
+        return {}
+    if jax.default_backend() != "cpu":
+        return {}
+    encoder_w, encoder_b = (torch.tensor(np.asarray(weights.params[name])) for name in ("encoder_w", "encoder_b"))
+
+    def topk() -> tuple[np.ndarray, np.ndarray]:
+        parts = []
+        with torch.inference_mode():
+            for some in torch.from_numpy(rows).split(TORCH_ROWS):
+                a = torch.nn.functional.normalize(some, dim=1) @ encoder_w + encoder_b
+                columns = a.abs().topk(weights.k, dim=1).indices
+                parts.append((a.gather(1, columns).numpy(), columns.numpy()))
+        return tuple(np.concatenate(some) for some in zip(*parts, strict=True))
+
+    same = (topk()[1] == compress.encode(weights, rows, "float32", encoder="topk")[0].columns).all(axis=1)
+    assert same.mean() > 0.99, f"PyTorch's one pass agrees in {same.mean():.3f} of the rows"
+    return {"topk, PyTorch": topk}
 
 
 def table(weights: Weights, results: list[dict[str, Any]]) -> str:
@@ -89,6 +130,11 @@ def table(weights: Weights, results: list[dict[str, Any]]) -> str:
     for name in results[0]["rates"]:
         cells = ["{:,.0f} ({:,.0f} to {:,.0f})".format(*one["rates"][name]) for one in results]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    shares = (one["same columns with bfloat16 products"] for one in results)
+    lines += [
+        "",
+        "Rows whose columns stay the same with bfloat16 products: " + ", ".join(f"{s:.3f}" for s in shares) + ".",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -16,7 +16,7 @@ SOURCES = ("growth", "encoders", "train_step", "memory")
 BEGIN, END = "<!-- table: python -m benchmarks.scale -->\n", "<!-- /table -->"
 ITEMS = (10**8, 10**9)
 D, H, K = 768, 4096, 32
-STORAGES = {"float16": "topk, jitted", "packed4": "pursuit, packed4"}  # and the encoder that makes the rows
+STORAGES = {"float16": "topk, compiled loops", "packed4": "pursuit, packed4"}  # and the encoder that makes the rows
 TRAINING_ROWS = 50_000_000  # 500 steps of 100,000 rows, as the paper trains
 CPU_ROOM, GPU_ROOM = 24 * 2**30, 80 * 10**9
 GPU_BYTES_A_SECOND = {"H100": 3.35e12, "H200": 4.8e12}  # of their makers' sheets
@@ -46,7 +46,7 @@ def table(results: dict[str, Any]) -> str:
 
 def measured(results: dict[str, Any]) -> list[str]:
     """The figures that all others follow from, each with its file."""
-    at, step = results["growth"]["scale"], results["train_step"]["settings"]
+    at, step = results["growth"]["scale"], results["train_step"]["shapes"][-1]
     cores = {name: results[name]["machine"]["cores"] for name in ("growth", "train_step")}
     lines = ["| measured | figure | on | file |", "|---|---|---|---|"]
     shape = f"{at['n']:,} rows, h={at['h']:,}, k={at['k']}, top {results['growth']['settings']['top']}"
@@ -63,7 +63,7 @@ def measured(results: dict[str, Any]) -> list[str]:
         lines.append(
             f"| rows compressed a second, `{encoder}`, for `{storage}` | {rate:,.0f} | {shape} | encoders.json |"
         )
-    rate = results["train_step"]["results"]["compressae_jax"]["rows_per_second"]
+    rate = step["results"]["compressae_jax"]["rows_per_second"]
     shape = f"{cores['train_step']} cores; d={step['d']}, h={step['h']:,}, k={step['k']}, batch {step['batch']:,}"
     lines.append(f"| rows trained on a second | {rate:,.0f} | {shape} | train_step.json |")
     for job, more in working(results).items():
@@ -74,8 +74,8 @@ def measured(results: dict[str, Any]) -> list[str]:
 
 def plans(results: dict[str, Any]) -> list[str]:
     """Machines of 24 GiB and two cores, memory, seconds and queries a second."""
-    step = results["train_step"]["settings"]
-    rate = results["train_step"]["results"]["compressae_jax"]["rows_per_second"]
+    step = results["train_step"]["shapes"][-1]
+    rate = step["results"]["compressae_jax"]["rows_per_second"]
     training = TRAINING_ROWS / (rate * step["d"] * step["h"] / (D * H))
     qs = list(results["growth"]["scale"]["times"]["float16"])
     heads = ["items", "storage", "codes", "dense float32", "machines of 24 GiB", "training", "compressing, core pair"]

@@ -91,7 +91,7 @@ class HostEncoder:
     def __init__(self, weights: Weights, encoder: str, levels: Float[np.ndarray, " l"] | None = None) -> None:
         check(encoder, weights, levels is not None)
         self._weights, self._encoder, self._levels = weights, encoder, levels
-        self._params = jax.device_put(weights.params)
+        self._params = _placed(weights)
         self._one_pass = encoder == "topk" and levels is None
         if not self._one_pass:
             gram_of(weights)  # once, before threads ask for it
@@ -130,6 +130,12 @@ class HostEncoder:
     def _activated(self, x: Dense) -> Float[np.ndarray, "b h"]:
         with pursuit_host.ONE_CALL:
             return np.asarray(activated(self._params, jnp.asarray(x, jnp.float32), self._weights.module()))
+
+
+@functools.lru_cache(maxsize=1)
+def _placed(weights: Weights) -> Params:
+    """The parameters on the default device, kept likewise: a few queries cost less than moving them."""
+    return jax.device_put(weights.params)
 
 
 @functools.lru_cache(maxsize=1)

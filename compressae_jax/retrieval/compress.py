@@ -270,7 +270,7 @@ def _encoded(
     """Blocks of rows through the encoder, in order; by compiled loops where these are faster or the only way."""
     loops = how.encoder in encoders.AS_LOOPS and weights.activation != "identity" and jax.default_backend() == "cpu"
     if how.packing is not None or loops:
-        return _encoded_on_host(weights, blocks, how)
+        return _encoded_on_host(weights, blocks, how, block)
     return _encoded_on_devices(weights, blocks, how, block, devices or jax.local_devices())
 
 
@@ -296,21 +296,23 @@ def _encoded_on_devices(
         yield _collected(*under_way.popleft())
 
 
-def _encoded_on_host(weights: Weights, blocks: Iterator[tuple[np.ndarray, np.ndarray]], how: How) -> Iterator[Encoded]:
+def _encoded_on_host(
+    weights: Weights, blocks: Iterator[tuple[np.ndarray, np.ndarray]], how: How, block: int
+) -> Iterator[Encoded]:
     """Blocks dealt to threads in small pieces."""
     chosen = None if how.packing is None else np.array(how.packing.levels, np.float32)
     encoder = encoders.HostEncoder(weights, how.encoder, chosen)
     decoder_w = params_on(weights, jax.local_devices()[0])["decoder_w"]
 
     def work(vectors: np.ndarray) -> Codes | Packed:
-        codes = encoder(_padded(vectors, HOST_ROWS))[: len(vectors)]
+        codes = encoder(_padded(vectors, min(block, HOST_ROWS)))[: len(vectors)]
         return _stored(codes, how.storage) if how.packing is None else pack(codes, how.packing)
 
     def finished(rows: np.ndarray, pieces: list[Future[Codes | Packed]]) -> Encoded:
         codes = _together([piece.result() for piece in pieces])
         if isinstance(codes, Packed):
             return Encoded(codes, None, rows)
-        whole = Codes(_padded(codes.values, BLOCK), _padded(codes.columns, BLOCK), codes.h)
+        whole = Codes(_padded(codes.values, block), _padded(codes.columns, block), codes.h)
         with pursuit_host.ONE_CALL:  # of a whole block: bit for bit what `norms_of` gives
             norms = np.asarray(spaces.norms(whole, decoder_w))
         return _collected(codes, norms, rows)

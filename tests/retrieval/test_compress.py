@@ -284,3 +284,13 @@ def test_killed_at_any_moment_it_continues_to_the_same_bytes(tmp_path):
     process.communicate()
     assert process.returncode == 0
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("encoder", ["topk", "pursuit"])
+def test_few_vectors_take_blocks_of_their_own_size(encoder, monkeypatch):
+    """A query must not pay for a corpus's block."""
+    seen = []
+    norms = compress.spaces.norms
+    monkeypatch.setattr(compress.spaces, "norms", lambda codes, w: seen.append(len(codes)) or norms(codes, w))
+    compress.encode(make_weights(), make_vectors(3), block=8, encoder=encoder)
+    assert seen == [8]
