@@ -19,11 +19,11 @@ from tqdm import tqdm
 SMALL = {
     "search": ["--size=small"],
     "packed": ["--n=30000", "--k", "9", "32", "--queries", "1", "64", "--repeats=5"],
-    "encoders": [],
-    "train_step": ["--repeats=5"],
+    "encoders": ["--k", "16", "--repeats=3"],
+    "train_step": ["--repeats=5", "--shapes", "384,2048,16,2048"],
     "memory": ["--n=200000"],
     "growth": ["--size=small"],
-    "encode": ["--size=small"],
+    "lists": ["--size=small"],
 }
 
 

@@ -36,12 +36,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model")
     parser.add_argument("--source")
+    parser.add_argument("--k", type=int, nargs="+", default=KS)
+    parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--out", default="results")
     flags = parser.parse_args()
     weights, rows = given(flags.model, flags.source) if flags.model else drawn()
-    results = [measured(dataclasses.replace(weights, k=k), rows) for k in KS]
+    results = [measured(dataclasses.replace(weights, k=k), rows, flags.repeats) for k in flags.k]
     report = {"command": "python -m benchmarks.encoders", "rows": len(rows), "results": results, **timing.machine()}
-    text = table(weights, results)
+    text = table(weights, results, flags.repeats)
     timing.write(flags.out, "encoders", report, text)
     print(text)
 
@@ -60,7 +62,7 @@ def drawn() -> tuple[Weights, np.ndarray]:
     return Weights(params, H, KS[0]), rng.standard_normal((ROWS, D)).astype(np.float32)
 
 
-def measured(weights: Weights, rows: np.ndarray) -> dict[str, Any]:
+def measured(weights: Weights, rows: np.ndarray, repeats: int) -> dict[str, Any]:
     """Rows a second by encoder: median, least and greatest.
 
     Raises:
@@ -80,7 +82,7 @@ def measured(weights: Weights, rows: np.ndarray) -> dict[str, Any]:
     for name in encoders.AS_LOOPS:
         sides[f"{name}, compiled loops"] = functools.partial(on_host, "float32", encoder=name)
         sides[f"{name}, packed4"] = functools.partial(on_host, "packed4", encoder=name)
-    seconds = timing.alternate(sides, REPEATS)
+    seconds = timing.alternate(sides, repeats)
     rates = {name: sorted(len(rows) / one for one in all_) for name, all_ in seconds.items()}
     whole, rounded = (np.sort(call().columns, axis=1) for call in (jitted["topk"], half))
     return {
@@ -118,10 +120,10 @@ def torch_sides(weights: Weights, rows: np.ndarray) -> dict[str, Callable[[], An
     return {"topk, PyTorch": topk}
 
 
-def table(weights: Weights, results: list[dict[str, Any]]) -> str:
+def table(weights: Weights, results: list[dict[str, Any]], repeats: int) -> str:
     """Encoders down, k across."""
     lines = [
-        f"Rows a second: median (least to greatest) of {REPEATS} alternating runs on {ROWS:,} rows, "
+        f"Rows a second: median (least to greatest) of {repeats} alternating runs on {ROWS:,} rows, "
         f"d={weights.d}, h={weights.h:,}.",
         "",
         "| encoder | " + " | ".join(f"k={one['k']}" for one in results) + " |",

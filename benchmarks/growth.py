@@ -28,6 +28,7 @@ from compressae_jax.retrieval import host
 
 TOP = 100
 CHECKED = 2  # queries compared with the oracle at every point
+FAISS_BLAS = 8, 4096  # queries from which it multiplies matrices, and rows of one product
 REST = 0.03  # seconds before a timed call: OpenMP's threads (faiss) spin for a while after theirs and slow the next
 PIECE = 2**16  # dense rows made, or checked, at a time
 SIZES: dict[str, dict[str, Any]] = {
@@ -159,6 +160,8 @@ def peer(rng: np.random.Generator, n: int, d: int) -> tuple[Search, Callable[[np
             rows[start : start + PIECE] = piece
         return functools.partial(numpy_search, rows), lambda x: float64_scores(lambda s, e: rows[s:e], n, x)
     faiss.omp_set_num_threads(host.cores())
+    # As `benchmarks.search` tunes it: matrix products from 8 queries; by default this build multiplies hardly ever.
+    faiss.cvar.distance_compute_blas_threshold, faiss.cvar.distance_compute_blas_database_bs = FAISS_BLAS
     index = faiss.IndexFlatIP(d)
     # All of the memory at once: by pieces it would be doubled and copied as it grows.
     index.codes.resize(4 * n * d)
