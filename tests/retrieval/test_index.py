@@ -10,7 +10,7 @@ from compressae_jax.codes.packed import Packed, Packing, pack, packed_width
 from compressae_jax.codes.spaces import SPACES
 from compressae_jax.data import open_source
 from compressae_jax.notation import FolderError, InputError
-from compressae_jax.retrieval import compress
+from compressae_jax.retrieval import compress, host, lists
 from compressae_jax.retrieval.index import Index, open_folder, open_index, search_source
 
 N, Q = 300, 5
@@ -105,6 +105,48 @@ def test_other_space_of_the_same_codes():
     for space in SPACES:
         index = make_index("sparse").in_space(space)
         assert_array_equal(index.search(queries)[1], make_index(space).search(queries)[1])
+
+
+def test_lists_answer_as_host_does():
+    index, queries = make_index("sparse"), make_vectors(17, seed=2)
+    listed = index.with_lists()
+    assert index.lists is None and listed.codes is index.codes
+    assert listed.nbytes == index.nbytes + listed.lists.nbytes == len(index) * listed.bytes_per_vector
+    for found, wanted in zip(listed.search(queries, N, "lists"), index.search(queries, N, "host"), strict=True):
+        assert_allclose(found, wanted, atol=1e-6)
+    for backend in ("host", "scan", "bcoo"):
+        assert_array_equal(listed.search(queries, backend=backend)[1], index.search(queries, backend=backend)[1])
+
+
+@pytest.mark.parametrize(("q", "share", "used"), [(1, 1, True), (16, 1, True), (17, 1, False), (1, 0.01, False)])
+def test_lists_are_used_where_they_are_faster(q, share, used, monkeypatch):
+    index, calls = make_index("sparse").with_lists(), []
+    monkeypatch.setattr(lists, "TOUCHED", share)
+    monkeypatch.setattr(
+        lists, "search", lambda *parts: calls.append(len(parts[2])) or host.search(index.codes, *parts[1:])
+    )
+    index.search(make_vectors(q, seed=2))
+    assert calls == ([q] if used else [])
+
+
+def test_lists_belong_to_one_space_and_budget_and_stay_in_memory(tmp_path):
+    index = make_index("sparse").with_lists()
+    index.save(tmp_path / "index")
+    for other in (index.in_space("reconstructed"), index.in_space("sparse"), index.prefix(2)):
+        assert other.lists is None
+    assert Index.load(tmp_path / "index").lists is None
+    mapped = Index.load(tmp_path / "index").with_lists()
+    for found, wanted in zip(mapped.search(make_vectors(Q)), index.search(make_vectors(Q)), strict=True):
+        assert_array_equal(found, wanted)
+
+
+def test_indexes_that_have_no_lists():
+    with pytest.raises(InputError, match="not 'reconstructed'"):
+        make_index("reconstructed").with_lists()
+    with pytest.raises(InputError, match="not of packed codes"):
+        make_packed_index("sparse").with_lists()
+    with pytest.raises(InputError, match=r"index\.with_lists\(\)"):
+        make_index("sparse").search(make_vectors(1), backend="lists")
 
 
 @pytest.mark.parametrize("ids", [None, np.arange(N) + 7, [f"item {i}" for i in range(N)]])
