@@ -1,19 +1,36 @@
 import numpy as np
+import pytest
 from numpy.testing import assert_array_equal
+from retrieval import oracle
 
 from compressae_jax.codes.codes import Codes
 from compressae_jax.retrieval import host
 
 
-def test_every_finite_float16_is_read_exactly():
+@pytest.mark.parametrize("k", [1, 4, 16])  # vectors of each width
+def test_every_finite_float16_is_read_exactly(k):
     everything = np.arange(2**16, dtype=np.uint16).view(np.float16)
     everything = everything[np.isfinite(everything)]
     n = len(everything)
-    codes = Codes(everything[:, None], np.zeros((n, 1), np.uint16), 1)
+    values = np.where(np.arange(n)[:, None] % k == np.arange(k), everything[:, None], np.float16(0))
+    codes = Codes(values, np.tile(np.arange(k, dtype=np.uint16), (n, 1)), k)
     for q in (1, 8):
-        scores, rows = host.search(codes, np.ones(n, np.float32), np.ones((q, 1), np.float32), n)
+        scores, rows = host.search(codes, np.ones(n, np.float32), np.ones((q, k), np.float32), n)
         assert_array_equal(scores[0], everything[rows[0]].astype(np.float32))
         assert_array_equal(rows[0], np.argsort(-everything.astype(np.float32), kind="stable"))
+
+
+@pytest.mark.parametrize("k", [*range(1, 22), 31, 32, 33, 53])
+def test_any_number_of_subnormal_nonzeros(k):
+    """Multiples of 2^-24 add up exactly; columns are unaligned, as a memory map's may be."""
+    codes, row_scales, u = oracle.integer_problem(70, 57, h=60, k=k)
+    values = (codes.values * 2.0**-24).astype(np.float16)
+    columns = np.frombuffer(b"-" + codes.columns.tobytes(), np.uint16, offset=1).reshape(70, k)
+    codes = Codes(values, columns, 60)
+    for q in (1, 9, 20, 40, 57):
+        found = host.search(codes, row_scales, u[:q], 70, chunk=9)
+        for ours, wanted in zip(found, oracle.search(codes, row_scales, u[:q], 70), strict=True):
+            assert_array_equal(ours, wanted)
 
 
 def test_threads_and_chunks_share_one_ranking(monkeypatch):
