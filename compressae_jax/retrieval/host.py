@@ -14,7 +14,7 @@ from compressae_jax.retrieval import unpacking
 
 QUERIES = 64  # of a block: u (h, 64) stays in a core's cache
 LANES = 16  # queries are padded to a multiple of a vector register
-FEW = 7  # queries that are faster one by one than as a padded block
+FEW = 4  # queries that are faster one by one than as a padded block
 NONZEROS = 2**18  # of a chunk: large beside the cost of dealing it out, small beside a corpus
 
 

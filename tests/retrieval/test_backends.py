@@ -47,7 +47,7 @@ def test_dtypes_are_scored_as_stored(backend, values, columns):
         check(backend, oracle.integer_problem(45, q, k=11, values=values, columns=columns), 7, chunk=C)
 
 
-@pytest.mark.parametrize("k", [1, 8, 19, 37])  # below, at and above a pass of eight, and k = h
+@pytest.mark.parametrize("k", [1, 8, 19, 37])  # below and above vectors of 16, and k = h
 def test_numbers_of_nonzeros(backend, k):
     for q in (1, 20) if backend is host else (20,):
         check(backend, oracle.integer_problem(2 * C + 1, q, k=k), 5, chunk=C)
