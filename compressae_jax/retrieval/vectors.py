@@ -2,7 +2,7 @@
 
 Of a plain loop LLVM makes a `dot` that reads u by gather instructions, slower than a load for each lane, and a
 `weighted` that keeps its sums in memory instead of registers: on one core at k = 32, float16 and uint16, 1.4 times the
-time of these for one query and for 64, and twice for 16. `python -m benchmarks.search` times the scans.
+time of these for one query and for 64, 1.7 for 16. `python -m benchmarks.search` times the scans.
 
 Arrays are contiguous, as `host.stored` leaves them; others do not compile. What numba keeps on disk is renewed when
 `kernels` changes, not when this module does.
@@ -20,7 +20,7 @@ FAST = ("reassoc", "nsz", "contract")  # as in `kernels`
 emitted: Any = intrinsic  # mypy would ask its callers for the first argument, the typing context, which numba adds
 FLOAT, INT = ir.FloatType(), ir.IntType(64)
 WIDTHS = 16, 4, 1  # lanes: a sum takes as many as there are nonzeros left
-AHEAD = 512  # nonzeros fetched early: loads lane by lane hide the stream from the hardware, float32 was a third slower
+AHEAD = 512  # nonzeros fetched early: measured alike for float16, but float32 took a third longer without
 
 
 @emitted
