@@ -69,7 +69,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--k", type=int, default=16, help="nonzeros a row")
     parser.add_argument("--steps", type=int, help="of training, 1,024 rows each")
     parser.add_argument("--top", type=int, default=100, help="results a query")
-    parser.add_argument("--queries", type=int, nargs="+", default=[1, 4, 16, 64], help="of a batch, at most 64")
+    parser.add_argument("--queries", type=int, nargs="+", default=[1, 4, 8, 12, 16, 64], help="of a batch, at most 64")
     parser.add_argument("--repeats", type=int)
     parser.add_argument("--workdir", default="runs/lists", help="models are kept here")
     parser.add_argument("--out", default="", help="folder for lists.json and lists.md")

@@ -96,7 +96,7 @@ class Index:
 
         Queries are vectors (q, d) or codes; codes in `dense_query` stand for their reconstructions. Where the space
         compares codes, vectors are encoded as the rows were. `backend` 'auto' is 'scan' on an accelerator, on a CPU
-        'lists' where the index holds them (`with_lists`) and the queries are at most 16 and sparse, else 'host'.
+        'lists' where the index holds them (`with_lists`) and the queries are at most 8 and sparse, else 'host'.
         `chunk` is the rows that a backend takes at a time, but for 'lists', whose blocks are fixed.
 
         Raises:

@@ -1,7 +1,7 @@
 """Inverted lists of codes: for few sparse queries, faster than `host`, which scores every row, and as exact.
 
 In the space `sparse` a query has k nonzeros, and only rows with a latent of theirs score other than 0. Sums are taken
-term by term over the lists of these latents: 1.3 % of the nonzeros of wordnet, up to 5 times as fast
+term by term over the lists of these latents: 1.3 % of the nonzeros of wordnet, up to 4 times as fast
 (`benchmarks.lists`). Lists lie in blocks of rows, so that a block's sums stay in cache and 16 bits name a row in it.
 """
 
@@ -17,7 +17,7 @@ from compressae_jax.retrieval.host import best_of_threads, stored
 
 LONGEST_BLOCK, SHORTEST_BLOCK = 2**15, 2**12  # rows; shorter ones are slower, a block for every core is faster
 SHARE = 2**19  # of rows × queries, from which on another thread gains more than starting it costs
-QUERIES, TOUCHED = 16, 1 / 32  # at once, and of the nonzeros: up to both, lists measured faster than `host`
+QUERIES, TOUCHED = 8, 1 / 32  # at once, and of the nonzeros: up to both, 1.5 times as fast as `host` or more
 
 
 class Lists(NamedTuple):
