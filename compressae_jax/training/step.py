@@ -95,7 +95,7 @@ def advance(
 def runs_as_loops(module: CompresSAE, mesh: Mesh, mix: Mix) -> bool:
     """Whether a pass runs as the compiled loops of `pass_host`: float32 on one CPU device, 4k a small part of h.
 
-    There they are 3 times as fast as the jitted pass (benchmarks.train_step times both).
+    There a step is 4 to 5 times as fast as the jitted one (benchmarks.train_step times both).
     """
     return (
         mesh.size == 1
