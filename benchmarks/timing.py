@@ -18,17 +18,23 @@ import numpy as np
 
 
 def alternate(
-    sides: dict[str, Callable[[], Any]], repeats: int, budget: float = math.inf, warm: bool = False
+    sides: dict[str, Callable[[], Any]],
+    repeats: int,
+    budget: float = math.inf,
+    warm: bool = False,
+    rest: float = 0,
 ) -> dict[str, list[float]]:
     """Seconds of each side's calls: once to warm up, then in turn, so that a busy machine disturbs all alike.
 
     A side whose calls took `budget` seconds sits out, after two calls at least. `warm` sides are timed at once.
+    `rest`: seconds before a call; a peer's OpenMP threads spin for a while on the cores that the next side needs.
     """
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for repeat in range(int(warm), repeats + 1):
         for name, call in sides.items():
             if len(seconds[name]) >= 2 and sum(seconds[name]) > budget:
                 continue
+            time.sleep(rest)
             start = time.perf_counter()
             jax.block_until_ready(call())
             if repeat:

@@ -31,7 +31,7 @@ GPU = ["768,4096,32,100000"]
 WEIGHT_4K = 1 / 8
 LR = 1e-3
 CHECKED = 3  # steps whose losses are compared
-REST = 0.03  # seconds before a call: OpenMP's threads spin for a while after a peer's, on the cores that ours needs
+REST = 0.03  # seconds before a call
 
 
 def main() -> None:
@@ -72,13 +72,7 @@ def measured(flags: argparse.Namespace, rate: float) -> dict[str, Any]:
         np.testing.assert_allclose(
             given, losses["compressae_jax"], rtol=1e-2 if flags.dtype == "bfloat16" else 1e-3, err_msg=name
         )
-    seconds: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(flags.repeats):
-        for name, call in sides.items():
-            time.sleep(REST)
-            start = time.perf_counter()
-            jax.block_until_ready(call())
-            seconds[name].append(time.perf_counter() - start)
+    seconds = timing.alternate(sides, flags.repeats, warm=True, rest=REST)
     product, sparse = 2 * flags.batch * flags.d * flags.h, 2 * flags.batch * flags.d * min(4 * flags.k, flags.h)
     return {
         "losses of the first steps": losses,
