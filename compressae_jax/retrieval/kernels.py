@@ -10,7 +10,6 @@ from typing import Any
 
 import numba
 import numpy as np
-from numba.extending import overload
 
 from compressae_jax.retrieval import vectors
 
@@ -23,21 +22,6 @@ NO_ROW = np.iinfo(np.int64).max
 def _compiled(**options: Any) -> Callable:
     """Compile a function, less any wrapper around it, to run without Python's lock; the result is kept on disk."""
     return lambda function: numba.njit(nogil=True, cache=True, **options)(inspect.unwrap(function))
-
-
-def _float32(value):
-    """A stored value as float32: itself, or a finite float16 given as its bits."""
-
-
-@overload(_float32, inline="always")
-def _float32_of(value):
-    if isinstance(value, numba.types.Float):
-        return lambda value: value
-    # Sign to bit 31, exponent and fraction to bits 13..27, then the exponent's bias: exact, subnormals too, and unlike
-    # a call of a conversion routine the compiler vectorises it.
-    return lambda value: (
-        np.uint32(((value & 0x8000) << 16) | ((value & 0x7FFF) << 13)).view(np.float32) * np.float32(2.0**112)
-    )
 
 
 @_compiled()
@@ -81,7 +65,7 @@ def scan_block(values, columns, row_scales, first_row, u, scores, rows):
     worst[:q] = scores[:, 0]
     for y in range(len(values)):
         for j in range(k):
-            value[j] = _float32(values[y, j])
+            value[j] = vectors.float32(values[y, j])
         vectors.weighted(value, columns[y], u, total)
         hits = 0
         for i in range(w):
@@ -121,7 +105,7 @@ def scan_lists(starts, list_values, list_rows, row_scales, first_row, latents, w
     for t in range(len(latents)):
         weight = weights[t]
         for at in range(starts[latents[t]], starts[latents[t] + 1]):
-            sums[list_rows[at]] += _float32(list_values[at]) * weight
+            sums[list_rows[at]] += vectors.float32(list_values[at]) * weight
     for start in range(0, len(sums), STRIP):
         end = min(start + STRIP, len(sums))
         worst, hits = scores[0], 0

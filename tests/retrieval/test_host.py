@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
@@ -18,6 +22,18 @@ def test_every_finite_float16_is_read_exactly(k):
         scores, rows = host.search(codes, np.ones(n, np.float32), np.ones((q, k), np.float32), n)
         assert_array_equal(scores[0], everything[rows[0]].astype(np.float32))
         assert_array_equal(rows[0], np.argsort(-everything.astype(np.float32), kind="stable"))
+
+
+def test_processors_without_an_instruction_for_float16_read_it_exactly_too():
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from retrieval import test_host;"
+        "test_host.test_every_finite_float16_is_read_exactly(16);"
+        "from numba.core.registry import cpu_target;"
+        "assert '+f16c' not in cpu_target.target_context.codegen().magic_tuple()[2]"
+    )
+    tests = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    environment = {**os.environ, "NUMBA_CPU_NAME": "generic"}
+    subprocess.run([sys.executable, "-c", program, tests], env=environment, check=True)
 
 
 @pytest.mark.parametrize("k", [*range(1, 22), 31, 32, 33, 53])
