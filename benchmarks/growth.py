@@ -21,14 +21,14 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks import memory, timing
-from compressae_jax.codes import levels
+from benchmarks.peers import FAISS_BLAS
+from benchmarks.synthetic import packed_codes
 from compressae_jax.codes.codes import Codes, column_dtype
-from compressae_jax.codes.packed import Packed, Packing, pack
+from compressae_jax.codes.packed import Packed
 from compressae_jax.retrieval import host
 
 TOP = 100
 CHECKED = 2  # queries compared with the oracle at every point
-FAISS_BLAS = 8, 4096  # queries from which it multiplies matrices, and rows of one product
 REST = 0.03  # seconds before a timed call: OpenMP's threads (faiss) spin for a while after theirs and slow the next
 PIECE = 2**16  # dense rows made, or checked, at a time
 SIZES: dict[str, dict[str, Any]] = {
@@ -115,8 +115,8 @@ def point(at: dict[str, int], repeats: int) -> dict[str, Any]:
     mib["peer"] = peak(theirs, dense) - before
     check("peer", theirs, dense[:CHECKED], len(dense), scores)
 
-    seconds = in_turn({"host": lambda: ours(u), "peer": lambda: theirs(dense)}, repeats)
-    return {**at, **{side: spread(some) | {"mib": round(mib[side], 2)} for side, some in seconds.items()}}
+    seconds = timing.alternate({"host": lambda: ours(u), "peer": lambda: theirs(dense)}, repeats, rest=REST)
+    return {**at, **{side: timing.milliseconds(some) | {"mib": round(mib[side], 2)} for side, some in seconds.items()}}
 
 
 def random_codes(rng: np.random.Generator, n: int, h: int, k: int) -> tuple[Codes, np.ndarray]:
@@ -160,7 +160,7 @@ def peer(rng: np.random.Generator, n: int, d: int) -> tuple[Search, Callable[[np
             rows[start : start + PIECE] = piece
         return functools.partial(numpy_search, rows), lambda x: float64_scores(lambda s, e: rows[s:e], n, x)
     faiss.omp_set_num_threads(host.cores())
-    # As `benchmarks.search` tunes it: matrix products from 8 queries; by default this build multiplies hardly ever.
+    # As `benchmarks.peers` tunes it: matrix products from 8 queries; by default this build multiplies hardly ever.
     faiss.cvar.distance_compute_blas_threshold, faiss.cvar.distance_compute_blas_database_bs = FAISS_BLAS
     index = faiss.IndexFlatIP(d)
     # All of the memory at once: by pieces it would be doubled and copied as it grows.
@@ -220,20 +220,6 @@ def unit(x: np.ndarray) -> np.ndarray:
     return x
 
 
-def in_turn(sides: dict[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
-    """Seconds of alternating calls, each after a rest."""
-    rested: dict[str, Callable[[], Any]] = {}
-    for name, call in sides.items():
-        rested |= {f"rest before {name}": lambda: time.sleep(REST), name: call}
-    seconds = timing.alternate(rested, repeats)
-    return {name: seconds[name] for name in sides}
-
-
-def spread(seconds: list[float]) -> dict[str, float]:
-    """Median, least and greatest milliseconds."""
-    return {"median_ms": 1e3 * float(np.median(seconds)), "min_ms": 1e3 * min(seconds), "max_ms": 1e3 * max(seconds)}
-
-
 def fitted_slope(x: Any, y: Any) -> float:
     """b of y = a x^b, least squares of logarithms."""
     return float(np.polyfit(np.log(x), np.log(y), 1)[0])
@@ -267,8 +253,7 @@ def scale(at: dict[str, Any], repeats: int) -> dict[str, Any]:
     """Milliseconds and bytes a row of float16 and packed4 codes of one shape, for the arithmetic of larger n."""
     rng = np.random.default_rng(1)
     codes, row_scales = random_codes(rng, at["n"], at["h"], at["k"])
-    chosen = levels.learn(np.abs(codes.values[:5000]).reshape(-1), 8).astype(np.float16)
-    packed = pack(codes, Packing(at["h"], at["k"], 4, tuple(chosen.astype(float).tolist())))
+    packed = packed_codes(codes, 4)
     rows: dict[str, tuple[Codes | Packed, np.ndarray]] = {
         "float16": (codes, row_scales),
         "packed4": (packed, np.broadcast_to(np.float32(1), len(packed))),
@@ -281,9 +266,9 @@ def scale(at: dict[str, Any], repeats: int) -> dict[str, Any]:
         for name, (those, scales) in rows.items():
             floats = those.unpack() if isinstance(those, Packed) else those
             check(name, sides[name], u[: min(q, CHECKED)], q, functools.partial(code_scores, floats, scales))
-        seconds = in_turn({name: functools.partial(side, u[:q]) for name, side in sides.items()}, repeats)
-        for name, some in seconds.items():
-            times[name][str(q)] = spread(some)
+        calls = {name: functools.partial(side, u[:q]) for name, side in sides.items()}
+        for name, some in timing.alternate(calls, repeats, rest=REST).items():
+            times[name][str(q)] = timing.milliseconds(some)
     return {**at, "bytes": sizes, "times": times}
 
 
@@ -291,6 +276,17 @@ def table(report: dict[str, Any]) -> str:
     """Points, slopes and capacity in Markdown."""
     base = report["settings"]["base"]
     shape = ", ".join(f"{name}={value:,}" for name, value in base.items())
+    points = []
+    for p in report["points"]:
+        ratio = p["peer"]["median_ms"] / p["host"]["median_ms"]
+        cells = [*(timing.shown(p[side], 2, "_ms") for side in SIDES), f"{ratio:.1f}"]
+        points.append([f"{p['axis']}={p[p['axis']]:,}", *cells, *(f"{p[side]['mib']:,.0f}" for side in SIDES)])
+    laws = []
+    for axis, of in report["slopes"].items():
+        cells = [f"{of[side][what]:.2f}" for what in ("time", "memory") for side in SIDES]
+        laws.append([axis, f"{of['range'][0]:,} to {of['range'][1]:,}", *cells])
+    fits = [[room, *(f"{some[side]:,}" for side in SIDES)] for room, some in report["fits"].items()]
+    bytes_a_vector = report["bytes_per_vector"]
     lines = [
         f"Exact search, top {TOP}, `host` beside {report['peer']}, {report['threads']} threads each; {shape} but for "
         f"what varies. Median of {report['settings']['repeats']} alternating runs, each after a rest (least to "
@@ -299,34 +295,17 @@ def table(report: dict[str, Any]) -> str:
         "",
         "![growth](growth.png)",
         "",
-        "| varies | host, ms | dense, ms | times as fast | host, MiB | dense, MiB |",
-        "|---|---|---|---|---|---|",
-    ]
-    for p in report["points"]:
-        cells = ["{median_ms:.2f} ({min_ms:.2f} to {max_ms:.2f})".format(**p[side]) for side in SIDES]
-        ratio = p["peer"]["median_ms"] / p["host"]["median_ms"]
-        cells += [f"{ratio:.1f}", *(f"{p[side]['mib']:,.0f}" for side in SIDES)]
-        lines.append(f"| {p['axis']}={p[p['axis']]:,} | " + " | ".join(cells) + " |")
-    lines += [
+        *timing.markdown("varies | host, ms | dense, ms | times as fast | host, MiB | dense, MiB", points),
         "",
         "Slopes b of a x^b, least squares of logarithms over the range:",
         "",
-        "| x | range | host, time | dense, time | host, memory | dense, memory |",
-        "|---|---|---|---|---|---|",
-    ]
-    for axis, of in report["slopes"].items():
-        cells = [f"{of[side][what]:.2f}" for what in ("time", "memory") for side in SIDES]
-        lines.append(f"| {axis} | {of['range'][0]:,} to {of['range'][1]:,} | " + " | ".join(cells) + " |")
-    bytes_a_vector = report["bytes_per_vector"]
-    lines += [
+        *timing.markdown("x | range | host, time | dense, time | host, memory | dense, memory", laws),
         "",
         f"Measured bytes that one more vector takes (least squares of memory against n): {bytes_a_vector['host']:.0f} "
         f"of codes (k={base['k']}), {bytes_a_vector['peer']:,.0f} dense (d={base['d']}). Vectors that fit, by "
         "arithmetic from them (all of the room for rows; no GPU was measured):",
         "",
-        "| room | codes | dense |",
-        "|---|---|---|",
-        *(f"| {room} | {fits['host']:,} | {fits['peer']:,} |" for room, fits in report["fits"].items()),
+        *timing.markdown("room | codes | dense", fits),
     ]
     return "\n".join(lines) + "\n"
 

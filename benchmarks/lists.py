@@ -18,6 +18,7 @@ import numpy as np
 
 import compressae_jax as cs
 from benchmarks import timing
+from benchmarks.timing import shown, spread
 from compressae_jax import data
 from compressae_jax.codes import spaces
 from compressae_jax.retrieval import compress, host, lists
@@ -151,14 +152,18 @@ def measured(index: Index, u: np.ndarray, vectors: np.ndarray, q: int, flags: ar
     }
 
 
-def spread(numbers: np.ndarray) -> dict[str, float]:
-    """Median, least and greatest."""
-    return {"median": float(np.median(numbers)), "min": float(numbers.min()), "max": float(numbers.max())}
-
-
 def table(report: dict) -> str:
     """The results in Markdown."""
     s, threads = report["settings"], report["threads"]
+    about = []
+    for row in {row["dataset"]: row for row in report["results"]}.values():
+        touched, build = f"{row['share']:.1%} ({row['share_max']:.1%})", f"{row['build_s']:.3f}"
+        sizes = (f"{row[name]:.1f}" for name in ("codes_bytes", "lists_bytes"))
+        about.append([row["dataset"], f"{row['rows']:,}", row["h"], touched, *sizes, build])
+    times = []
+    for row in report["results"]:
+        host_ms, lists_ms, *from_vectors = (shown(some) for some in row["ms"].values())
+        times.append([row["dataset"], row["queries"], host_ms, lists_ms, shown(row["ratio"]), *from_vectors])
     lines = [
         f"Exact search in the space `sparse`, k={s['k']}, top {s['top']}, {threads} thread{'s' * (threads != 1)} "
         f"({report['machine']['processor']}): inverted lists beside `host` on the same expanded queries. One-pass "
@@ -166,32 +171,19 @@ def table(report: dict) -> str:
         f"agreed with a float64 oracle. Medians of {s['repeats']} alternating runs (least to greatest), in ms a batch. "
         f"`python -m benchmarks.lists`, {report['date']}.",
         "",
-        "| dataset | rows | h | nonzeros touched (at most) | codes and scales, B a row | lists, B a row more | "
-        "built in, s |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in {row["dataset"]: row for row in report["results"]}.values():
-        lines.append(
-            f"| {row['dataset']} | {row['rows']:,} | {row['h']} | {row['share']:.1%} ({row['share_max']:.1%}) | "
-            f"{row['codes_bytes']:.1f} | {row['lists_bytes']:.1f} | {row['build_s']:.3f} |"
-        )
-    lines += [
+        *timing.markdown(
+            "dataset | rows | h | nonzeros touched (at most) | codes and scales, B a row | lists, B a row more | "
+            "built in, s",
+            about,
+        ),
         "",
         "The last columns are `Index.search` of vectors, which encodes them first.",
         "",
-        "| dataset | queries | host | lists | times as fast | from vectors, host | from vectors, lists |",
-        "|---|---|---|---|---|---|---|",
+        *timing.markdown(
+            "dataset | queries | host | lists | times as fast | from vectors, host | from vectors, lists", times
+        ),
     ]
-    for row in report["results"]:
-        host_ms, lists_ms, *from_vectors = (shown(some) for some in row["ms"].values())
-        cells = [row["dataset"], str(row["queries"]), host_ms, lists_ms, shown(row["ratio"]), *from_vectors]
-        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
-
-
-def shown(some: dict[str, float]) -> str:
-    """A median and its spread."""
-    return "{median:.2f} ({min:.2f} to {max:.2f})".format(**some)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,9 @@ import time
 import numpy as np
 
 from benchmarks import timing
-from benchmarks.search import random_codes
-from compressae_jax.codes import levels
+from benchmarks.synthetic import packed_codes, random_codes
 from compressae_jax.codes.codes import Codes
-from compressae_jax.codes.packed import Packed, Packing, Unpacker, pack
+from compressae_jax.codes.packed import Packed, Unpacker
 from compressae_jax.retrieval import host
 
 CHECKED = 4  # queries compared with the oracle
@@ -69,9 +68,7 @@ def parse() -> argparse.Namespace:
 
 def both(rng: np.random.Generator, flags: argparse.Namespace, k: int) -> tuple[Packed, Codes]:
     """Packed rows, and the same rows as float16 values and uint16 columns."""
-    codes = random_codes(rng, flags.n, flags.h, k, "float32")
-    chosen = levels.learn(np.abs(codes.values[:5000]).reshape(-1), 2 ** (flags.bits - 1)).astype(np.float16)
-    packed = pack(codes, Packing(flags.h, k, flags.bits, tuple(chosen.astype(float).tolist())))
+    packed = packed_codes(random_codes(rng, flags.n, flags.h, k, "float32"), flags.bits)
     unpacked = packed.unpack()
     return packed, Codes(unpacked.values.astype(np.float16), unpacked.columns, flags.h)
 
@@ -101,41 +98,32 @@ def unpacking_ms(packed: Packed, repeats: int) -> dict[str, float]:
         for first in range(0, len(packed), unpacker.rows):
             unpacker(packed.records[first : first + unpacker.rows])
         seconds.append(time.perf_counter() - start)
-    return spread(seconds[1:])
-
-
-def spread(seconds: list[float]) -> dict[str, float]:
-    """Median, least and greatest, in milliseconds."""
-    return {"median_ms": 1e3 * float(np.median(seconds)), "min_ms": 1e3 * min(seconds), "max_ms": 1e3 * max(seconds)}
+    return timing.milliseconds(seconds[1:])
 
 
 def summary(seconds: dict[str, list[float]]) -> dict:
     """The spread of each side, and how many times as long packed rows take, by medians."""
-    sides = {name: spread(some) for name, some in seconds.items()}
+    sides = {name: timing.milliseconds(some) for name, some in seconds.items()}
     return {**sides, "ratio": sides["packed"]["median_ms"] / sides["float16"]["median_ms"]}
 
 
 def table(report: dict) -> str:
     """The results in Markdown."""
     s = report["settings"]
+    head = "k | queries | packed, B | float16, B | packed, ms | float16, ms | times as long | unpacking alone, ms"
+    rows = []
+    for row in report["results"]:
+        packed, floats, alone = (timing.shown(row[name], 1, "_ms") for name in ("packed", "float16", "unpacking"))
+        sizes = row["bytes"]["packed"], f"{row['bytes']['float16']:.0f}"
+        rows.append([row["k"], row["queries"], *sizes, packed, floats, f"{row['ratio']:.1f}", alone])
     lines = [
         f"Exact search of {s['n']:,} rows (h={s['h']}), top {s['top']}, by `host` with {report['threads']} threads: "
         f"`packed{s['bits']}` beside the same codes as float16 values and uint16 columns (no scales on either side). "
         f"Median of {s['repeats']} alternating runs (least to greatest), in ms. Unpacking alone is one thread's. "
         "Synthetic rows, for times only.",
         "",
-        "| k | queries | packed, B | float16, B | packed, ms | float16, ms | times as long | unpacking alone, ms |",
-        "|---|---|---|---|---|---|---|---|",
+        *timing.markdown(head, rows),
     ]
-    for row in report["results"]:
-        times = {
-            name: "{median_ms:.1f} ({min_ms:.1f} to {max_ms:.1f})".format(**row[name])
-            for name in ("packed", "float16", "unpacking")
-        }
-        lines.append(
-            f"| {row['k']} | {row['queries']} | {row['bytes']['packed']} | {row['bytes']['float16']:.0f} | "
-            f"{times['packed']} | {times['float16']} | {row['ratio']:.1f} | {times['unpacking']} |"
-        )
     return "\n".join(lines) + "\n"
 
 

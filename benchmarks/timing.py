@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 
 
 def alternate(
-    sides: dict[str, Callable[[], Any]],
+    sides: Mapping[str, Callable[[], Any]],
     repeats: int,
     budget: float = math.inf,
     warm: bool = False,
@@ -40,6 +40,22 @@ def alternate(
             if repeat:
                 seconds[name].append(time.perf_counter() - start)
     return seconds
+
+
+def spread(numbers: Sequence[float] | np.ndarray) -> dict[str, float]:
+    """Median, least and greatest."""
+    return {"median": float(np.median(numbers)), "min": float(min(numbers)), "max": float(max(numbers))}
+
+
+def milliseconds(seconds: Sequence[float]) -> dict[str, float]:
+    """The spread of a side's seconds, in milliseconds."""
+    return {f"{name}_ms": 1e3 * number for name, number in spread(seconds).items()}
+
+
+def shown(some: Mapping[str, float], digits: int = 2, unit: str = "") -> str:
+    """A spread in words; the names of its numbers end in `unit`."""
+    median, least, greatest = (f"{some[name + unit]:.{digits}f}" for name in ("median", "min", "max"))
+    return f"{median} ({least} to {greatest})"
 
 
 def bandwidth(size: int = 2**30, repeats: int = 7) -> float:
@@ -70,6 +86,12 @@ def machine() -> dict[str, Any]:
         "jax": jax.__version__,
         "numpy": np.__version__,
     }
+
+
+def markdown(head: str, rows: Iterable[Iterable[Any]]) -> list[str]:
+    """The lines of a table, its columns named in `head` with ` | ` between them."""
+    ruler = "|---" * len(head.split(" | ")) + "|"
+    return [f"| {head} |", ruler, *(f"| {' | '.join(map(str, row))} |" for row in rows)]
 
 
 def write(folder: str, name: str, report: dict[str, Any], table: str) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import all as all_benchmarks
-from benchmarks import search, timing
+from benchmarks import peers, search, synthetic, timing
 from compressae_jax.retrieval import host
 
 TINY = ["--n=301", "--d=16", "--h=64", "--k=5", "--top=7", "--queries", "1", "9", "--repeats=2", "--approximate_n=200"]
@@ -29,7 +29,7 @@ def report_of(out):
 
 
 def test_report_has_every_side_at_every_number_of_queries(monkeypatch, tmp_path):
-    monkeypatch.setattr(search, "BLOCK", 100)  # below n and no divisor of it: blocks are numbered and merged
+    monkeypatch.setattr(synthetic, "BLOCK", 100)  # below n and no divisor of it: blocks are numbered and merged
     run(monkeypatch, tmp_path, "packed", "index", "jax", "numpy", "scipy")
     report, text = report_of(tmp_path)
 
@@ -68,8 +68,8 @@ def test_a_wrong_backend_prints_no_time(monkeypatch, tmp_path, capsys):
 def test_the_oracle_refuses(fault):
     rng = np.random.default_rng(0)
     rows, queries = rng.standard_normal((50, 8)).astype(np.float32), rng.standard_normal((3, 8)).astype(np.float32)
-    truth = search.Truth(rows, queries, 4)
-    scores, found = search.merged([search.best(queries @ rows.T, 4)], 4)
+    truth = synthetic.Truth(rows, queries, 4)
+    scores, found = synthetic.merged([synthetic.best(queries @ rows.T, 4)], 4)
     assert truth.judged((scores, found), 3) == (True, 1.0)
 
     match fault:
@@ -90,14 +90,14 @@ def test_a_peer_that_is_not_installed_is_skipped(monkeypatch, tmp_path):
     def missing(data):
         raise ImportError("No module named 'faiss'")
 
-    monkeypatch.setitem(search.EXACT, "faiss", missing)
+    monkeypatch.setitem(peers.EXACT, "faiss", missing)
     run(monkeypatch, tmp_path, "faiss")
     report, text = report_of(tmp_path)
     assert report["skipped"] == ["faiss is skipped: No module named 'faiss'"] and report["skipped"][0] in text
 
 
 def test_random_codes_have_distinct_columns_and_fall():
-    codes = search.random_codes(np.random.default_rng(0), 500, 40, 12, "float16")
+    codes = synthetic.random_codes(np.random.default_rng(0), 500, 40, 12, "float16")
     assert all(len(set(row)) == 12 for row in codes.columns.tolist()) and codes.columns.max() < 40
     assert (np.diff(np.abs(codes.values), axis=1) <= 0).all() and codes.values.all()
     assert np.bincount(codes.columns.reshape(-1), minlength=40).min() > 100  # of 150 each
@@ -107,6 +107,12 @@ def test_a_slow_side_sits_out_after_two_calls():
     seconds = timing.alternate({"slow": lambda: None, "quick": lambda: None}, 4, budget=-1.0)
     assert {name: len(some) for name, some in seconds.items()} == {"slow": 2, "quick": 2}
     assert len(timing.alternate({"side": lambda: None}, 4)["side"]) == 4
+
+
+def test_a_table_has_a_ruler_as_wide_as_its_head():
+    row = timing.milliseconds([0.003, 0.001, 0.002])
+    lines = timing.markdown("k | time, ms", [[9, timing.shown(row, 1, "_ms")]])
+    assert lines == ["| k | time, ms |", "|---|---|", "| 9 | 2.0 (1.0 to 3.0) |"]
 
 
 def test_all_goes_on_past_a_failure_and_exits_1(monkeypatch, tmp_path, capsys):
