@@ -1,7 +1,7 @@
 """The compiled loops of `packed`, which imports this module, and with it numba, when rows are first packed or unpacked.
 
-Unpacking takes `ROWS` rows through each digit of their ranks together, since one row's digits wait for one another: 1.3 to 1.5
-times as fast as vectors of rows, whose look-ups gather (`python -m benchmarks.packed` times unpacking alone).
+Unpacking takes `ROWS` rows through each digit of their ranks together, since one row's digits wait for one another: 1.3
+to 1.5 times as fast as vectors of rows, whose look-ups gather (`python -m benchmarks.packed` times unpacking alone).
 """
 
 import inspect
