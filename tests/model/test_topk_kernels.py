@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -28,22 +29,33 @@ def test_the_largest_magnitudes_and_the_first_of_them_first(data, rows, h):
     assert_array_equal(columns, wanted(a, keep))
 
 
-def test_wide_rows_of_every_kind():
+@pytest.mark.parametrize("h", [4096, 5000])  # in groups, and entry by entry
+def test_wide_rows_of_every_kind(h):
     rng = np.random.default_rng(0)
     a = np.stack(
         [
-            rng.standard_normal(5000),
-            rng.standard_normal(5000) ** 9,
-            np.exp(-np.arange(5000) / 9),
-            np.zeros(5000),
-            np.ones(5000),
-            np.round(rng.standard_normal(5000)),
+            rng.standard_normal(h),
+            rng.standard_normal(h) ** 9,
+            np.exp(-np.arange(h) / 9),
+            np.where(np.arange(h) % 256 == 3, np.arange(h), 0),  # all in one group
+            np.zeros(h),
+            np.ones(h),
+            np.round(rng.standard_normal(h)),
         ]
     ).astype(np.float32)
-    for keep in (1, 16, 64, 4000, 5000):
+    for keep in (1, 16, 64, 300, 4000, h):
         columns = np.empty((len(a), keep), np.int32)
         topk_kernels.select(a, 1, columns)
         assert_array_equal(np.sort(columns), np.sort(wanted(a, keep)))
+
+
+def test_nan_hides_no_other_entry_of_its_group():
+    a = np.full((1, 256), 0.5, np.float32)
+    a[0, 0::2], a[0, 17], a[0, 255] = np.nan, 2, -3
+    columns = np.empty((1, 4), np.int32)
+    topk_kernels.select(a, 2, columns)
+    topk_kernels.order(a, columns)
+    assert_array_equal(columns, [[255, 17, 1, 3]])
 
 
 def test_nan_gives_columns_that_exist():
