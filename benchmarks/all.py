@@ -24,6 +24,10 @@ SMALL = {
     "memory": ["--n=200000"],
     "growth": ["--size=small"],
     "lists": ["--size=small"],
+    "streaming": ["--n=10000", "--d=384", "--h=2048", "--k=16"],
+    "startup": ["--repeats=3"],
+    "bfloat16": ["--data=scifact", "--h=2048", "--steps=100", "--queries=300"],
+    "selection": ["--shapes", "1024,2048,16", "--repeats=3"],
 }
 
 

@@ -1,7 +1,7 @@
 """Rows a second of every encoder on one dictionary: one pass, refit, pursuit jitted and by compiled loops, packed.
 
 Beside them PyTorch's one pass (product and topk by magnitude, in its best batch; extra [bench]), and the one pass with
-bfloat16 products with the share of rows whose columns it keeps.
+bfloat16 products with the share of rows whose columns it keeps (`benchmarks.bfloat16` says what recall that costs).
 
     python -m benchmarks.encoders --out=results [--model=runs/mine/model --source=vectors.npy]
 
