@@ -1,14 +1,14 @@
 """The host backend: all CPU cores score rows, each thread with its own running top r; the loops are in `kernels`."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.packed import PIECE, Packed
-from compressae_jax.codes.threads import cores
+from compressae_jax.codes.threads import cores, kept
 from compressae_jax.notation import Expanded, RowScales, check_range
 from compressae_jax.retrieval import unpacking
 
@@ -59,11 +59,13 @@ def best_of_threads(
 
     scores = np.full((threads, q, top), -np.inf, np.float32)
     rows = np.full((threads, q, top), kernels.NO_ROW, np.int64)
-    with ThreadPoolExecutor(threads) as pool:
-        others = [pool.submit(work, *heaps) for heaps in zip(scores[1:], rows[1:], strict=True)]
-        work(scores[0], rows[0])  # here: to start a thread takes .17 ms, as long as one query of 100,000 rows by lists
-        for other in others:
-            other.result()  # an error of any is raised here
+    others = [kept(threads - 1).submit(work, *heaps) for heaps in zip(scores[1:], rows[1:], strict=True)]
+    try:
+        work(scores[0], rows[0])  # here: to wake a thread takes a part of what a short search does
+    finally:
+        wait(others)
+    for other in others:
+        other.result()  # an error of any is raised here
     kernels.merge(scores, rows)
     return scores[0], rows[0]
 

@@ -1,6 +1,8 @@
+import itertools
 import os
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -60,3 +62,40 @@ def test_threads_and_chunks_share_one_ranking(monkeypatch):
     for scores, rows in results[1:]:
         assert_array_equal(scores, results[0][0])
         assert_array_equal(rows, results[0][1])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning", "ignore:.*fork:RuntimeWarning")
+def test_a_forked_process_searches_too(monkeypatch):
+    monkeypatch.setattr(host, "cores", lambda: 3)
+    problem = oracle.integer_problem(900, 2, h=60, k=4)
+    found = host.search(*problem, 5, chunk=100)
+    child = os.fork()
+    if not child:
+        threading.Timer(20, os._exit, [2]).start()  # a search that waits for threads it does not have
+        again = host.search(*problem, 5, chunk=100)
+        os._exit(int(not all(np.array_equal(*pair) for pair in zip(found, again, strict=True))))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_an_error_of_any_thread_is_raised_and_the_next_search_works(monkeypatch):
+    monkeypatch.setattr(host, "cores", lambda: 4)
+    problem = oracle.integer_problem(900, 2, h=60, k=4)
+    found = host.search(*problem, 5, chunk=10)
+    calls = itertools.count()
+    read = host.unpacking.reader
+
+    def fails(*arguments):
+        def some(here):
+            if next(calls) == 20:
+                raise OSError("the disk is gone")
+            return read(*arguments)(here)
+
+        return some
+
+    with monkeypatch.context() as broken:
+        broken.setattr(host.unpacking, "reader", fails)
+        with pytest.raises(OSError, match="disk is gone"):
+            host.search(*problem, 5, chunk=10)
+    for one, other in zip(host.search(*problem, 5, chunk=10), found, strict=True):
+        assert_array_equal(one, other)
