@@ -1,5 +1,6 @@
 """What the benchmarks share: alternating repeats, the machine in words and its limits, results as JSON and Markdown."""
 
+import datetime
 import functools
 import json
 import math
@@ -76,8 +77,9 @@ def product_rate(dtype: str = "float32", width: int = 0, repeats: int = 5) -> fl
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, devices and versions."""
+    """Processor, cores, devices, versions and the date."""
     return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "processor": _processor(),
         "cores": _cores(),
         "devices": sorted({device.device_kind for device in jax.local_devices()}),
@@ -94,12 +96,18 @@ def markdown(head: str, rows: Iterable[Iterable[Any]]) -> list[str]:
     return [f"| {head} |", ruler, *(f"| {' | '.join(map(str, row))} |" for row in rows)]
 
 
+def where(machine: dict[str, Any]) -> str:
+    """The machine and the date in a line."""
+    line = "{processor}, {cores} cores, {devices}; jax {jax}, NumPy {numpy}, Python {python}; {date}."
+    return line.format_map({**machine, "devices": ", ".join(machine["devices"])})
+
+
 def write(folder: str, name: str, report: dict[str, Any], table: str) -> None:
-    """`name`.json and `name`.md in a folder."""
+    """`name`.json and `name`.md in a folder, the latter with a last line on where and when."""
     out = Path(folder)
     out.mkdir(parents=True, exist_ok=True)
     (out / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    (out / f"{name}.md").write_text(table, encoding="utf-8")
+    (out / f"{name}.md").write_text(f"{table}\n{where(report.get('machine', report))}\n", encoding="utf-8")
 
 
 def _host_read(array: np.ndarray) -> Callable[[], int]:
