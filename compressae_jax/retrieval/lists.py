@@ -1,8 +1,9 @@
 """Inverted lists of codes: for few sparse queries, faster than `host`, which scores every row, and as exact.
 
 In the space `sparse` a query has k nonzeros, and only rows with a latent of theirs score other than 0. Sums are taken
-term by term over the lists of these latents: 1.3 % of the nonzeros of wordnet, up to 4 times as fast
-(`benchmarks.lists`). Lists lie in blocks of rows, so that a block's sums stay in cache and 16 bits name a row in it.
+term by term over the lists of these latents: 1.3 % of the nonzeros of wordnet, 2 to 3 times as fast for up to four
+queries (`benchmarks.lists`). Lists lie in blocks of rows, so that a block's sums stay in cache and 16 bits name a row
+in it.
 """
 
 from typing import NamedTuple
