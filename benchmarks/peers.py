@@ -4,7 +4,6 @@ A function takes the data, builds what its side needs, and raises ImportError wh
 """
 
 import functools
-import importlib.metadata
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -300,14 +299,3 @@ def best_of_csr(scores: scipy.sparse.csr_matrix, top: int, first_row: int) -> Fo
 def csr_arrays(matrix: scipy.sparse.csr_matrix) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Columns, values and offsets as kANNolo takes them."""
     return matrix.indices.astype(np.int32), matrix.data.astype(np.float32), matrix.indptr.astype(np.int64)
-
-
-def versions() -> dict[str, str]:
-    """Of the peers that are installed."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found

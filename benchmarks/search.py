@@ -22,8 +22,9 @@ import jax
 import numpy as np
 
 from benchmarks import timing
-from benchmarks.peers import APPROXIMATE, BUILD_EFFORT, EXACT, LINKS, OURS, SEARCH_EFFORT, Side, versions
+from benchmarks.peers import APPROXIMATE, BUILD_EFFORT, EXACT, LINKS, OURS, PACKAGES, SEARCH_EFFORT, Side
 from benchmarks.synthetic import CHECKED, Data
+from compressae_jax.evaluation import provenance
 from compressae_jax.retrieval import host
 from compressae_jax.retrieval.index import Index
 
@@ -57,7 +58,7 @@ def main() -> None:
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "threads": host.cores(),
         "load_before": load,
-        "versions": versions(),
+        "versions": provenance.versions(PACKAGES),
         "machine": timing.machine(),
         "rates": best_rates,
         "load_s": load_seconds(data),
