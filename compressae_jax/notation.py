@@ -34,6 +34,10 @@ class FolderError(InputError):
     """A model, codes or run folder that is damaged, foreign or newer than this program."""
 
 
+class BusyError(InputError):
+    """A name that another process writes at this moment; the message says which, where, and since when."""
+
+
 class NonFiniteLossError(InputError):
     """Training met a loss that is NaN or infinite."""
 

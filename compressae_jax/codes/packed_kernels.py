@@ -4,16 +4,15 @@ Unpacking takes `ROWS` rows through each digit of their ranks together, since on
 to 1.5 times as fast as vectors of rows, whose look-ups gather (`python -m benchmarks.packed` times unpacking alone).
 """
 
-import inspect
-from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from compressae_jax.base.compiled import compiled
 
 ROWS = 64
 WORD, ONE = np.uint64(64), np.uint64(1)
@@ -21,12 +20,7 @@ WORD_VALUE = 2.0**64
 emitted: Any = intrinsic  # mypy would ask its callers for the first argument, the typing context, which numba adds
 
 
-def _compiled(**options: Any) -> Callable:
-    """Compile a function, less any wrapper around it, to run without Python's lock; the result is kept on disk."""
-    return lambda function: numba.njit(nogil=True, cache=True, **options)(inspect.unwrap(function))
-
-
-@_compiled()
+@compiled
 def pack(numbers, columns, used, bits, low, rank_bits, zero_rank, binomials, words):
     """Write rows with rising columns and level numbers into zeroed words (n, w); rows not in use become zero rows."""
     k, width = numbers.shape[1], len(zero_rank)
@@ -52,7 +46,7 @@ def pack(numbers, columns, used, bits, low, rank_bits, zero_rank, binomials, wor
             at += bits
 
 
-@_compiled(inline="always")
+@compiled(inline="always")
 def _put(words, at, number):
     """Add a number to zeroed bits from bit `at` on."""
     shift = np.uint64(at & 63)
@@ -60,7 +54,7 @@ def _put(words, at, number):
     words[(at >> 6) + 1] |= (number >> ONE) >> (WORD - ONE - shift)
 
 
-@_compiled()
+@compiled
 def unpack(words, h, bits, signed, tables, values, columns):
     """Values and rising columns (n, k) of records (n, w), whose level numbers index `signed`; zero rows get 0.
 
@@ -86,7 +80,7 @@ def unpack(words, h, bits, signed, tables, values, columns):
         _fields(some, h, bits, signed, tables, buckets, zero, columns[start:], values[start:])
 
 
-@_compiled(inline="always")
+@compiled(inline="always")
 def _ranks(words, rank_bits, zero_rank, rest, zero):
     """The ranks of some rows; those of zero rows, and of rows that fill up the block, become 0."""
     width = len(zero_rank)
@@ -101,7 +95,7 @@ def _ranks(words, rank_bits, zero_rank, rest, zero):
             rest[:, row] = 0
 
 
-@_compiled(inline="always")
+@compiled(inline="always")
 def _digit(rest, length, cells, binomials, bucket):
     """The bucket of each remainder of so many words, whose binomial is taken from it.
 
@@ -128,7 +122,7 @@ def _digit(rest, length, cells, binomials, bucket):
         bucket[row] = there
 
 
-@_compiled(inline="always")
+@compiled(inline="always")
 def _over(rest, length, row, binomials, there):
     """Whether a binomial is more than the remainder."""
     borrow = np.uint64(0)
@@ -138,7 +132,7 @@ def _over(rest, length, row, binomials, there):
     return borrow != 0
 
 
-@_compiled(inline="always")
+@compiled(inline="always")
 def _fields(words, h, bits, signed, tables, buckets, zero, columns, values):
     """Columns of some rows from their buckets and low parts, and values from their level numbers."""
     k = values.shape[1]
@@ -173,7 +167,7 @@ def _field(_, words, row, at, mask):
     return types.uint64(words, types.int64, types.int64, types.uint64), emit
 
 
-@_compiled()
+@compiled
 def unit_scales(values, scales):
     """1 / ‖values‖ of every row, 0 of a zero row."""
     for row in range(len(values)):

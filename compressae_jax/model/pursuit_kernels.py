@@ -6,31 +6,22 @@ times the rows a second of `pursuit` on two cores (benchmarks/encoders.py times 
 the others.
 """
 
-import inspect
-from collections.abc import Callable
-from typing import Any
-
-import numba
 import numpy as np
 
-# Sums may be reordered (that is what vectorises them); all numbers here are finite.
-FAST = {"reassoc", "nsz", "contract", "nnan", "ninf"}
+from compressae_jax.base.compiled import FAST, compiled
+
+FINITE = FAST | {"nnan", "ninf"}  # all numbers here are finite
 LANES = 128  # running maxima side by side, each with its place: what a compiler turns into vector instructions
 NEW_DIRECTION = np.float32(1e-4)  # as in `pursuit`
 
 
-def _compiled(function: Callable) -> Any:
-    """Compile a function, less any wrapper around it, to run without Python's lock; the result is kept on disk."""
-    return numba.njit(nogil=True, cache=True, fastmath=FAST)(inspect.unwrap(function))
-
-
-@_compiled
+@compiled(fastmath=FINITE)
 def _add(c, a, g):
     for i in range(len(c)):
         c[i] += a * g[i]
 
 
-@_compiled
+@compiled(fastmath=FINITE)
 def _largest(c, most, place):
     """Where |c| is largest, the lower place of two; `most` and `place` (LANES,) are overwritten."""
     most[:] = -1
@@ -49,7 +40,7 @@ def _largest(c, most, place):
     return at
 
 
-@_compiled
+@compiled(fastmath=FINITE)
 def _first_of_lanes(most, place, whole):
     """The lowest place of the largest of all lanes, -1 if none had any."""
     at, best = -1, np.float32(-1)
@@ -60,7 +51,7 @@ def _first_of_lanes(most, place, whole):
     return at
 
 
-@_compiled
+@compiled(fastmath=FINITE)
 def pursue(correlations, gram, values, columns):
     """Orthogonal matching pursuit of every row, k = values.shape[1] atoms, in the order of choice.
 
@@ -96,7 +87,7 @@ def pursue(correlations, gram, values, columns):
         columns[row, chosen:] = 0
 
 
-@_compiled
+@compiled(fastmath=FINITE)
 def _orthogonal(g, along, shares, t, out):
     """out = (g − Σ_{s<t} shares[s] along[s]) / shares[t], four directions a pass."""
     inverse = np.float32(1) / shares[t]
@@ -112,7 +103,7 @@ def _orthogonal(g, along, shares, t, out):
         _add(out, -shares[s] * inverse, along[s])
 
 
-@_compiled
+@compiled(fastmath=FINITE)
 def _gather(correlations, gram, among, few, their_gram):
     """⟨w_i, x̂⟩ and ⟨w_i, w_j⟩ of the columns of a shortlist."""
     for i in range(len(among)):
@@ -121,7 +112,7 @@ def _gather(correlations, gram, among, few, their_gram):
             their_gram[i, j] = gram[among[i], among[j]]
 
 
-@_compiled
+@compiled(fastmath=FINITE)
 def pursue_among(correlations, gram, among, values, columns):
     """`pursue` of every row on the columns `among` (b, c) alone; `correlations` are left as they are."""
     c, k = among.shape[1], values.shape[1]
@@ -133,7 +124,7 @@ def pursue_among(correlations, gram, among, values, columns):
             columns[row, t] = among[row, places[0, t]] if values[row, t] != 0 else 0
 
 
-@_compiled
+@compiled(fastmath=FINITE)
 def refit(correlations, gram, values, columns):
     """Least-squares values of every row on its columns, by Cholesky in float64; as `pursuit.refit`."""
     k = columns.shape[1]
@@ -157,7 +148,7 @@ def refit(correlations, gram, values, columns):
             values[row, s] = solved[s]
 
 
-@_compiled
+@compiled(fastmath=FINITE)
 def nearest(value, levels):
     """The signed level next to a value; there is no zero among them."""
     magnitude, best = abs(value), 0
@@ -167,7 +158,7 @@ def nearest(value, levels):
     return levels[best] if value >= 0 else -levels[best]
 
 
-@_compiled
+@compiled(fastmath=FINITE)
 def _best_atom(c, back, g, pull, a, ease, most, place):
     """Where (c + back·g + pull·a)² · ease is largest: the atom that lessens `descend`'s distance most."""
     most[:] = -1
@@ -190,7 +181,7 @@ def _best_atom(c, back, g, pull, a, ease, most, place):
     return at
 
 
-@_compiled
+@compiled(fastmath=FINITE)
 def descend(correlations, lengths, gram, values, columns, levels, sweeps, swap, weight):
     """Coordinate descent of every row on ‖ℓx̂ − z‖² + weight·(ℓ − ⟨x̂, z⟩)² with all values on signed levels.
 
@@ -238,7 +229,7 @@ def descend(correlations, lengths, gram, values, columns, levels, sweeps, swap, 
                 break
 
 
-@_compiled
+@compiled(fastmath=FINITE)
 def descend_among(correlations, lengths, gram, among, values, columns, levels, sweeps, weight):
     """`descend` with swaps to the columns `among` (b, c) alone, of which the row's own are some."""
     c, k = among.shape[1], values.shape[1]

@@ -6,27 +6,17 @@ reach at least, so an entry is read once, and again only in a group that may hav
 counting entries. XLA's `top_k` uses one core; `benchmarks.encoders` times both, `benchmarks.selection` this alone.
 """
 
-import inspect
-from collections.abc import Callable
-from typing import Any
-
-import numba
 import numpy as np
 
-# Sums may be reordered (that is what vectorises them); infinities and NaN keep their meaning: a loss must show them.
-FAST = {"reassoc", "nsz", "contract"}
+from compressae_jax.base.compiled import FAST, compiled
+
 LOOKS = 24  # bisections at most; what is then left (ties) is selected from whatever its number
 GROUP = 16  # entries at most, of whose maxima `keep` reach the threshold, so that most entries are read once
 GROUPS = 4  # times `keep` at least, for the maxima to tell more than the entries
 ALL = np.int64(0x7FFFFFFF)
 
 
-def compiled(function: Callable) -> Any:
-    """Compile a function, less any wrapper around it, to run without Python's lock; the result is kept on disk."""
-    return numba.njit(nogil=True, cache=True, fastmath=FAST)(inspect.unwrap(function))
-
-
-@compiled
+@compiled(fastmath=FAST)
 def select(a, first, columns):
     """The columns (b, c) of the c largest magnitudes of each row of a (b, h), ties to the lower column.
 
@@ -66,7 +56,7 @@ def select(a, first, columns):
             columns[row, j] = keys[j] & ALL
 
 
-@compiled
+@compiled(fastmath=FAST)
 def order(a, columns):
     """Sort each row's columns (b, c) by falling magnitude in a (b, h), ties to the lower column."""
     keys = np.empty(columns.shape[1], np.int64)
@@ -81,7 +71,7 @@ def order(a, columns):
             columns[row, j] = keys[j] & ALL
 
 
-@compiled
+@compiled(fastmath=FAST)
 def _limit(magnitude, keep):
     """A number that at least `keep` magnitudes reach and, unless many are alike, at most a quarter more."""
     low, high, found = np.float32(0), np.float32(0), np.int64(len(magnitude))
@@ -101,7 +91,7 @@ def _limit(magnitude, keep):
     return low
 
 
-@compiled
+@compiled(fastmath=FAST)
 def _partition(keys, n, k):
     """Bring the k least of the first n distinct keys to the front (quickselect, Hoare 1961)."""
     low, high = 0, n - 1

@@ -18,11 +18,11 @@ import numpy as np
 from jaxtyping import Float, Int
 from tqdm import tqdm
 
+from compressae_jax.base.threads import cores
 from compressae_jax.codes import folder as codes_folder
 from compressae_jax.codes import levels, spaces
 from compressae_jax.codes.codes import Codes, column_dtype
 from compressae_jax.codes.packed import STORAGES, Packed, Packing, pack, storage_bits
-from compressae_jax.codes.threads import cores
 from compressae_jax.data.sources import ZERO_ROWS, Source, find_zero_rows, zero_rows_met
 from compressae_jax.model import encoders, pursuit_host
 from compressae_jax.model.compressae import Params

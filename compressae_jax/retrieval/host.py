@@ -6,9 +6,9 @@ from concurrent.futures import wait
 import numpy as np
 from jaxtyping import Float, Int
 
+from compressae_jax.base.threads import cores, kept
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.packed import PIECE, Packed
-from compressae_jax.codes.threads import cores, kept
 from compressae_jax.notation import Expanded, RowScales, check_range
 from compressae_jax.retrieval import unpacking
 

@@ -4,27 +4,16 @@ Importing this module imports numba, so they do it at their first search. A row 
 wherever it stands, so identical rows tie exactly.
 """
 
-import inspect
-from collections.abc import Callable
-from typing import Any
-
-import numba
 import numpy as np
 
-from compressae_jax.retrieval import vectors
+from compressae_jax.base.compiled import FAST, compiled
+from compressae_jax.retrieval import vector_kernels as vectors
 
-# Sums may be reordered (that is what vectorises them); nothing is assumed about infinities and NaN.
-FAST = {"reassoc", "nsz", "contract"}
 STRIP = 64  # sums that are compared with the worst result before any is looked at by itself
 NO_ROW = np.iinfo(np.int64).max
 
 
-def _compiled(**options: Any) -> Callable:
-    """Compile a function, less any wrapper around it, to run without Python's lock; the result is kept on disk."""
-    return lambda function: numba.njit(nogil=True, cache=True, **options)(inspect.unwrap(function))
-
-
-@_compiled()
+@compiled
 def _replace_worst(scores, rows, score, row):
     """Put a result in the place of the worst, which stands at 0: a heap, worse parents above better children."""
     place, size = 0, len(scores)
@@ -41,13 +30,13 @@ def _replace_worst(scores, rows, score, row):
     scores[place], rows[place] = score, row
 
 
-@_compiled()
+@compiled
 def _worse(score, row, other_score, other_row):
     """Whether a result ranks below another: a lower score, or the same at a higher row."""
     return score < other_score or (score == other_score and row > other_row)
 
 
-@_compiled(fastmath=FAST)
+@compiled(fastmath=FAST)
 def scan_one(values, columns, row_scales, first_row, u, scores, rows):
     """Absorb a chunk's rows into the heap (r,) of one query u (h,); 4 times as fast as `scan_block` for one query."""
     for y in range(len(values)):
@@ -56,7 +45,7 @@ def scan_one(values, columns, row_scales, first_row, u, scores, rows):
             _replace_worst(scores, rows, score, first_row + y)
 
 
-@_compiled(fastmath=FAST)
+@compiled(fastmath=FAST)
 def scan_block(values, columns, row_scales, first_row, u, scores, rows):
     """Absorb a chunk's rows into the heaps (q, r) of a block of queries u (h, w), w >= q a multiple of 16."""
     k, w, q = values.shape[1], u.shape[1], len(scores)
@@ -78,7 +67,7 @@ def scan_block(values, columns, row_scales, first_row, u, scores, rows):
                     worst[i] = scores[i, 0]
 
 
-@_compiled()
+@compiled
 def fill_lists(values, columns, starts, list_values, list_rows):
     """Sort a block's nonzeros by column, rows rising in each list; list c begins at `starts`[c], starts (h + 1,)."""
     starts[:] = 0
@@ -95,7 +84,7 @@ def fill_lists(values, columns, starts, list_values, list_rows):
             at[c] += 1
 
 
-@_compiled(fastmath=FAST)
+@compiled(fastmath=FAST)
 def scan_lists(starts, list_values, list_rows, row_scales, first_row, latents, weights, sums, scores, rows):
     """Absorb a block's rows, those of no list too, into the heap (r,) of one query: `weights` at rising `latents`.
 
@@ -118,7 +107,7 @@ def scan_lists(starts, list_values, list_rows, row_scales, first_row, latents, w
                     _replace_worst(scores, rows, sums[y], first_row + y)
 
 
-@_compiled()
+@compiled
 def merge(scores, rows):
     """Gather the heaps (threads, q, r) of all threads in those of the first, sorted best first."""
     threads, q, r = scores.shape

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, Int32, Shaped, UInt16
 
+from compressae_jax.base.threads import cores, deal
 from compressae_jax.codes.codes import Codes
-from compressae_jax.codes.threads import cores, deal
 from compressae_jax.notation import Expanded, RowScales, check_range
 from compressae_jax.retrieval.host import best_of_threads, stored
 

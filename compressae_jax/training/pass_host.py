@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from compressae_jax.codes.threads import deal
+from compressae_jax.base.threads import deal
 from compressae_jax.model.compressae import CompresSAE
 from compressae_jax.model.losses import Mix
 

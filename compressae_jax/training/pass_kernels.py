@@ -6,10 +6,11 @@ is summed by one thread in a fixed order: the result does not depend on how many
 
 import numpy as np
 
-from compressae_jax.model.topk_kernels import compiled, select
+from compressae_jax.base.compiled import FAST, compiled
+from compressae_jax.model.topk_kernels import select
 
 
-@compiled
+@compiled(fastmath=FAST)
 def forward(a, x, w, k, weights, columns, values, slopes, pulls_k, pulls_4k, cosines):
     """Codes, cosines, and the loss's gradient by reconstructions and by nonzeros, for a block of rows.
 
@@ -35,7 +36,7 @@ def forward(a, x, w, k, weights, columns, values, slopes, pulls_k, pulls_4k, cos
             slopes[row, j] = _dot(to_k if j < k else to_4k, w[column[j]])
 
 
-@compiled
+@compiled(fastmath=FAST)
 def by_latent(columns, values, slopes, k, ends, rows, pulls, sorted_values, sorted_slopes, counts):
     """Sort the nonzeros (b, 4k) by latent, rows rising: those of latent i are ends[i]:ends[i + 1] of the flat arrays.
 
@@ -61,7 +62,7 @@ def by_latent(columns, values, slopes, k, ends, rows, pulls, sorted_values, sort
             sorted_values[p], sorted_slopes[p] = values[row, j], slopes[row, j]
 
 
-@compiled
+@compiled(fastmath=FAST)
 def backward(low, high, ends, rows, pulls, values, slopes, x, of_z, decoder_w, encoder_w, encoder_b):
     """The gradient of latents low:high from their nonzeros; of_z (2b, d); `encoder_w` is transposed, (h, d)."""
     d = x.shape[1]
@@ -88,7 +89,7 @@ def backward(low, high, ends, rows, pulls, values, slopes, x, of_z, decoder_w, e
             p += 1
 
 
-@compiled
+@compiled(fastmath=FAST)
 def _add_atoms(z, w, columns, values):
     """z += Σ_j values[j] w[columns[j]], four a time."""
     whole = len(columns) - len(columns) % 4
@@ -103,7 +104,7 @@ def _add_atoms(z, w, columns, values):
             z[i] += v0 * w0[i]
 
 
-@compiled
+@compiled(fastmath=FAST)
 def _pull(x, z, weight, pull):
     """cos(x, z) of a unit x, and into `pull` the gradient of weight · (1 − cos) by z; 0 both where z is zero."""
     square, inner = np.float64(0), np.float64(0)
@@ -120,7 +121,7 @@ def _pull(x, z, weight, pull):
     return np.float32(inner / np.sqrt(square))
 
 
-@compiled
+@compiled(fastmath=FAST)
 def _dot(a, b):
     total = np.float32(0)
     for i in range(len(a)):

@@ -21,8 +21,8 @@ import scipy.sparse
 from jaxtyping import Float, Int
 from tqdm import tqdm
 
+from compressae_jax.base.threads import cores
 from compressae_jax.codes.spaces import unit_rows
-from compressae_jax.codes.threads import cores
 from compressae_jax.data.batches import rows_of_step
 from compressae_jax.data.sources import Source
 from compressae_jax.model import pursuit_host

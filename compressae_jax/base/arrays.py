@@ -1,0 +1,45 @@
+"""Arrays from outside as NumPy, blocks of fixed shape, bytes that a file holds."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from compressae_jax.notation import AnyArray, InputError
+
+
+def padded(part: AnyArray, length: int) -> np.ndarray:
+    """A block with zeros behind it up to `length` rows, so that one compilation serves blocks of any size."""
+    part = np.asarray(part)
+    return part if len(part) == length else np.pad(part, ((0, length - len(part)),) + ((0, 0),) * (part.ndim - 1))
+
+
+def pieces(array: Any, rows: int) -> Iterator[Any]:
+    """Slices of so many rows, the last one shorter."""
+    for start in range(0, len(array), rows):
+        yield array[start : start + rows]
+
+
+def vectors(argument: str, given: Any) -> np.ndarray:
+    """What people hold vectors in as a NumPy array, copied only where it must be.
+
+    Arrays of any library, lists of rows, data frames. A masked array may not hide a value: nothing would be in its
+    place.
+
+    Raises:
+        InputError: what no array of numbers can be made of, hidden values.
+    """
+    if isinstance(given, np.ma.MaskedArray):
+        if np.ma.is_masked(given):
+            row = int(np.ma.getmaskarray(given).reshape(len(given), -1).any(axis=1).argmax())
+            raise InputError(f"{argument} hide values under a mask, first in row {row}; fill them or drop the rows")
+        given = given.data
+    if hasattr(given, "detach") and hasattr(given, "cpu"):  # a PyTorch tensor
+        given = given.detach().cpu()
+        given = given.float() if str(given.dtype) == "torch.bfloat16" else given
+    elif hasattr(given, "to_numpy") and not isinstance(given, np.ndarray):
+        given = given.to_numpy()
+    try:
+        return np.asarray(given)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{argument} must be rows of numbers (an array, a list of rows), not {error}") from None
