@@ -25,7 +25,7 @@ from benchmarks.peers import FAISS_BLAS
 from benchmarks.synthetic import packed_codes
 from compressae_jax.codes.codes import Codes, column_dtype
 from compressae_jax.codes.packed import Packed
-from compressae_jax.retrieval import host
+from compressae_jax.retrieval.backends import host
 
 TOP = 100
 CHECKED = 2  # queries compared with the oracle at every point

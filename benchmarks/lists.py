@@ -21,7 +21,8 @@ from benchmarks import timing
 from benchmarks.timing import shown, spread
 from compressae_jax import data
 from compressae_jax.codes import spaces
-from compressae_jax.retrieval import compress, host, lists
+from compressae_jax.retrieval import compress
+from compressae_jax.retrieval.backends import host, lists
 from compressae_jax.retrieval.index import Index
 
 WIDTHS = {"wordnet": 4096, "glove": 2048, "scifact": 2048}  # h

@@ -14,7 +14,8 @@ import numpy as np
 import scipy.sparse
 
 from benchmarks.synthetic import BLOCK, Data, Found, Truth, best, blocks, merged, packed_codes, unit
-from compressae_jax.retrieval import compress, host, scan
+from compressae_jax.retrieval import compress
+from compressae_jax.retrieval.backends import host, scan
 
 LINKS, BUILD_EFFORT, SEARCH_EFFORT = 16, 100, 200  # of the graphs: M, efConstruction, efSearch
 PACKED_BITS = 4

@@ -25,7 +25,7 @@ from benchmarks import timing
 from benchmarks.peers import APPROXIMATE, BUILD_EFFORT, EXACT, LINKS, OURS, PACKAGES, SEARCH_EFFORT, Side
 from benchmarks.synthetic import CHECKED, Data
 from compressae_jax.evaluation import provenance
-from compressae_jax.retrieval import host
+from compressae_jax.retrieval.backends import host
 from compressae_jax.retrieval.index import Index
 
 SIZES = {

@@ -36,7 +36,7 @@ from jaxtyping import Array, Bool, Float, Int, Integer
 
 from benchmarks import timing
 from compressae_jax.model import topk, topk_host
-from compressae_jax.retrieval import host
+from compressae_jax.retrieval.backends import host
 
 SHAPES = {"cpu": ["2048,2048,16", "4096,4096,32"], "gpu": ["100000,4096,32", "100000,4096,16"]}  # b, h, k
 REPEATS, BUDGET, REST = 7, 20.0, 0.03  # calls; seconds after which a side sits out; seconds before a call, on a CPU

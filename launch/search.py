@@ -20,8 +20,7 @@ def main(argv: list[str]) -> None:
     """Open the index, stream the queries through it, write what was found."""
     del argv
     from compressae_jax import data
-    from compressae_jax.data import found
-    from compressae_jax.retrieval import index
+    from compressae_jax.retrieval import found, index
 
     found.check_path(OUT.value)
     rows = index.open_folder(INDEX.value, model=MODEL.value, space=SPACE.value)

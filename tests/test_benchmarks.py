@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import all as all_benchmarks
 from benchmarks import peers, search, synthetic, timing
-from compressae_jax.retrieval import host
+from compressae_jax.retrieval.backends import host
 
 TINY = ["--n=301", "--d=16", "--h=64", "--k=5", "--top=7", "--queries", "1", "9", "--repeats=2", "--approximate_n=200"]
 

@@ -19,7 +19,6 @@ from compressae_jax.codes import disk
 from compressae_jax.codes import folder as codes_folder
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.packed import Packed
-from compressae_jax.data import found
 from compressae_jax.data.named import Dataset
 from compressae_jax.data.sources import Source
 from compressae_jax.evaluation import contenders, figures, measures, protocols, streams
@@ -34,7 +33,7 @@ from compressae_jax.model import weights as model_weights
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import FolderError, InputError, check_choice, check_range
 from compressae_jax.retrieval import compress as compression
-from compressae_jax.retrieval import index
+from compressae_jax.retrieval import found, index
 from compressae_jax.training import records
 
 __all__ = ["closing", "compress", "evaluate", "format_examples", "format_table", "search"]

@@ -22,7 +22,8 @@ from compressae_jax.model import encoders
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import AnyArray, Expanded, FolderError, InputError, check_choice, check_range
-from compressae_jax.retrieval import bcoo, compress, host, lists, scan
+from compressae_jax.retrieval import compress
+from compressae_jax.retrieval.backends import bcoo, host, lists, scan
 
 BACKENDS = {"host": host.search, "scan": scan.search, "bcoo": bcoo.search}
 LISTS = "lists"  # a backend, too, of an index `with_lists`

@@ -36,7 +36,7 @@ def test_a_change_of_a_loop_in_another_file_makes_a_new_cache(tmp_path):
     assert run(site).stdout == "[[1, 2]]\n"
     before = caches(site)
     assert len(before) == 1
-    with (site / "compressae_jax/retrieval/vector_kernels.py").open("a") as file:
+    with (site / "compressae_jax/retrieval/backends/vector_kernels.py").open("a") as file:
         file.write("\n# another loop\n")
     assert run(site).stdout == "[[1, 2]]\n"
     assert len(caches(site)) == 2

@@ -10,7 +10,8 @@ from compressae_jax.codes.packed import Packed, Packing, pack, packed_width
 from compressae_jax.codes.spaces import SPACES
 from compressae_jax.data import open_source
 from compressae_jax.notation import FolderError, InputError
-from compressae_jax.retrieval import compress, host, lists
+from compressae_jax.retrieval import compress
+from compressae_jax.retrieval.backends import host, lists
 from compressae_jax.retrieval.index import Index, open_folder, open_index, search_source
 
 N, Q = 300, 5

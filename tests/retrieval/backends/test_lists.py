@@ -10,7 +10,7 @@ from retrieval import oracle
 
 from compressae_jax.codes.codes import Codes
 from compressae_jax.notation import InputError
-from compressae_jax.retrieval import host, lists
+from compressae_jax.retrieval.backends import host, lists
 
 BLOCK = 16
 

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from compressae_jax.retrieval import running_top
-from compressae_jax.retrieval.running_top import Best
+from compressae_jax.retrieval.backends import running_top
+from compressae_jax.retrieval.backends.running_top import Best
 
 C, R = 8, 10
 

@@ -10,7 +10,7 @@ from retrieval import oracle
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.packed import Packed, Packing, pack
 from compressae_jax.notation import InputError
-from compressae_jax.retrieval import bcoo, host, scan
+from compressae_jax.retrieval.backends import bcoo, host, scan
 
 C = 16
 BACKENDS = {"host": host, "scan": scan, "bcoo": bcoo}

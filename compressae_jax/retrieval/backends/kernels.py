@@ -7,7 +7,7 @@ wherever it stands, so identical rows tie exactly.
 import numpy as np
 
 from compressae_jax.base.compiled import FAST, compiled
-from compressae_jax.retrieval import vector_kernels as vectors
+from compressae_jax.retrieval.backends import vector_kernels as vectors
 
 STRIP = 64  # sums that are compared with the worst result before any is looked at by itself
 NO_ROW = np.iinfo(np.int64).max

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int, Int32, Shaped, UInt16
 from compressae_jax.base.threads import cores, deal
 from compressae_jax.codes.codes import Codes
 from compressae_jax.notation import Expanded, RowScales, check_range
-from compressae_jax.retrieval.host import best_of_threads, stored
+from compressae_jax.retrieval.backends.host import best_of_threads, stored
 
 LONGEST_BLOCK, SHORTEST_BLOCK = 2**15, 2**12  # rows; shorter ones are slower, a block for every core is faster
 SHARE = 2**19  # of rows × queries, from which on another thread gains more than starting it costs
@@ -41,7 +41,7 @@ class Lists(NamedTuple):
 
 def build(codes: Codes, block: int | None = None) -> Lists:
     """Lists of codes, by a counting sort of every block of rows, on all cores; memory maps are read once."""
-    from compressae_jax.retrieval import kernels
+    from compressae_jax.retrieval.backends import kernels
 
     values, columns = np.asarray(codes.values), np.asarray(codes.columns)
     n, k = values.shape
@@ -76,7 +76,7 @@ def search(
     Exact for any u, and fast where it has few nonzeros. Beside lists and results a thread needs `top` results a query
     and a number for each row of a block.
     """
-    from compressae_jax.retrieval import kernels
+    from compressae_jax.retrieval.backends import kernels
 
     n, block = len(row_scales), lists.block
     check_range("top", top, 1, n)

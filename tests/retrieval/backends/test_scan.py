@@ -6,7 +6,7 @@ from retrieval import oracle
 
 from compressae_jax.codes.codes import Codes
 from compressae_jax.notation import InputError
-from compressae_jax.retrieval import scan
+from compressae_jax.retrieval.backends import scan
 
 
 # Fewer rows than devices; an even split; padding at the end.

@@ -12,8 +12,9 @@ from jaxtyping import Array, Float, Int, Integer
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.packed import Packed
 from compressae_jax.notation import Expanded, InputError, RowScales, check_range
-from compressae_jax.retrieval import running_top, unpacking
-from compressae_jax.retrieval.running_top import Best
+from compressae_jax.retrieval import unpacking
+from compressae_jax.retrieval.backends import running_top
+from compressae_jax.retrieval.backends.running_top import Best
 
 WORKING_BYTES = 2**28  # of a chunk's products (c, k, q), where the compiler does not fuse them away
 LONGEST_CHUNK = 2**16

@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from numpy.testing import assert_array_equal
 from retrieval import oracle
 
 from compressae_jax.codes.codes import Codes
-from compressae_jax.retrieval import host
+from compressae_jax.retrieval.backends import host
 
 
 @pytest.mark.parametrize("k", [1, 4, 16])  # vectors of each width
@@ -27,12 +28,12 @@ def test_every_finite_float16_is_read_exactly(k):
 
 def test_processors_without_an_instruction_for_float16_read_it_exactly_too():
     program = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from retrieval import test_host;"
+        "import sys; sys.path.insert(0, sys.argv[1]); from retrieval.backends import test_host;"
         "test_host.test_every_finite_float16_is_read_exactly(16);"
         "from numba.core.registry import cpu_target;"
         "assert '+f16c' not in cpu_target.target_context.codegen().magic_tuple()[2]"
     )
-    tests = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    tests = Path(__file__).resolve().parents[2]
     environment = {**os.environ, "NUMBA_CPU_NAME": "generic"}
     subprocess.run([sys.executable, "-c", program, tests], env=environment, check=True)
 

@@ -9,7 +9,8 @@ from jaxtyping import Array, Float, Int
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.packed import Packed
 from compressae_jax.notation import Expanded, InputError, RowScales, check_range
-from compressae_jax.retrieval import running_top, unpacking
+from compressae_jax.retrieval import unpacking
+from compressae_jax.retrieval.backends import running_top
 
 WORKING_BYTES = 2**28  # of a chunk's products, (c, k, q) in this backend's lowering
 LONGEST_CHUNK = 2**16

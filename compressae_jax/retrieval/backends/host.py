@@ -32,7 +32,7 @@ def search(
     are unpacked by each thread, a chunk at a time (`row_scales` None: see `unpacking`). `chunk` is the rows that a
     thread takes at a time. Beside codes and results it needs `top` results a query and thread.
     """
-    from compressae_jax.retrieval import kernels
+    from compressae_jax.retrieval.backends import kernels
 
     check_range("top", top, 1, len(codes))
     u = np.asarray(expanded_queries, np.float32)
@@ -55,7 +55,7 @@ def best_of_threads(
     work: Callable[[np.ndarray, np.ndarray], None], threads: int, q: int, top: int
 ) -> tuple[Float[np.ndarray, "q r"], Int[np.ndarray, "q r"]]:
     """The best rows of all threads, in each of which `work` fills heaps (q, r) of its own: scores and rows."""
-    from compressae_jax.retrieval import kernels
+    from compressae_jax.retrieval.backends import kernels
 
     scores = np.full((threads, q, top), -np.inf, np.float32)
     rows = np.full((threads, q, top), kernels.NO_ROW, np.int64)
