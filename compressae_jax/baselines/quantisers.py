@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from tqdm import tqdm
 
+from compressae_jax.base import progress
 from compressae_jax.baselines.units import Vectors, unit_rows
 from compressae_jax.notation import InputError, check_range
 
@@ -58,7 +58,7 @@ class Parts:
 def in_blocks(encode: Callable[[Vectors], Bytes], rows: Float[np.ndarray, "n d"], width: int) -> Bytes:
     """The codes of rows, `width` bytes each; a bar shows on a terminal where they take longer than a second."""
     codes = np.empty((len(rows), width), np.uint8)
-    with tqdm(total=len(rows), unit=" rows", desc="encode", delay=1, disable=None) as bar:
+    with progress.bar(len(rows), "encode") as bar:
         for start in range(0, len(rows), BLOCK):
             block = rows[start : start + BLOCK]
             codes[start : start + BLOCK] = encode(block)

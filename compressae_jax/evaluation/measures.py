@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from tqdm import tqdm
 
+from compressae_jax.base import progress as bars
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.packed import Packed
 from compressae_jax.evaluation import intervals
@@ -22,7 +22,7 @@ PIECE = 2**20  # rows of codes that are counted at once
 def ask(asked: Sequence[Protocol], compared: Sequence[Contender], progress: bool) -> Scores:
     """Every contender's scores in every protocol, one a query."""
     scores: Scores = {protocol.name: {} for protocol in asked}
-    with tqdm(total=len(asked) * len(compared), desc="evaluate", disable=not progress) as bar:
+    with bars.bar(len(asked) * len(compared), "evaluate", "searches", shown=progress) as bar:
         for protocol in asked:
             for one in compared:
                 bar.set_postfix_str(f"{protocol.name}: {one.name}")
