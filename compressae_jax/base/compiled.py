@@ -50,7 +50,8 @@ def version() -> str:
 def _folder() -> Path | None:
     """Where compiled loops are kept, seen to be writable; None where no place is."""
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    places = [Path(config.CACHE_DIR)] if config.CACHE_DIR else [PACKAGE / "__pycache__", Path(home) / "compressae_jax"]
+    given: str = getattr(config, "CACHE_DIR", "")  # of NUMBA_CACHE_DIR
+    places = [Path(given)] if given else [PACKAGE / "__pycache__", Path(home) / "compressae_jax"]
     for place in places:
         folder = place / f"kernels-{version()}"
         try:
@@ -88,7 +89,7 @@ class _Locator(caching._CacheLocator):
 
 
 class _Implementation(caching.CompileResultCacheImpl):
-    _locator_classes = (_Locator,)
+    _locator_classes = [_Locator]  # noqa: RUF012, as its base has it
 
 
 class _Cache(caching.FunctionCache):
