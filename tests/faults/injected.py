@@ -1,0 +1,148 @@
+"""A kill, and an error of the system, at every call of every writer; what must hold afterwards."""
+
+import errno
+import itertools
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from faults import forked, shim
+from faults.counts import Count
+from faults.writers import Writer
+
+# What happens at call N, the number of the error, and the kinds of call that it can happen to (None: all).
+KILLS = {"killed": (shim.KILL, 0, None)}
+ERRORS = {
+    "EIO": (shim.FAIL, errno.EIO, None),
+    "ENOSPC": (shim.FAIL, errno.ENOSPC, shim.TAKES_SPACE),
+    "half a write, then full": (shim.HALF, errno.ENOSPC, ("write",)),
+    "full from there on": (shim.FULL, errno.ENOSPC, shim.TAKES_SPACE),
+}
+IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # where thousands of fsync take no time
+
+
+def tried(writer: Writer, part: str, at_most: int | None = None, seed: int = 0) -> Iterator[Count]:
+    """The count of a writer in a part, 'kills' or 'errors'; `at_most` calls of each fault, drawn, or every one."""
+    began = time.monotonic()
+    count = Count(part, writer.name)
+    with tempfile.TemporaryDirectory(prefix="faults-", dir=IN_MEMORY) as scratch:
+        site = _Site(writer, Path(scratch))
+        for over_old in (False, True) if writer.replaces else (False,):
+            kinds = site.kinds(over_old)
+            for name, (mode, error, touched) in (KILLS if part == "kills" else ERRORS).items():
+                places = [n for n, kind in enumerate(kinds, 1) if touched is None or kind in touched][:: writer.every]
+                for at in drawn(places, at_most, seed):
+                    count.tried += 1
+                    where = f"call {at} of {len(kinds)} ({kinds[at - 1]}), {'over an old one' if over_old else 'new'}"
+                    for failure in site.tried(mode, at, error, over_old):
+                        count.failures.append(f"{writer.name}, {name} at {where}: {failure}")
+    count.seconds = time.monotonic() - began
+    yield count
+
+
+def drawn(places: Sequence[int], at_most: int | None, seed: int) -> Sequence[int]:
+    """All places, or so many of them, evenly spread with a shift that the seed says."""
+    if at_most is None or len(places) <= at_most:
+        return places
+    edges = np.linspace(0, len(places), at_most + 1).astype(int)
+    rng = np.random.default_rng(seed)
+    return [places[rng.integers(one, other)] for one, other in itertools.pairwise(edges)]
+
+
+class _Site:
+    """A folder in which one writer is tried again and again, from the same start."""
+
+    def __init__(self, writer: Writer, scratch: Path) -> None:
+        self._writer, self._root = writer, scratch / "root"
+        self._path = self._root / f"it{writer.suffix}"
+        self._starts = {False: scratch / "nothing", True: scratch / "old"}
+        self._things: list[Any] = []
+        for which in (0, 1):
+            self._begin(None)
+            writer.put(self._path, which)
+            self._things.append(writer.read(self._path))
+            if which == 0:
+                shutil.copytree(self._root, self._starts[True], symlinks=True)
+        self._left = _names(self._root)
+        self._begin(None)
+        shutil.copytree(self._root, self._starts[False])
+
+    def kinds(self, over_old: bool) -> list[str]:
+        """The kinds of the calls that the writer makes when nothing goes wrong."""
+        self._begin(over_old)
+        done = forked.run(lambda: self._armed(shim.COUNT, 0, 0))
+        if not done.whole:
+            raise AssertionError(f"{self._writer.name} without a fault: {done}\n{done.where}")
+        return done.value
+
+    def tried(self, mode: int, at: int, error: int, over_old: bool) -> Iterator[str]:
+        """What does not hold after one fault."""
+        self._begin(over_old)
+        done = forked.run(lambda: self._armed(mode, at, error))
+        if done.hung:
+            yield "hung"
+        elif bool(done.signal) != (mode == shim.KILL):
+            yield str(done)
+        elif done.error and "OSError" not in done.error:
+            yield f"not an OSError: {done}\n{done.where}"
+        legal = ("old" if over_old else "nothing", "new")
+        found = self._state()
+        if found not in (("new",) if mode != shim.KILL and done.whole else legal):
+            yield f"{found} stands there afterwards"
+        again = forked.run(lambda: self._writer.put(self._path, 1))
+        if not again.whole:
+            yield f"the same call again: {again}\n{again.where}"
+        elif (found := self._state()) != "new":
+            yield f"{found} after the same call again"
+        elif left := sorted(_names(self._root) ^ self._left):
+            yield f"left after the next run: {', '.join(left)}"
+
+    def _armed(self, mode: int, at: int, error: int) -> list[str]:
+        shim.arm(self._root, mode, at, error)
+        try:
+            self._writer.put(self._path, 1)
+        finally:
+            shim.disarm()
+        return shim.met()
+
+    def _state(self) -> str:
+        """'nothing', 'old' or 'new', or what a reader meets."""
+        if not os.path.lexists(self._path):
+            return "nothing"
+        try:
+            there = self._writer.read(self._path)
+        except Exception as error:  # whatever it is
+            return f"something broken ({type(error).__name__}: {error})"
+        for word, thing in zip(("old", "new"), self._things, strict=True):
+            if same(there, thing):
+                return word
+        return "something that is neither the old nor the new"
+
+    def _begin(self, over_old: bool | None) -> None:
+        shutil.rmtree(self._root, ignore_errors=True)
+        self._root.mkdir()
+        if self._writer.beside is not None:
+            self._writer.beside(self._root)
+        if over_old is not None:
+            shutil.copytree(self._starts[over_old], self._root, symlinks=True, dirs_exist_ok=True)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two readers' answers are equal, arrays bit for bit."""
+    if isinstance(one, dict):
+        return isinstance(other, dict) and one.keys() == other.keys() and all(same(one[x], other[x]) for x in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, np.ndarray):
+        return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
+    return one == other
+
+
+def _names(root: Path) -> set[str]:
+    walk = os.walk(root)
+    return {os.path.relpath(os.path.join(at, name), root) for at, *both in walk for each in both for name in each}

@@ -1,0 +1,71 @@
+"""Everything in the package that writes under a name, each with two things to write and a reader that tells them apart.
+
+None of it may start JAX: children are forked from the process that has made these things.
+"""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from compressae_jax.base import files
+from compressae_jax.model.weights import Weights
+
+D, H, K, N = 8, 32, 4, 30
+
+
+class Writer(NamedTuple):
+    """`put(path, 0 or 1)` writes the first or the second thing; `read(path)` is what tells which one stands there."""
+
+    name: str
+    put: Callable[[Path, int], Any]
+    read: Callable[[Path], Any]
+    suffix: str = ""
+    replaces: bool = True  # whether the second may take the place of the first
+    every: int = 1  # of the calls, that one is looked at: 1 for all
+    beside: Callable[[Path], Any] | None = None  # puts what the work needs into the same folder
+
+
+@functools.cache
+def vectors(which: int) -> np.ndarray:
+    """(N, D) float32, made anew for each number."""
+    return np.random.default_rng(100 + which).standard_normal((N, D)).astype(np.float32)
+
+
+@functools.cache
+def weights(which: int) -> Weights:
+    """A model that nobody trained."""
+    rng = np.random.default_rng(which)
+    decoder = rng.standard_normal((H, D)).astype(np.float32)
+    decoder /= np.linalg.norm(decoder, axis=1, keepdims=True)
+    params = {"encoder_w": np.ascontiguousarray(decoder.T), "encoder_b": np.zeros(H, np.float32), "decoder_w": decoder}
+    return Weights(params, H, K, summary={"number": which})
+
+
+def table() -> list[Writer]:
+    """All writers."""
+    return [
+        Writer("a file", _put_file, Path.read_bytes, ".bin"),
+        Writer("a folder", _put_folder, _read_folder),
+    ]
+
+
+# Writes in place: what the harness must find fault with, else it finds nothing.
+CARELESS = Writer("in place", lambda path, which: path.write_bytes(bytes([which]) * 100_000), Path.read_bytes)
+
+
+def _put_file(path: Path, which: int) -> None:
+    files.write_bytes(path, bytes([which]) * 100_000)
+
+
+def _put_folder(path: Path, which: int) -> None:
+    with files.replacing(path, ("a", "below")) as aside:
+        (aside / "a").write_bytes(bytes([which]) * 10_000)
+        (aside / "below").mkdir()
+        (aside / "below/b").write_bytes(bytes([which]) * 10)
+
+
+def _read_folder(path: Path) -> dict[str, bytes]:
+    return {name: (path / name).read_bytes() for name in ("a", "below/b")}
