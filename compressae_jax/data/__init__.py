@@ -1,8 +1,9 @@
 """Floor 1: files, folders and datasets of vectors as sources, and which of their rows a job takes."""
 
-from compressae_jax.data.batches import Split, rows_of_step, split_rows
+from compressae_jax.data.batches import rows_of_step, split_rows
 from compressae_jax.data.named import Dataset, Judgements, load, names
 from compressae_jax.data.opening import open_source
+from compressae_jax.data.sampling import Rest, Split, split_of_0_1
 from compressae_jax.data.sources import ZERO_ROWS, Source, find_zero_rows, zero_rows_met
 from compressae_jax.data.staging import stage
 
@@ -10,6 +11,7 @@ __all__ = [
     "ZERO_ROWS",
     "Dataset",
     "Judgements",
+    "Rest",
     "Source",
     "Split",
     "find_zero_rows",
@@ -17,6 +19,7 @@ __all__ = [
     "names",
     "open_source",
     "rows_of_step",
+    "split_of_0_1",
     "split_rows",
     "stage",
     "zero_rows_met",

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Integer
 
+from compressae_jax.data.identity import Stretch
 from compressae_jax.data.sources import Block, Ids, Source, regroup
 from compressae_jax.notation import InputError
 
@@ -31,6 +32,15 @@ class Concatenated(Source):
         """Those of the parts, where all have them."""
         ids = [np.asarray(part.ids) for part in self._parts if part.ids is not None]
         return np.concatenate(ids) if len(ids) == len(self._parts) else None
+
+    def stretches(self) -> Iterator[Stretch]:
+        """Those of the parts, in order."""
+        for part in self._parts:
+            yield from part.stretches()
+
+    def selection(self) -> list[str]:
+        """Those of the parts."""
+        return [one for part in self._parts for one in part.selection()]
 
     def where(self, row: int) -> str:
         """The file, the row in that file, and the row of the whole."""

@@ -47,6 +47,10 @@ class Parquet(Streamed):
             raise InputError(f"{self._path}: ids_column {self._ids_column!r} must hold ints or strs, not {column.type}")
         return ids
 
+    def selection(self) -> list[str]:
+        """The columns of vectors and of ids."""
+        return [self._column, self._ids_column or ""]
+
     def pieces(self, start: int) -> Iterator[Block]:
         """Rows from `start` on; row groups before it are not touched."""
         with self._open() as file:

@@ -1,7 +1,9 @@
 """Rows of vectors behind one interface, wherever they lie; the kinds of file are neighbours, `opening` picks one."""
 
+import contextlib
+import functools
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,9 @@ import numpy as np
 from jaxtyping import Float32, Int64, Integer
 from tqdm import tqdm
 
+from compressae_jax.base import files
+from compressae_jax.data import identity as identities
+from compressae_jax.data.identity import Identity, Stretch
 from compressae_jax.notation import AnyArray, InputError, check_range
 
 DTYPES = ("float16", "float32", "float64", "bfloat16")
@@ -30,7 +35,7 @@ class Source:
 
     def __init__(self, name: str, kind: str, shape: tuple[int, ...], dtype: np.dtype | str, path: Path | None = None):
         check_shape(name, shape)
-        self.name, self.kind = name, kind
+        self.name, self.kind, self.path = name, kind, path
         self.rows, self.width = int(shape[0]), int(shape[1])
         self.dtype = np.dtype(dtype).name
         state = path.stat() if path else None
@@ -83,6 +88,23 @@ class Source:
             "bytes": self.nbytes,
         }
 
+    def identity(self) -> Identity:
+        """What the source is (see `data.identity`), found out once."""
+        return self._identity
+
+    def stretches(self) -> Iterator[Stretch]:
+        """The bytes that identity is about."""
+        if self.path is not None:
+            yield Stretch(self.nbytes, functools.partial(_reading, self.path))
+
+    def selection(self) -> list[str]:
+        """What of its file, of those that hold several things, is the source: column or key."""
+        return []
+
+    @functools.cached_property
+    def _identity(self) -> Identity:
+        return identities.of(self)
+
     @property
     def piece_rows(self) -> int:
         """Rows that make a piece of handy size."""
@@ -122,6 +144,16 @@ class InMemory(Source):
         self._array = self._array.view(check_dtype(name, self._array.dtype))
         super().__init__(name, "array", self._array.shape, self._array.dtype)
 
+    def stretches(self) -> Iterator[Stretch]:
+        """The array's bytes, row by row."""
+        yield Stretch(self.nbytes, lambda: contextlib.nullcontext(self._raw))
+
+    def _raw(self, start: int, stop: int) -> memoryview:
+        row = self.nbytes // self.rows
+        first = start // row
+        some = np.ascontiguousarray(self._array[first : -(-stop // row)]).reshape(-1).view(np.uint8)
+        return some.data[start - first * row : stop - first * row]
+
     def _read(self, start: int, stop: int) -> Block:
         return float32(self._array[start:stop])
 
@@ -149,6 +181,17 @@ class Streamed(Source):
 
     def _take(self, rows: Integer[np.ndarray, " b"]) -> Block:
         raise InputError(f"{self.name} gives no rows by number; compressae_jax.data.stage() makes an .npy that does")
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[Callable[[int, int], bytes]]:
+    with files.open_regular(path) as file:
+
+        def read(start: int, stop: int) -> bytes:
+            file.seek(start)
+            return file.read(stop - start)
+
+        yield read
 
 
 def find_zero_rows(source: Source, progress: bool | None = None) -> Int64[np.ndarray, " rows"]:

@@ -27,7 +27,8 @@ def open_safetensors(path: Path, key: str | None = None) -> Source:
     if tensor["dtype"] not in _DTYPES:
         raise InputError(f"{path} ({key}) must hold {', '.join(_DTYPES)}, not {tensor['dtype']}")
     dtype = np.dtype(_DTYPES[tensor["dtype"]]).newbyteorder("<")
-    return Mapped(path, "safetensors", tuple(tensor["shape"]), dtype, data_start + tensor["data_offsets"][0])
+    offset = data_start + tensor["data_offsets"][0]
+    return Mapped(path, "safetensors", tuple(tensor["shape"]), dtype, offset, key=key)
 
 
 def _only_matrix(path: Path, tensors: dict[str, Any]) -> str:
