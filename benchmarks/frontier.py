@@ -25,9 +25,8 @@ from benchmarks import ideal
 from compressae_jax import data
 from compressae_jax.baselines import dense
 from compressae_jax.evaluation import intervals, judgements, neighbours, streams
-from compressae_jax.evaluation.contenders import BASELINES
+from compressae_jax.evaluation.contenders import BASELINE_ROWS, BASELINES
 from compressae_jax.evaluation.provenance import provenance
-from compressae_jax.evaluation.report import BASELINE_ROWS
 from compressae_jax.model import budgets
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import InputError

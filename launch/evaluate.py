@@ -10,8 +10,9 @@ import experiment
 def evaluate(config, workdir: str) -> None:
     """Evaluate, and print the table, the examples and where report and figures lie."""
     from compressae_jax.evaluation import report
+    from compressae_jax.jobs import evaluate
 
-    print("\n" + report.closing(report.evaluate(config, workdir)))
+    print("\n" + report.closing(evaluate.evaluate(config, workdir)))
 
 
 def main(argv: list[str]) -> None:

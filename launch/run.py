@@ -14,10 +14,11 @@ def main(argv: list[str]) -> None:
     del argv
     config, workdir = experiment.CONFIG.value, experiment.WORKDIR.value
     weights = train.train(config, workdir)
-    from compressae_jax.evaluation import report
+    from compressae_jax.jobs.compress import compress
+    from compressae_jax.jobs.search import search
 
-    report.compress(config, workdir, weights)
-    report.search(config, workdir)
+    compress(config, workdir, weights)
+    search(config, workdir)
     evaluate.evaluate(config, workdir)
 
 

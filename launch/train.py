@@ -21,15 +21,9 @@ def train(config, workdir: str):
 
     if COORDINATOR.value is not None:
         jax.distributed.initialize(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
-    from compressae_jax import data
-    from compressae_jax.evaluation import neighbours
-    from compressae_jax.training import loop
+    from compressae_jax.jobs import train
 
-    wanted = config.data
-    source = data.open_source(wanted.source, column=wanted.column, ids_column=wanted.ids_column, key=wanted.key)
-    split = data.split_rows(len(source), wanted.queries, wanted.validation)
-    validate = neighbours.validator(source, split.validation, split.train, backend=config.search.backend)
-    return loop.train(config, source, split.train, workdir, validate)
+    return train.train(config, workdir)
 
 
 def main(argv: list[str]) -> None:

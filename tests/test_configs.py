@@ -33,10 +33,10 @@ def test_an_experiment_has_the_default_fields_and_no_other(name):
 
 
 def test_each_field_is_read_by_a_job(tmp_path, monkeypatch):
-    import evaluate
-    import train
-
-    from compressae_jax.evaluation import report
+    from compressae_jax.jobs.compress import compress
+    from compressae_jax.jobs.evaluate import evaluate
+    from compressae_jax.jobs.search import search
+    from compressae_jax.jobs.train import train
 
     flags.FLAGS.mark_as_parsed()
     config = load("tiny")
@@ -49,8 +49,8 @@ def test_each_field_is_read_by_a_job(tmp_path, monkeypatch):
         return ask(self, name)
 
     monkeypatch.setattr(ml_collections.ConfigDict, "__getattr__", recorded)
-    weights = train.train(config, str(tmp_path / "run"))
-    report.compress(config, tmp_path / "run", weights)
-    report.search(config, tmp_path / "run")
-    evaluate.evaluate(config, str(tmp_path / "run"))
+    weights = train(config, str(tmp_path / "run"))
+    compress(config, tmp_path / "run", weights)
+    search(config, tmp_path / "run")
+    evaluate(config, str(tmp_path / "run"))
     assert leaves(config) - read == set()

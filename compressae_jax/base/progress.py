@@ -30,6 +30,7 @@ class Lines(tqdm):
     """A tqdm for files: whole lines, after `FIRST` seconds, at growing intervals, and at the end."""
 
     monitor_interval = 0  # no thread that would refresh
+    disable: bool
 
     def __init__(self, **options: Any):
         self._due, self._pause = time.monotonic() + FIRST, FIRST

@@ -15,6 +15,7 @@ from compressae_jax.evaluation.judgements import Search
 from compressae_jax.notation import InputError, check_choice, check_range
 
 PUBLISHED_BYTES = 8  # of a nonzero: float32 value and int32 column, as the paper counts
+BASELINE_ROWS = 65_536  # training rows that baselines are fitted to, at most: as many as faiss takes for 256 centroids
 
 Found = tuple[Float[np.ndarray, "q r"], Int[np.ndarray, "q r"]]
 

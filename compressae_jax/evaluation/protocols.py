@@ -7,6 +7,7 @@ import numpy as np
 import scipy.sparse
 from jaxtyping import Float, Int
 
+from compressae_jax.data.named import Dataset
 from compressae_jax.data.sources import Source
 from compressae_jax.evaluation import judgements, neighbours, purchases, rankings, streams
 from compressae_jax.evaluation.corpus import Corpus
@@ -71,6 +72,16 @@ def of_judgements(
         return judgements.per_query(search, queries, wanted, own_rows)
 
     return Protocol(name, corpus, "nDCG@10", judged, "judged queries", ask)
+
+
+def of_dataset(name: str, dataset: Dataset, corpus: Corpus) -> Protocol:
+    """The judgements that a dataset has, on a corpus of all its rows."""
+    judged, queries = dataset.judgements(), dataset.queries
+    assert judged is not None and queries is not None
+    asked, place = np.unique(judged.query_rows, return_inverse=True)
+    wanted = scipy.sparse.csr_matrix((judged.scores, (place, judged.doc_rows)), (len(asked), len(corpus)))
+    own_rows = asked if dataset.exclude_self else None
+    return of_judgements(name, corpus, streams.take(queries, asked), wanted, own_rows)
 
 
 def of_purchases(corpus: Corpus, train: scipy.sparse.csr_matrix, test: scipy.sparse.csr_matrix) -> Protocol:

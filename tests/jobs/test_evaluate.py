@@ -11,7 +11,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from compressae_jax import data
 from compressae_jax.baselines import dense
-from compressae_jax.evaluation import judgements, neighbours, purchases, report
+from compressae_jax.evaluation import judgements, neighbours, protocols, purchases, report
+from compressae_jax.evaluation.corpus import Corpus
+from compressae_jax.jobs.compress import compress as compress_job
+from compressae_jax.jobs.evaluate import evaluate
+from compressae_jax.jobs.search import search
 from compressae_jax.model import weights as model_weights
 from compressae_jax.notation import InputError
 from compressae_jax.retrieval import compress
@@ -37,7 +41,7 @@ def run(tmp_path_factory):
     config.evaluation.baselines = ("truncation", "pca_int8", "int8")
     model_weights.save(small.weights(d=128, h=256, k=4), workdir / "model")
     (workdir / "metrics.jsonl").write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.25}\n')
-    return workdir, config, report.evaluate(config, workdir, progress=False)
+    return workdir, config, evaluate(config, workdir, progress=False)
 
 
 def mean(found, name, protocol, metric):
@@ -127,12 +131,12 @@ def test_again_from_the_codes_on_disk_and_without_matplotlib(run, tmp_path, monk
     )
     weights = model_weights.load(workdir / "model")
     model_weights.save(weights, tmp_path / "model")
-    report.compress(config, tmp_path, weights)
+    compress_job(config, tmp_path, weights)
     monkeypatch.setattr(compress, "compress_in_memory", None)  # the codes are there
     for name in ("matplotlib", "matplotlib.figure"):
         monkeypatch.setitem(sys.modules, name, None)
 
-    found = report.evaluate(config, tmp_path, progress=False)
+    found = evaluate(config, tmp_path, progress=False)
 
     assert [one["name"] for one in found["contenders"]] == ["dense float32", "CompresSAE sparse, k=4"]
     name = "CompresSAE sparse, k=4"
@@ -149,9 +153,9 @@ def test_codes_of_another_model_or_dtype_are_not_used(run, tmp_path):
         ("neighbours",),
     )
     model_weights.save(model_weights.load(workdir / "model"), tmp_path / "model")
-    report.compress(config, tmp_path, small.weights(d=128, h=256, k=4, seed=5))
+    compress_job(config, tmp_path, small.weights(d=128, h=256, k=4, seed=5))
 
-    found = report.evaluate(config, tmp_path, progress=False)
+    found = evaluate(config, tmp_path, progress=False)
 
     name = "CompresSAE sparse, k=4"
     assert mean(found, name, "neighbours", "recall@100") == mean(before, name, "neighbours", "recall@100")
@@ -161,8 +165,8 @@ def test_search_writes_what_the_index_finds(run, tmp_path):
     workdir, config, _ = run
     weights = model_weights.load(workdir / "model")
     model_weights.save(weights, tmp_path / "model")
-    report.compress(config, tmp_path, weights)
-    report.search(config, tmp_path)
+    compress_job(config, tmp_path, weights)
+    search(config, tmp_path)
     found = np.load(tmp_path / "found.npz")
     held_out = data.split_rows(2600, 1000, 1000).queries
     assert found["rows"].shape == found["scores"].shape == (260, 10)
@@ -176,7 +180,7 @@ def test_a_model_carried_to_judged_data(tmp_path):
     config = experiment(str(tmp_path / "vectors.npy"))
     config.evaluation.judged, config.evaluation.baselines, config.evaluation.spaces = ("scifact",), (), ("dense_query",)
 
-    found = report.evaluate(config, tmp_path, progress=False)
+    found = evaluate(config, tmp_path, progress=False)
 
     assert found["protocols"]["judgements on scifact"]["scored"] == 300
     # 0.649 in the README of the data, which allows 0.001 for float16.
@@ -193,9 +197,9 @@ def test_queries_that_are_rows_are_not_their_own_answers(tmp_path):
         "mine", Path(tmp_path), data.open_source(tmp_path / "vectors.npy"), "none", exclude_self=True
     )
     weights = small.weights()
-    whole = report.Corpus(dataset.vectors, weights, *compress.encode(weights, rows), np.zeros(0, np.int64))
+    whole = Corpus(dataset.vectors, weights, *compress.encode(weights, rows), np.zeros(0, np.int64))
 
-    protocol = report._judged("judgements", dataset, whole)
+    protocol = protocols.of_dataset("judgements", dataset, whole)
 
     scores = protocol.ask(dense.fit(rows).add(rows).search)
     assert protocol.scored == 2 and len(scores["MRR@10"]) == 2
@@ -215,10 +219,10 @@ def test_zero_rows(tmp_path, policy, answer):
     config.data.zero_rows, config.evaluation.baselines, config.evaluation.spaces = policy, (), ("sparse",)
     if answer:
         with pytest.raises(InputError, match=answer):
-            report.evaluate(config, tmp_path, progress=False)
+            evaluate(config, tmp_path, progress=False)
         assert not (tmp_path / "report.json").exists()
     else:
-        assert report.evaluate(config, tmp_path, progress=False)["protocols"]["neighbours"]["scored"] == 4
+        assert evaluate(config, tmp_path, progress=False)["protocols"]["neighbours"]["scored"] == 4
 
 
 @pytest.mark.parametrize(
@@ -238,14 +242,14 @@ def test_refuses(tmp_path, field, value, message):
     config = experiment(str(tmp_path / "vectors.npy"))
     config.evaluation[field] = value
     with pytest.raises(InputError, match=message):
-        report.evaluate(config, tmp_path, progress=False)
+        evaluate(config, tmp_path, progress=False)
 
 
 def test_too_few_rows_to_hold_any_out(tmp_path):
     np.save(tmp_path / "vectors.npy", small.vectors(9))
     model_weights.save(small.weights(), tmp_path / "model")
     with pytest.raises(InputError, match="9 rows are too few"):
-        report.evaluate(experiment(str(tmp_path / "vectors.npy")), tmp_path, progress=False)
+        evaluate(experiment(str(tmp_path / "vectors.npy")), tmp_path, progress=False)
 
 
 def test_names_of_metrics_are_those_of_the_protocols(run):

@@ -1,0 +1,26 @@
+"""The second job: all rows of the source through the run folder's model."""
+
+import os
+from pathlib import Path
+
+import ml_collections
+
+from compressae_jax.jobs import inputs, run_folder
+from compressae_jax.model.weights import Weights
+from compressae_jax.retrieval import compress as compression
+
+
+def compress(
+    config: ml_collections.ConfigDict, workdir: str | os.PathLike, weights: Weights, progress: bool = True
+) -> dict[str, int | float]:
+    """Compress the config's source into the run folder's codes; an interrupted call continues."""
+    return compression.compress(
+        weights,
+        inputs.source(config),
+        Path(workdir) / run_folder.CODES,
+        batch=config.compress.batch,
+        encoder=config.compress.encoder or None,
+        storage=config.compress.storage or None,
+        zero_rows=config.data.zero_rows,
+        progress=progress,
+    )

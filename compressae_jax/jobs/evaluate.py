@@ -1,0 +1,179 @@
+"""The fourth job: the run folder's model beside dense search and baselines, in all protocols that the data has."""
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+import numpy as np
+from jaxtyping import Float
+
+from compressae_jax import data
+from compressae_jax.codes import folder as codes_folder
+from compressae_jax.codes.codes import Codes
+from compressae_jax.codes.packed import Packed
+from compressae_jax.data.sources import Source
+from compressae_jax.evaluation import contenders, measures, protocols, report, streams
+from compressae_jax.evaluation.contenders import Contender
+from compressae_jax.evaluation.corpus import Corpus
+from compressae_jax.evaluation.examples import neighbour_examples
+from compressae_jax.evaluation.protocols import Neighbours, Protocol
+from compressae_jax.evaluation.provenance import provenance
+from compressae_jax.jobs import inputs, run_folder
+from compressae_jax.model import weights as model_weights
+from compressae_jax.model.weights import Weights
+from compressae_jax.notation import FolderError, InputError, check_choice, check_range
+from compressae_jax.retrieval import compress as compression
+
+
+def evaluate(config: ml_collections.ConfigDict, workdir: str | os.PathLike, progress: bool = True) -> dict[str, Any]:
+    """Put the run folder's model beside dense search and baselines in all protocols that the data has.
+
+    Writes `report.json`, `report.md`, `per_query.npz` and, where matplotlib is installed, figures; returns the report.
+
+    Raises:
+        InputError: an unknown protocol, space, baseline or dataset, a k above h, or data too small to hold rows out.
+    """
+    start, workdir = time.perf_counter(), Path(workdir)
+    for name in config.evaluation.protocols:
+        check_choice("evaluation.protocols", name, protocols.NAMES)
+    model, source = model_weights.load(workdir / run_folder.MODEL), inputs.source(config)
+    weights = _as_used(config, model)
+    split = inputs.split(config, len(source))
+    codes, norms = _codes(config, workdir, weights, source, progress)
+    corpus = Corpus(source, weights, codes, norms, split.queries)
+    asked = _own_protocols(config, weights, source, corpus, codes, norms)
+    asked += _judged_elsewhere(config, weights, progress)
+    if not asked:
+        wanted = ", ".join(config.evaluation.protocols) or "no protocol"
+        raise InputError(f"{source.name} has nothing to evaluate by {wanted}")
+    training = streams.take(source, _sample(split.train, config.seed))
+    compared = _contenders(config, weights, corpus, training)
+    scores = measures.ask(asked, compared, progress)
+    usage = measures.usage(corpus.codes, model.k)
+    made = {
+        "workdir": str(workdir),
+        "source": source.summary(),
+        "model": {"d": weights.d, "h": weights.h, "k": model.k, "fingerprint": model.fingerprint},
+        "protocols": measures.described(asked, scores),
+        "baseline_rows": len(training),
+        "contenders": measures.measured(compared, scores, weights.d, config.evaluation.resamples, config.seed),
+        "examples": _examples(config, asked, compared, model.k),
+        "usage": {"latents": weights.h, "dead": int((usage == 0).sum())},
+        **provenance(),
+        "seed": config.seed,
+        "config": json.loads(config.to_json_best_effort()),
+    }
+    made |= report.drawn(workdir, made, usage)
+    made["seconds"] = round(time.perf_counter() - start, 1)
+    report.write(workdir, made, scores)
+    return made
+
+
+def _as_used(config: ml_collections.ConfigDict, model: Weights) -> Weights:
+    """The model with the encoder and storage that are evaluated, and as many nonzeros as the largest budget asks for.
+
+    Smaller budgets are prefixes of its codes.
+    """
+    ks = config.evaluation.ks
+    for k in ks:
+        check_range("evaluation.ks", k, 1, model.h)
+    encoder, storage = config.compress.encoder or model.encoder, config.compress.storage or model.storage
+    return dataclasses.replace(model, k=max([model.k, *ks]), encoder=encoder, storage=storage)
+
+
+def _codes(
+    config: ml_collections.ConfigDict, workdir: Path, weights: Weights, source: Source, progress: bool
+) -> tuple[Codes | Packed, Float[np.ndarray, "n 2"] | None]:
+    """Codes of all rows: the run folder's, if they are of this model and source, else made anew in memory."""
+    try:
+        codes, norms, _, meta = codes_folder.read(workdir / run_folder.CODES)
+    except FolderError:
+        return _compressed(config, weights, source, progress)
+    given = (meta.get("fingerprint"), meta.get("source"), len(codes), meta.get("encoder"), _storage_of(codes))
+    if given == (weights.fingerprint, source.summary(), len(source), weights.encoder, weights.storage):
+        return codes, norms
+    return _compressed(config, weights, source, progress)
+
+
+def _compressed(
+    config: ml_collections.ConfigDict, weights: Weights, source: Source, progress: bool
+) -> tuple[Codes | Packed, Float[np.ndarray, "n 2"] | None]:
+    """Codes in memory. Rows keep their numbers: a zero row that is to be dropped stays, and is found by nobody."""
+    policy = "stop" if config.data.zero_rows == "stop" else "keep"
+    codes, norms, _ = compression.compress_in_memory(
+        weights, source, config.compress.batch, zero_rows=policy, progress=progress
+    )
+    return codes, norms
+
+
+def _storage_of(codes: Codes | Packed) -> str:
+    return f"packed{codes.packing.bits}" if isinstance(codes, Packed) else str(codes.values.dtype)
+
+
+def _own_protocols(
+    config: ml_collections.ConfigDict,
+    weights: Weights,
+    source: Source,
+    corpus: Corpus,
+    codes: Codes | Packed,
+    norms: Float[np.ndarray, "n 2"] | None,
+) -> list[Protocol]:
+    """The protocols that the config asks for and the data has."""
+    wanted = config.evaluation.protocols
+    asked: list[Protocol] = []
+    if "neighbours" in wanted:
+        asked.append(protocols.of_neighbours(source, corpus))
+    if config.data.source not in data.names():
+        return asked
+    dataset = data.load(config.data.source)
+    whole = Corpus(source, weights, codes, norms, np.zeros(0, np.int64))
+    if "judgements" in wanted and dataset.judgements() is not None:
+        asked.append(protocols.of_dataset("judgements", dataset, whole))
+    if "purchases" in wanted and dataset.train is not None and dataset.test is not None:
+        asked.append(protocols.of_purchases(whole, dataset.train, dataset.test))
+    return asked
+
+
+def _judged_elsewhere(config: ml_collections.ConfigDict, weights: Weights, progress: bool) -> list[Protocol]:
+    """The model carried to other datasets with judgements, whose vectors it compresses."""
+    asked = []
+    for name in config.evaluation.judged:
+        dataset = data.load(name)
+        if dataset.judgements() is None:
+            raise InputError(f"evaluation.judged: dataset {name!r} has no judgements")
+        codes, norms = _compressed(config, weights, dataset.vectors, progress)
+        whole = Corpus(dataset.vectors, weights, codes, norms, np.zeros(0, np.int64))
+        asked.append(protocols.of_dataset(f"judgements on {name}", dataset, whole))
+    return asked
+
+
+def _sample(rows: np.ndarray, seed: int) -> np.ndarray:
+    return np.sort(np.random.default_rng(seed).permutation(rows)[: contenders.BASELINE_ROWS])
+
+
+def _contenders(
+    config: ml_collections.ConfigDict, weights: Weights, corpus: Corpus, training: Float[np.ndarray, "n d"]
+) -> list[Contender]:
+    wanted = config.evaluation
+    codes = contenders.codes(corpus, wanted.spaces, wanted.ks, config.search.backend)
+    budgets = [one.budget for one in codes if one.budget is not None]
+    others = [*codes, *contenders.baselines(wanted.baselines, budgets, training)]
+    # Side by side at each number of bytes, the codes first.
+    return [contenders.peer(weights.d), *sorted(others, key=lambda one: -(one.budget or 0))]
+
+
+def _examples(
+    config: ml_collections.ConfigDict, asked: Sequence[Protocol], compared: Sequence[Contender], k: int
+) -> list[dict[str, Any]]:
+    """Example items of a dataset with names: dense, and CompresSAE at the model's k in the default space."""
+    names = data.load(config.data.source).items if config.data.source in data.names() else None
+    if names is None or not isinstance(asked[0], Neighbours):
+        return []
+    codes = [one for one in compared if one.k == k]
+    shown = next((one for one in codes if one.space == "reconstructed"), codes[0] if codes else None)
+    return neighbour_examples(names, asked[0], [compared[0], *([shown] if shown else [])])

@@ -1,0 +1,20 @@
+"""The first job: a model trained on the rows of a source that are not held out."""
+
+import os
+
+import ml_collections
+
+from compressae_jax.evaluation import neighbours
+from compressae_jax.jobs import inputs
+from compressae_jax.model.weights import Weights
+from compressae_jax.training import loop
+
+
+def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike, progress: bool = True) -> Weights:
+    """The weights, trained or continued or already there; see `training.loop.train`."""
+    source = inputs.source(config)
+    split = inputs.split(config, len(source))
+    validate = None
+    if len(split.validation):
+        validate = neighbours.validator(source, split.validation, split.train, backend=config.search.backend)
+    return loop.train(config, source, split.train, workdir, validate, progress)
