@@ -24,7 +24,7 @@ from benchmarks import memory, timing
 from benchmarks.peers import FAISS_BLAS
 from benchmarks.synthetic import packed_codes
 from compressae_jax.codes.codes import Codes, column_dtype
-from compressae_jax.codes.packed import Packed
+from compressae_jax.codes.storage.packed import Packed
 from compressae_jax.retrieval.backends import host
 
 TOP = 100

@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks import timing
 from benchmarks.synthetic import packed_codes, random_codes
 from compressae_jax.codes.codes import Codes
-from compressae_jax.codes.packed import Packed, Unpacker
+from compressae_jax.codes.storage.packed import Packed, Unpacker
 from compressae_jax.retrieval.backends import host
 
 CHECKED = 4  # queries compared with the oracle

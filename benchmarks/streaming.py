@@ -24,7 +24,7 @@ from benchmarks.timing import shown, spread
 from compressae_jax import data
 from compressae_jax.codes import folder as codes_folder
 from compressae_jax.codes.codes import Codes
-from compressae_jax.codes.packed import Packed
+from compressae_jax.codes.storage.packed import Packed
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.weights import Weights
 from compressae_jax.retrieval import compress

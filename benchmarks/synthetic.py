@@ -9,7 +9,7 @@ import scipy.sparse
 
 from compressae_jax.codes import levels
 from compressae_jax.codes.codes import Codes, column_dtype
-from compressae_jax.codes.packed import Packed, Packing, pack
+from compressae_jax.codes.storage.packed import Packed, Packing, pack
 from compressae_jax.model.weights import Weights
 from compressae_jax.retrieval.index import Index
 

@@ -11,7 +11,7 @@ import numpy as np
 from compressae_jax import data
 from compressae_jax.codes import spaces
 from compressae_jax.codes.codes import Codes
-from compressae_jax.codes.packed import Packed
+from compressae_jax.codes.storage.packed import Packed
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import AnyArray, InputError

@@ -1,17 +1,25 @@
-"""Codes: n rows of k signed nonzeros out of h columns, and what they convert to; files live in `folder`."""
+"""Codes: the plain kind of rows, arrays of float values and of columns, and what they convert to."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 import scipy.sparse
 from jax.experimental import sparse as jax_sparse
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 
-from compressae_jax.notation import AnyArray, InputError, check_range
+from compressae_jax.base.arrays import pieces
+from compressae_jax.base.threads import deal
+from compressae_jax.codes.ids import Ids
+from compressae_jax.codes.rows import MadeBy, Part, Rows
+from compressae_jax.notation import AnyArray, InputError, check_choice, check_range
+
+PIECE = 2**22  # numbers of an array looked at together
+ROWS_AT_ONCE = 2**10  # whose norms one thread computes
 
 
 def column_dtype(h: int) -> np.dtype:
@@ -19,18 +27,22 @@ def column_dtype(h: int) -> np.dtype:
     return np.dtype(np.uint16 if h <= 2**16 else np.uint32)
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
-class Codes:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Codes(Rows):
     """Rows of k signed nonzeros, by falling magnitude, so that the first k' columns are the code of a smaller budget.
 
     `values (n, k)` float and `columns (n, k)` integer, NumPy (also memory-mapped) or JAX; `h` is the width. A place
-    that a row does not use has value 0; its column is then any legal one.
+    that a row does not use has value 0; its column is then any legal one. Inside jitted functions codes are a pytree of
+    the two arrays, and nothing else of them is known there.
     """
 
     values: Any
     columns: Any
-    h: int = dataclasses.field(metadata={"static": True})
+    h: int
+    norms: Any = None
+    ids: Ids | None = None
+    made_by: MadeBy | None = None
+    verified: bool = False
 
     @property
     def k(self) -> int:
@@ -38,9 +50,9 @@ class Codes:
         return self.values.shape[1]
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """(n, h): the shape of the sparse matrix."""
-        return self.values.shape[0], self.h
+    def storage(self) -> str:
+        """The dtype of the values."""
+        return np.dtype(self.values.dtype).name
 
     @property
     def nbytes(self) -> int:
@@ -50,16 +62,100 @@ class Codes:
     def __len__(self) -> int:
         return self.values.shape[0]
 
-    def __getitem__(self, rows: Any) -> Codes:
-        """Some rows: a slice (a view of NumPy arrays) or an array of row numbers or booleans."""
-        if isinstance(rows, (int, np.integer)):
-            raise InputError(f"codes are indexed by a slice or an array of rows, not by the single number {rows}")
-        return Codes(self.values[rows], self.columns[rows], self.h)
+    def arrays(self) -> dict[str, Any]:
+        """`columns`, `values` and, where they are known, `norms`."""
+        arrays = {"columns": self.columns, "values": self.values}
+        return arrays if self.norms is None else {**arrays, "norms": self.norms}
+
+    def like(self, arrays: dict[str, Any], ids: Ids | None = None) -> Codes:
+        """Codes of the same width and origin."""
+        return dataclasses.replace(self, **{"norms": None, **arrays}, ids=ids)
+
+    def codes(self) -> Codes:
+        """Themselves."""
+        return self
 
     def prefix(self, k: int) -> Codes:
         """The code of a smaller budget: the k largest nonzeros of every row."""
         check_range("k", k, 1, self.k)
-        return Codes(self.values[:, :k], self.columns[:, :k], self.h)
+        if k == self.k:
+            return self
+        return self.like({"values": self.values[:, :k], "columns": self.columns[:, :k]}, self.ids)
+
+    def with_norms(self, decoder_w: Float[AnyArray, "h d"]) -> Codes:
+        """With (‖s‖, ‖z‖) of values as stored: computed a row at a time, the same in any company."""
+        from compressae_jax.codes import row_kernels
+
+        if self.norms is not None:
+            return self
+        if len(decoder_w) != self.h:
+            raise InputError(f"codes have width h={self.h}, the model {len(decoder_w)}")
+        decoder_w, norms = np.ascontiguousarray(decoder_w, np.float32), np.empty((len(self), 2), np.float32)
+        read = self._parts()
+
+        def work(start: int) -> None:
+            here = slice(start, start + ROWS_AT_ONCE)
+            values, columns = read(here)
+            row_kernels.norms(values.astype(np.float32), columns.astype(np.uint32), decoder_w, norms[here])
+
+        deal(work, range(0, len(self), ROWS_AT_ONCE))
+        return dataclasses.replace(self, norms=norms)
+
+    def scales(self, space: str) -> Float[np.ndarray, " n"] | None:
+        """1 / ‖s‖ or 1 / ‖z‖ of every row; None in the space 'sparse' where there are no norms."""
+        from compressae_jax.codes import spaces
+
+        return spaces.row_scales(self.norms, space) if self._needs_norms(space) else None
+
+    def reader(self, space: str, rows: int, fresh: bool = False) -> Callable[[slice], Part]:
+        """Slices of the arrays, and their rows' scales."""
+        from compressae_jax.codes import row_kernels
+
+        read, norms = self._parts(), None
+        if self._needs_norms(space):
+            norms = np.asarray(self.norms, np.float32)[:, 0 if space == "sparse" else 1]
+        own = np.empty(min(rows, max(1, len(self))), np.float32)
+
+        def part(here: slice) -> Part:
+            values, columns = read(here)
+            scales = np.empty(len(values), np.float32) if fresh else own[: len(values)]
+            if norms is None:
+                row_kernels.unit_scales(np.asarray(values, np.float32), scales)
+            else:
+                row_kernels.inverses(norms[here], scales)
+            return Part(values, columns, scales)
+
+        return part
+
+    def check(self) -> Codes:
+        """The same codes, verified; raises InputError as `checked`, and for norms that are none."""
+        if self.verified:
+            return self
+        checked(self.values, self.columns, self.h)
+        if self.norms is not None:
+            check_norms(self.norms, len(self))
+        return dataclasses.replace(self, verified=True)
+
+    def _needs_norms(self, space: str) -> bool:
+        from compressae_jax.codes import spaces
+
+        check_choice("space", space, spaces.SPACES)
+        if self.norms is None and space != "sparse":
+            raise InputError(f"codes have no norms, which the space {space!r} needs; codes.with_norms(decoder_w) has")
+        return self.norms is not None
+
+    def _parts(self) -> Callable[[slice], tuple[np.ndarray, np.ndarray]]:
+        """What reads slices of both arrays, with columns that were seen to lie below h."""
+        values, columns = np.asarray(self.values), np.asarray(self.columns)
+        unsafe = not self.verified and not (columns.dtype == np.uint16 and self.h == 2**16)
+
+        def read(here: slice) -> tuple[np.ndarray, np.ndarray]:
+            some = columns[here]
+            if unsafe:
+                _check_columns(some, self.h, here.start or 0)
+            return values[here], some
+
+        return read
 
     def to_csr(self) -> scipy.sparse.csr_matrix:
         """SciPy CSR (n, h), float32 values shared, not copied.
@@ -102,6 +198,11 @@ class Codes:
         return self.to_csr().toarray()
 
 
+jax.tree_util.register_pytree_node(
+    Codes, lambda codes: ((codes.values, codes.columns), codes.h), lambda h, arrays: Codes(*arrays, h)
+)
+
+
 def checked(values: AnyArray, columns: AnyArray, h: int) -> Codes:
     """Codes of arrays from outside, after a look at shapes, dtypes and ranges.
 
@@ -114,13 +215,28 @@ def checked(values: AnyArray, columns: AnyArray, h: int) -> Codes:
     if not np.issubdtype(values.dtype, np.floating) or not np.issubdtype(columns.dtype, np.integer):
         raise InputError(f"values must be floats and columns integers, not {values.dtype} and {columns.dtype}")
     check_range("k (nonzeros a row)", values.shape[1], 1, h)
-    step = max(1, 2**22 // values.shape[1])
+    step = max(1, PIECE // values.shape[1])
     for start in range(0, len(values), step):  # piecewise: the arrays may be memory maps
-        some = np.asarray(columns[start : start + step])
-        if some.size and (int(some.max()) >= h or int(some.min()) < 0):
-            row = start + int(((some >= h) | (some < 0)).any(axis=1).argmax())
-            raise InputError(f"row {row} has a column outside 0..{h - 1}")
+        _check_columns(np.asarray(columns[start : start + step]), h, start)
         finite = np.isfinite(np.asarray(values[start : start + step])).all(axis=1)
         if not finite.all():
             raise InputError(f"row {start + int((~finite).argmax())} has a value that is not finite")
-    return Codes(values, columns, h)
+    return Codes(values, columns, h, verified=True)
+
+
+def check_norms(norms: AnyArray, n: int) -> None:
+    """Raise InputError unless these are norms of n rows: (n, 2), finite, none below 0."""
+    if norms.shape != (n, 2):
+        raise InputError(f"norms must be ({n}, 2), one row a row of codes, not {norms.shape}")
+    for start, some in zip(range(0, n, PIECE), pieces(norms, PIECE), strict=True):
+        some = np.asarray(some)
+        good = (np.isfinite(some) & (some >= 0)).all(axis=1)
+        if not good.all():
+            raise InputError(f"row {start + int(good.argmin())} has a norm that is negative or not finite")
+
+
+def _check_columns(columns: Integer[np.ndarray, "c k"], h: int, first: int) -> None:
+    """Raise InputError for a column outside h; rows are counted from `first`."""
+    if columns.size and (int(columns.max()) >= h or int(columns.min()) < 0):
+        row = first + int(((columns >= h) | (columns < 0)).any(axis=1).argmax())
+        raise InputError(f"row {row} has a column outside 0..{h - 1}")

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from compressae_jax.codes import disk
 from compressae_jax.codes.codes import Codes, checked, column_dtype
 from compressae_jax.codes.layout import FORMAT_VERSION, HEADER, META, VALUES, layout, npy_header
-from compressae_jax.codes.packed import STORAGES, Packed, Packing, check_records, storage_bits
+from compressae_jax.codes.storage.packed import STORAGES, Packed, Packing, check_records, storage_bits
 from compressae_jax.codes.writer import Writer
 from compressae_jax.notation import AnyArray, FolderError, InputError, check_choice, check_range
 

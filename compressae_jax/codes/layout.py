@@ -3,7 +3,7 @@
 import struct
 
 from compressae_jax.codes.codes import column_dtype
-from compressae_jax.codes.packed import packed_width, storage_bits
+from compressae_jax.codes.storage.packed import packed_width, storage_bits
 
 FORMAT_VERSION = 2  # the newest that is read
 VALUES = ("float16", "float32")

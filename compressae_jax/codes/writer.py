@@ -28,7 +28,7 @@ from compressae_jax.codes.layout import (
     npy_header,
     version_of,
 )
-from compressae_jax.codes.packed import STORAGES, Packed, Packing, check_records, pack, storage_bits
+from compressae_jax.codes.storage.packed import STORAGES, Packed, Packing, check_records, pack, storage_bits
 from compressae_jax.notation import AnyArray, FolderError, InputError, check_choice, check_range
 
 

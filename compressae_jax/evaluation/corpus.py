@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from compressae_jax.codes.codes import Codes
-from compressae_jax.codes.packed import Packed
+from compressae_jax.codes.storage.packed import Packed
 from compressae_jax.data.sources import Source
 from compressae_jax.evaluation import streams
 from compressae_jax.model.weights import Weights

@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from compressae_jax.base import progress as bars
 from compressae_jax.codes.codes import Codes
-from compressae_jax.codes.packed import Packed
+from compressae_jax.codes.storage.packed import Packed
 from compressae_jax.evaluation import intervals
 from compressae_jax.evaluation.contenders import Contender
 from compressae_jax.evaluation.intervals import Interval

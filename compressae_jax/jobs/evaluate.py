@@ -15,7 +15,7 @@ from jaxtyping import Float
 from compressae_jax import data
 from compressae_jax.codes import folder as codes_folder
 from compressae_jax.codes.codes import Codes
-from compressae_jax.codes.packed import Packed
+from compressae_jax.codes.storage.packed import Packed
 from compressae_jax.data.sources import Source
 from compressae_jax.evaluation import contenders, measures, protocols, report, streams
 from compressae_jax.evaluation.contenders import Contender

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from compressae_jax.codes.packed import packed_width, storage_bits
+from compressae_jax.codes.storage.packed import packed_width, storage_bits
 from compressae_jax.notation import InputError, check_range
 
 LARGEST_H = 8192  # 16,384 found a little more still, for four times the time and the memory of learning

@@ -38,7 +38,7 @@ class Weights:
     activation: str = "topk"
     summary: dict[str, Any] = dataclasses.field(default_factory=dict)
     encoder: str = "topk"  # one of `encoders.ENCODERS`
-    storage: str = "float16"  # one of `codes.packed.STORAGES`
+    storage: str = "float16"  # one of `codes.storage.packed.STORAGES`
 
     @property
     def d(self) -> int:

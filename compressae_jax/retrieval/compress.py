@@ -22,7 +22,7 @@ from compressae_jax.base.threads import cores
 from compressae_jax.codes import folder as codes_folder
 from compressae_jax.codes import levels, spaces
 from compressae_jax.codes.codes import Codes, column_dtype
-from compressae_jax.codes.packed import STORAGES, Packed, Packing, pack, storage_bits
+from compressae_jax.codes.storage.packed import STORAGES, Packed, Packing, pack, storage_bits
 from compressae_jax.data.sources import ZERO_ROWS, Source, find_zero_rows, zero_rows_met
 from compressae_jax.model import encoders, pursuit_host
 from compressae_jax.model.compressae import Params
@@ -124,10 +124,10 @@ def compress(
 ) -> dict[str, int | float]:
     """Stream a source into a codes folder; the same call continues what an interruption left.
 
-    `batch` rows are read at once. `encoder` is one of `model.encoders.ENCODERS`, `storage` of `codes.packed.STORAGES`;
-    both default to what the model was made for. `zero_rows`: 'stop' refuses them, 'keep' gives them all-zero codes,
-    'drop' leaves them out and records the ids of the others. Returns rows, bytes a vector (all that search needs) and
-    how many times smaller than float32 that is.
+    `batch` rows are read at once. `encoder` is one of `model.encoders.ENCODERS`, `storage` of `packed.STORAGES`; both
+    default to what the model was made for. `zero_rows`: 'stop' refuses them, 'keep' gives them all-zero codes, 'drop'
+    leaves them out and records the ids of the others. Returns rows, bytes a vector (all that search needs) and how many
+    times smaller than float32 that is.
 
     Raises:
         InputError: a vector that is not finite, a zero row under 'stop', a value too large for float16; nothing stays.

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from compressae_jax.codes import disk, spaces
 from compressae_jax.codes import folder as codes_folder
 from compressae_jax.codes.codes import Codes, checked
-from compressae_jax.codes.packed import Packed, check_records
+from compressae_jax.codes.storage.packed import Packed, check_records
 from compressae_jax.data.sources import Source
 from compressae_jax.model import encoders
 from compressae_jax.model import weights as model_weights

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from compressae_jax.codes.codes import Codes
-from compressae_jax.codes.packed import Packed, Unpacker
+from compressae_jax.codes.storage.packed import Packed, Unpacker
 from compressae_jax.notation import RowScales
 
 
@@ -38,7 +38,7 @@ def reader(
 def _packed_reader(
     packed: Packed, scales: Float[np.ndarray, " n"] | None, rows: int, fresh: bool
 ) -> Callable[[slice], Part]:
-    from compressae_jax.codes import packed_kernels
+    from compressae_jax.codes import row_kernels
 
     unpacker, own = Unpacker(packed.packing, rows), np.empty(rows, np.float32)
 
@@ -49,7 +49,7 @@ def _packed_reader(
         if scales is not None:
             return Part(values, columns, scales[here])
         computed = np.empty(len(values), np.float32) if fresh else own[: len(values)]
-        packed_kernels.unit_scales(values, computed)
+        row_kernels.unit_scales(values, computed)
         return Part(values, columns, computed)
 
     return read

@@ -9,7 +9,7 @@ from compressae_jax.codes import folder as codes_folder
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.folder import Writer
 from compressae_jax.codes.layout import META, npy_header
-from compressae_jax.codes.packed import Packed, Packing, pack
+from compressae_jax.codes.storage.packed import Packed, Packing, pack
 from compressae_jax.notation import FolderError, InputError
 
 N, H, K, D = 29, 41, 3, 7

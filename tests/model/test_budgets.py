@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compressae_jax.codes.packed import packed_width, storage_bits
+from compressae_jax.codes.storage.packed import packed_width, storage_bits
 from compressae_jax.model import budgets
 from compressae_jax.notation import InputError
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from compressae_jax.codes.codes import Codes
-from compressae_jax.codes.packed import Packing, pack
+from compressae_jax.codes.storage.packed import Packing, pack
 
 
 def search(codes, row_scales, u, top):

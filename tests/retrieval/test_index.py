@@ -6,8 +6,8 @@ from retrieval.test_compress import D, H, K, make_vectors, make_weights
 
 from compressae_jax.codes import folder
 from compressae_jax.codes.codes import Codes
-from compressae_jax.codes.packed import Packed, Packing, pack, packed_width
 from compressae_jax.codes.spaces import SPACES
+from compressae_jax.codes.storage.packed import Packed, Packing, pack, packed_width
 from compressae_jax.data import open_source
 from compressae_jax.notation import FolderError, InputError
 from compressae_jax.retrieval import compress

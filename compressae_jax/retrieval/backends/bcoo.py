@@ -7,7 +7,7 @@ from jax.experimental import sparse
 from jaxtyping import Array, Float, Int
 
 from compressae_jax.codes.codes import Codes
-from compressae_jax.codes.packed import Packed
+from compressae_jax.codes.storage.packed import Packed
 from compressae_jax.notation import Expanded, InputError, RowScales, check_range
 from compressae_jax.retrieval import unpacking
 from compressae_jax.retrieval.backends import running_top

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 
 from compressae_jax.base.threads import cores, kept
 from compressae_jax.codes.codes import Codes
-from compressae_jax.codes.packed import PIECE, Packed
+from compressae_jax.codes.storage.packed import PIECE, Packed
 from compressae_jax.notation import Expanded, RowScales, check_range
 from compressae_jax.retrieval import unpacking
 

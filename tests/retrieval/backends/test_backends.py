@@ -8,7 +8,7 @@ from numpy.testing import assert_array_equal
 from retrieval import oracle
 
 from compressae_jax.codes.codes import Codes
-from compressae_jax.codes.packed import Packed, Packing, pack
+from compressae_jax.codes.storage.packed import Packed, Packing, pack
 from compressae_jax.notation import InputError
 from compressae_jax.retrieval.backends import bcoo, host, scan
 

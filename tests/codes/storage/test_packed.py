@@ -8,9 +8,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from compressae_jax.codes import packed as packing_module
 from compressae_jax.codes.codes import Codes
-from compressae_jax.codes.packed import Packed, Packing, check_records, pack, packed_width, split, storage_bits
+from compressae_jax.codes.storage import packed as packing_module
+from compressae_jax.codes.storage.packed import Packed, Packing, check_records, pack, packed_width, split, storage_bits
 from compressae_jax.notation import InputError
 
 SHAPES = [(1, 1), (7, 7), (5, 1), (41, 3), (300, 128), (1000, 37), (4096, 42), (65537, 5), (70_001, 1), (2**32, 4)]

@@ -12,14 +12,16 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Integer, UInt8, UInt64
 
 from compressae_jax.codes.codes import Codes, checked, column_dtype
-from compressae_jax.notation import InputError, check_range
+from compressae_jax.codes.ids import Ids
+from compressae_jax.codes.rows import MadeBy, Part, Rows
+from compressae_jax.notation import AnyArray, InputError, check_choice, check_range
 
 STORAGES = ("float16", "float32", "packed3", "packed4", "packed5", "packed6", "packed8")
 BUCKETS = 8  # a nonzero, at most: more of them save less than .1 bit a nonzero, and unpacking passes over all of them
@@ -99,8 +101,8 @@ class Packing:
         return packed_width(self.h, self.k, self.bits)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Packed:
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Packed(Rows):
     """Rows of k nonzeros in few bits, searched as they are: `records (n, width)` uint8, NumPy or a memory map.
 
     The columns of a row are a set without an order, and its values were multiplied with whatever scale it has.
@@ -108,9 +110,12 @@ class Packed:
 
     records: Any
     packing: Packing
+    ids: Ids | None = None
+    made_by: MadeBy | None = None
+    verified: bool = False
 
     @property
-    def h(self) -> int:
+    def h(self) -> int:  # type: ignore[override]
         """The width of the rows when unpacked."""
         return self.packing.h
 
@@ -120,9 +125,18 @@ class Packed:
         return self.packing.k
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """(n, h): the shape of the sparse matrix."""
-        return len(self), self.h
+    def storage(self) -> str:
+        """'packed' and the bits of a value."""
+        return f"packed{self.packing.bits}"
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The magnitudes of `Packing`."""
+        return self.packing.levels
+
+    @property
+    def norms(self) -> None:  # type: ignore[override]
+        """None: no search needs them."""
 
     @property
     def nbytes(self) -> int:
@@ -132,13 +146,15 @@ class Packed:
     def __len__(self) -> int:
         return self.records.shape[0]
 
-    def __getitem__(self, rows: Any) -> Packed:
-        """Some rows: a slice (a view) or an array of row numbers or booleans."""
-        if isinstance(rows, (int, np.integer)):
-            raise InputError(f"codes are indexed by a slice or an array of rows, not by the single number {rows}")
-        return Packed(self.records[rows], self.packing)
+    def arrays(self) -> dict[str, Any]:
+        """`records`."""
+        return {"records": self.records}
 
-    def unpack(self) -> Codes:
+    def like(self, arrays: dict[str, Any], ids: Ids | None = None) -> Packed:
+        """Records of the same packing and origin."""
+        return dataclasses.replace(self, **arrays, ids=ids)
+
+    def codes(self) -> Codes:
         """Float32 values and uint16 or uint32 columns, rising within a row; a zero row has the first k columns."""
         values = np.empty((len(self), self.k), np.float32)
         columns = np.empty(values.shape, column_dtype(self.h))
@@ -146,7 +162,56 @@ class Packed:
         for start in range(0, len(self), unpacker.rows):
             here = slice(start, start + unpacker.rows)
             unpacker.into(self.records[here], values[here], columns[here])
-        return Codes(values, columns, self.h)
+        return Codes(values, columns, self.h, None, self.ids, self.made_by, self.verified)
+
+    def unpack(self) -> Codes:
+        """`codes`, by the name it had in version 0.1."""
+        return self.codes()
+
+    def prefix(self, k: int) -> Packed:
+        """Raises InputError, but for the k that the rows have."""
+        if k == self.k:
+            return self
+        raise InputError(
+            f"packed columns are a set without an order, so they have no prefix of {k}: compress again with a smaller k"
+        )
+
+    def with_norms(self, decoder_w: Float[AnyArray, "h d"]) -> Packed:
+        """Themselves: they need none."""
+        return self
+
+    def scales(self, space: str) -> Float[np.ndarray, " n"] | None:
+        """1 for every row, a view of a single number; in the space 'sparse' None."""
+        from compressae_jax.codes import spaces
+
+        check_choice("space", space, spaces.SPACES)
+        return None if space == "sparse" else np.broadcast_to(np.float32(1), len(self))
+
+    def reader(self, space: str, rows: int, fresh: bool = False) -> Callable[[slice], Part]:
+        """Slices unpacked into one buffer; whatever the records are, columns are below h."""
+        from compressae_jax.codes import row_kernels
+
+        rows, scales = min(rows, max(1, len(self))), self.scales(space)
+        unpacker, own = Unpacker(self.packing, rows), np.empty(rows, np.float32)
+
+        def read(here: slice) -> Part:
+            values, columns = unpacker(self.records[here])
+            if fresh:
+                values, columns = values.copy(), columns.copy()
+            if scales is not None:
+                return Part(values, columns, scales[here])
+            computed = np.empty(len(values), np.float32) if fresh else own[: len(values)]
+            row_kernels.unit_scales(values, computed)
+            return Part(values, columns, computed)
+
+        return read
+
+    def check(self) -> Packed:
+        """The same rows, verified; raises InputError as `check_records`."""
+        if self.verified:
+            return self
+        check_records(self)
+        return dataclasses.replace(self, verified=True)
 
 
 class Unpacker:
@@ -171,7 +236,7 @@ class Unpacker:
 
     def into(self, records: UInt8[np.ndarray, "n w"], values: np.ndarray, columns: np.ndarray) -> None:
         """Unpack into arrays of the caller."""
-        from compressae_jax.codes import packed_kernels
+        from compressae_jax.codes.storage import packed_kernels
 
         words = self._words[: len(records)]
         words.view(np.uint8)[:, : self.packing.width] = records
@@ -195,7 +260,7 @@ def pack(codes: Codes, packing: Packing) -> Packed:
         here = slice(start, start + step)
         values = np.asarray(codes.values[here]).astype(np.float32)
         records[here] = _packed_piece(values, np.asarray(codes.columns[here]), packing, start)
-    return Packed(records, packing)
+    return Packed(records, packing, codes.ids, codes.made_by, verified=True)
 
 
 def check_records(packed: Packed) -> None:
@@ -235,7 +300,7 @@ def _level_numbers(values: Float[np.ndarray, "n k"], packing: Packing) -> UInt8[
 
 def _records(numbers: np.ndarray, columns: np.ndarray, used: np.ndarray, packing: Packing) -> UInt8[np.ndarray, "n w"]:
     """Records of rows with rising columns; a row that is not `used` becomes the zero row."""
-    from compressae_jax.codes import packed_kernels
+    from compressae_jax.codes.storage import packed_kernels
 
     words = np.zeros((len(numbers), _words_of(packing)), "<u8")
     low, rank_bits, zero_rank, binomials, *_ = _tables(packing.h, packing.k)

@@ -165,13 +165,3 @@ def _field(_, words, row, at, mask):
         return builder.and_(builder.lshr(bits, builder.and_(given[2], word(7))), given[3])
 
     return types.uint64(words, types.int64, types.int64, types.uint64), emit
-
-
-@compiled
-def unit_scales(values, scales):
-    """1 / ‖values‖ of every row, 0 of a zero row."""
-    for row in range(len(values)):
-        total = 0.0
-        for i in range(values.shape[1]):
-            total += np.float64(values[row, i]) * np.float64(values[row, i])
-        scales[row] = 1 / np.sqrt(total) if total > 0 else 0

@@ -1,0 +1,205 @@
+"""Several rows as one, without a copy: parts of a corpus that were compressed apart, segments of an index."""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Integer
+
+from compressae_jax.codes import ids as ids_of
+from compressae_jax.codes.codes import Codes
+from compressae_jax.codes.ids import Ids
+from compressae_jax.codes.rows import MadeBy, Part, Rows
+from compressae_jax.notation import AnyArray, InputError
+
+
+def join(parts: Sequence[Rows]) -> Rows:
+    """Rows of one kind and origin as one; a single part is itself.
+
+    Raises:
+        InputError: no part; parts that differ in h, k, storage, levels or who made them; ids or norms in some only.
+    """
+    if not parts:
+        raise InputError("there are no rows to join")
+    first, *others = [_described(part) for part in parts]
+    for i, other in enumerate(others, 1):
+        different = [f"{name} {first[name]}, here {other[name]}" for name in first if first[name] != other[name]]
+        if different:
+            raise InputError(f"rows that are joined must be of one kind; part {i} is not: {'; '.join(different)}")
+    flat = itertools.chain.from_iterable(part.parts if isinstance(part, Joined) else [part] for part in parts)
+    kept = [part for part in flat if len(part)] or list(parts[:1])
+    return kept[0] if len(kept) == 1 else Joined(tuple(kept))
+
+
+def in_memory(parts: Sequence[Rows]) -> Rows:
+    """The same as one copy in memory; raises as `join`."""
+    rows = join(parts)
+    return rows.in_memory() if isinstance(rows, Joined) else rows
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Joined(Rows):
+    """Rows whose numbers run through several parts; made by `join`, which sees that these are of one kind."""
+
+    parts: tuple[Rows, ...]
+
+    @property
+    def h(self) -> int:  # type: ignore[override]
+        """The width of the rows."""
+        return self.parts[0].h
+
+    @property
+    def k(self) -> int:
+        """Nonzeros a row."""
+        return self.parts[0].k
+
+    @property
+    def storage(self) -> str:
+        """That of the parts."""
+        return self.parts[0].storage
+
+    @property
+    def levels(self) -> tuple[float, ...] | None:
+        """Those of the parts."""
+        return self.parts[0].levels
+
+    @property
+    def made_by(self) -> MadeBy | None:  # type: ignore[override]
+        """Who made the parts."""
+        return self.parts[0].made_by
+
+    @property
+    def verified(self) -> bool:  # type: ignore[override]
+        """Whether all parts were."""
+        return all(part.verified for part in self.parts)
+
+    @functools.cached_property
+    def ids(self) -> Ids | None:  # type: ignore[override]
+        """The ids of all parts, in memory."""
+        return None if self.parts[0].ids is None else ids_of.joined([part.ids for part in self.parts])
+
+    @functools.cached_property
+    def norms(self) -> Float[np.ndarray, "n 2"] | None:  # type: ignore[override]
+        """The norms of all parts, in memory."""
+        return None if self.parts[0].norms is None else np.concatenate([part.norms for part in self.parts])
+
+    @functools.cached_property
+    def firsts(self) -> list[int]:
+        """The number of each part's first row, and of all rows."""
+        return list(itertools.accumulate(map(len, self.parts), initial=0))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all parts."""
+        return sum(part.nbytes for part in self.parts)
+
+    def __len__(self) -> int:
+        return self.firsts[-1]
+
+    def __getitem__(self, rows: Any) -> Rows:
+        """Some rows: a slice (views, joined) or an array of row numbers or booleans (a copy in memory)."""
+        if isinstance(rows, slice) and rows.step in (None, 1):
+            start, stop, _ = rows.indices(len(self))
+            return join([part[here] for part, here in self._pieces(start, stop)] or [self.parts[0][:0]])
+        if isinstance(rows, (int, np.integer)):
+            return self.parts[0][rows]  # which says how rows are indexed
+        return self._gathered(np.arange(len(self))[rows])
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays of all parts, concatenated in memory."""
+        each = [part.arrays() for part in self.parts]
+        return {name: np.concatenate([arrays[name] for arrays in each]) for name in each[0]}
+
+    def like(self, arrays: dict[str, Any], ids: Ids | None = None) -> Rows:
+        """Rows of the parts' kind."""
+        return dataclasses.replace(self.parts[0].like(arrays, ids), verified=self.verified)
+
+    def in_memory(self) -> Rows:
+        """A copy of all parts, of their kind."""
+        return self.like(self.arrays(), self.ids)
+
+    def codes(self) -> Codes:
+        """The codes of all parts, concatenated in memory."""
+        return in_memory([part.codes() for part in self.parts]).codes()
+
+    def prefix(self, k: int) -> Rows:
+        """The prefix of every part, joined."""
+        return join([part.prefix(k) for part in self.parts])
+
+    def with_norms(self, decoder_w: Float[AnyArray, "h d"]) -> Rows:
+        """Every part with norms, joined."""
+        return join([part.with_norms(decoder_w) for part in self.parts])
+
+    def scales(self, space: str) -> Float[np.ndarray, " n"] | None:
+        """The scales of all parts; a view of a single number where they are one."""
+        each = [scales for part in self.parts if (scales := part.scales(space)) is not None]
+        if not each:
+            return None
+        if all(scales.strides == (0,) for scales in each):
+            return np.broadcast_to(each[0][:1], len(self))
+        return np.concatenate(each)
+
+    def reader(self, space: str, rows: int, fresh: bool = False) -> Callable[[slice], Part]:
+        """Slices of one part by its own reader; one that runs over an end is put together."""
+        readers = [part.reader(space, rows, fresh) for part in self.parts]
+
+        def read(here: slice) -> Part:
+            start, stop, _ = here.indices(len(self))
+            pieces = [readers[i](part) for i, part in self._places(start, stop)]
+            if not pieces:
+                return readers[0](slice(0, 0))
+            return pieces[0] if len(pieces) == 1 else Part(*map(np.concatenate, zip(*pieces, strict=True)))
+
+        return read
+
+    def check(self) -> Rows:
+        """Every part checked, joined; rows are numbered within their part."""
+        return self if self.verified else join([part.check() for part in self.parts])
+
+    def _places(self, start: int, stop: int) -> list[tuple[int, slice]]:
+        """The numbers of the parts that hold some rows, and where in them."""
+        places = []
+        i = bisect.bisect_right(self.firsts, start) - 1
+        while start < stop:
+            end = min(stop, self.firsts[i + 1])
+            places.append((i, slice(start - self.firsts[i], end - self.firsts[i])))
+            start, i = end, i + 1
+        return places
+
+    def _pieces(self, start: int, stop: int) -> list[tuple[Rows, slice]]:
+        return [(self.parts[i], here) for i, here in self._places(start, stop)]
+
+    def _gathered(self, rows: Integer[np.ndarray, " m"]) -> Rows:
+        """Rows in any order: gathered from each part, then put in order."""
+        part_of = np.searchsorted(self.firsts, rows, side="right") - 1
+        order = np.argsort(part_of, kind="stable")
+        bounds = np.searchsorted(part_of[order], np.arange(len(self.parts) + 1))
+        taken = []
+        for i, part in enumerate(self.parts):
+            here = rows[order[bounds[i] : bounds[i + 1]]] - self.firsts[i]
+            taken.append(part[here])
+        together = in_memory(taken)
+        back = np.empty(len(rows), np.int64)
+        back[order] = np.arange(len(rows))
+        return together[back]
+
+
+def _described(rows: Rows) -> dict[str, Any]:
+    """What parts must have in common."""
+    rows = rows.parts[0] if isinstance(rows, Joined) else rows
+    ids = None if rows.ids is None else "texts" if isinstance(rows.ids, ids_of.TextIds) else np.dtype(rows.ids.dtype)
+    return {
+        "h": rows.h,
+        "k": rows.k,
+        "storage": rows.storage,
+        "levels": rows.levels,
+        "made by": rows.made_by and tuple(rows.made_by),
+        "ids": ids,
+        "norms": rows.norms is not None,
+    }

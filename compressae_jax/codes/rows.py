@@ -1,0 +1,156 @@
+"""Rows: what flows from compression to search, folders and other engines, however it is stored.
+
+Rows know who made them and whether they were seen to be sound; nobody outside this folder asks for their kind. `codes`
+has the plain kind (arrays of floats and columns), `storage` the others, `joined` several as one.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse
+from jaxtyping import Float, Integer
+
+from compressae_jax.codes.ids import Ids
+from compressae_jax.notation import AnyArray, InputError
+
+
+class MadeBy(NamedTuple):
+    """The model and the encoder that made rows; rows of unknown origin have None in its place."""
+
+    fingerprint: str
+    encoder: str
+
+
+class Part(NamedTuple):
+    """Some rows as every backend scores them, in NumPy; the arrays may belong to their reader."""
+
+    values: Float[np.ndarray, "c k"]
+    columns: Integer[np.ndarray, "c k"]
+    row_scales: Float[np.ndarray, " c"]
+
+
+class Rows(abc.ABC):
+    """n rows of at most k signed nonzeros out of h columns; every kind is a frozen dataclass with these fields.
+
+    `ids`, if any, name the rows. `verified`: columns, values and norms were seen to be in range; rows that were not
+    are looked at piece by piece when they are read. `norms` (n, 2) are (‖s‖, ‖z‖) of values as stored, None where they
+    are not known, or not needed because the values were multiplied with their row's scale.
+    """
+
+    h: int
+    ids: Ids | None
+    made_by: MadeBy | None
+    verified: bool
+    norms: Float[AnyArray, "n 2"] | None
+
+    @property
+    @abc.abstractmethod
+    def k(self) -> int:
+        """Nonzeros a row."""
+
+    @property
+    @abc.abstractmethod
+    def storage(self) -> str:
+        """How the rows are stored: 'float16', 'float32', 'packed4', …."""
+
+    @property
+    def levels(self) -> tuple[float, ...] | None:
+        """The magnitudes that stored values are numbers of; None of floats."""
+        return None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, h): the shape of the sparse matrix."""
+        return len(self), self.h
+
+    @property
+    @abc.abstractmethod
+    def nbytes(self) -> int:
+        """Bytes of the stored rows, without norms and ids."""
+
+    @abc.abstractmethod
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Any) -> Rows:
+        """Some rows: a slice (a view of NumPy arrays) or an array of row numbers or booleans."""
+        arrays = {name: array[_several(rows)] for name, array in self.arrays().items()}
+        return self.like(arrays, None if self.ids is None else self.ids[rows])
+
+    def __repr__(self) -> str:
+        known = "" if self.made_by is None else f", made by {self.made_by.encoder} of model {self.made_by.fingerprint}"
+        return f"<{len(self):,} rows of {self.k} nonzeros out of {self.h:,} columns, {self.storage}{known}>"
+
+    @abc.abstractmethod
+    def arrays(self) -> dict[str, Any]:
+        """The arrays that a folder stores of these rows, by name."""
+
+    @abc.abstractmethod
+    def like(self, arrays: dict[str, Any], ids: Ids | None = None) -> Rows:
+        """Rows of the same kind and origin, and as sound, that have other `arrays` and `ids`."""
+
+    @abc.abstractmethod
+    def codes(self) -> Any:
+        """The rows as `Codes`: float values and columns in memory."""
+
+    @abc.abstractmethod
+    def prefix(self, k: int) -> Rows:
+        """The rows of a smaller budget: the k largest nonzeros of every row, without norms.
+
+        Raises:
+            InputError: k out of range, or rows without an order of their columns.
+        """
+
+    @abc.abstractmethod
+    def with_norms(self, decoder_w: Float[AnyArray, "h d"]) -> Rows:
+        """The same rows, with norms where their kind needs them; `decoder_w` is the model's."""
+
+    @abc.abstractmethod
+    def scales(self, space: str) -> Float[np.ndarray, " n"] | None:
+        """ρ of every row in a space; None where it follows from the values as they are read.
+
+        Raises:
+            InputError: rows without norms, in a space that needs them.
+        """
+
+    @abc.abstractmethod
+    def reader(self, space: str, rows: int, fresh: bool = False) -> Callable[[slice], Part]:
+        """What reads slices of at most so many rows, for one thread; unless `fresh`, a call may overwrite the last one.
+
+        Nothing is held for a row but what is stored. Rows that were not verified are checked as they are read, so that
+        no column outside h is ever scored or written to.
+        """
+
+    @abc.abstractmethod
+    def check(self) -> Rows:
+        """The same rows, verified.
+
+        Raises:
+            InputError: the first row with a column outside h, a number that is not finite, or bits of no row.
+        """
+
+    def to_csr(self) -> scipy.sparse.csr_matrix:
+        """SciPy CSR (n, h), float32."""
+        return self.codes().to_csr()
+
+    def to_dense(self) -> Float[np.ndarray, "n h"]:
+        """The dense (n, h) float32 matrix, in NumPy."""
+        return self.to_csr().toarray()
+
+
+def check_made_by(rows: Rows, fingerprint: str) -> None:
+    """Raise InputError for rows that another model made."""
+    if rows.made_by is not None and rows.made_by.fingerprint != fingerprint:
+        raise InputError(
+            f"rows were made by the model {rows.made_by.fingerprint}, not by the given one, {fingerprint}; take that "
+            "model or compress again"
+        )
+
+
+def _several(rows: Any) -> Any:
+    if isinstance(rows, (int, np.integer)):
+        raise InputError(f"codes are indexed by a slice or an array of rows, not by the single number {rows}")
+    return rows
