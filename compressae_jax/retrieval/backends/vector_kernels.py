@@ -141,7 +141,7 @@ def _floats(context: Any, builder: ir.IRBuilder, stored: ir.Value) -> ir.Value:
     whole = alike(ir.IntType(32))
     bits = builder.zext(stored, whole)
 
-    def constant(kind: Any, number: float) -> ir.Constant:
+    def constant(kind: Any, number: int | float) -> ir.Constant:
         return kind(number if kind in (FLOAT, ir.IntType(32)) else [number] * kind.count)
 
     def part(mask: int, places: int) -> ir.Value:

@@ -28,7 +28,7 @@ def test_every_finite_float16_is_read_exactly(k):
 
 def test_processors_without_an_instruction_for_float16_read_it_exactly_too():
     program = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from retrieval.backends import test_host;"
+        "import sys; sys.path.insert(0, sys.argv[1]); import conftest; from retrieval.backends import test_host;"
         "test_host.test_every_finite_float16_is_read_exactly(16);"
         "from numba.core.registry import cpu_target;"
         "assert '+f16c' not in cpu_target.target_context.codegen().magic_tuple()[2]"
