@@ -5,6 +5,7 @@ of a batch, `c` rows of a chunk, `q` queries, `r` results a query (the argument 
 """
 
 import difflib
+import signal
 from collections.abc import Iterable
 
 import jax
@@ -43,7 +44,14 @@ class NonFiniteLossError(InputError):
 
 
 class Stopped(Exception):  # noqa: N818, it is no error
-    """Work that a signal ended early, with everything complete kept; the same command continues it."""
+    """Work that a signal ended early, with everything complete kept; the same command continues it.
+
+    `signal`: the signal's number; a program that ends by it exits with 128 more.
+    """
+
+    def __init__(self, message: str, signal: int = signal.SIGTERM):
+        super().__init__(message)
+        self.signal = int(signal)
 
 
 def check_choice(argument: str, given: object, legal: Iterable[str]) -> None:

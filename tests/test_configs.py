@@ -48,7 +48,20 @@ def test_each_field_is_read_by_a_job(tmp_path, monkeypatch):
             read.add((*places[id(self)], name))
         return ask(self, name)
 
+    class Plain(dict):  # what training takes
+        def __getitem__(self, name):
+            read.add((*self.path, name))
+            return super().__getitem__(name)
+
+    def plain(self, path=()):
+        fields = Plain(
+            {name: plain(value, (name,)) if hasattr(value, "to_dict") else value for name, value in self.items()}
+        )
+        fields.path = path
+        return fields
+
     monkeypatch.setattr(ml_collections.ConfigDict, "__getattr__", recorded)
+    monkeypatch.setattr(ml_collections.ConfigDict, "to_dict", plain)
     weights = train(config, str(tmp_path / "run"))
     compress(config, tmp_path / "run", weights)
     search(config, tmp_path / "run")

@@ -17,4 +17,4 @@ def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike, progres
     validate = None
     if len(split.validation):
         validate = neighbours.validator(source, split.validation, split.train, backend=config.search.backend)
-    return loop.train(config, source, split.train, workdir, validate, progress)
+    return loop.train(config.to_dict(), source, split.train, workdir, validate, progress)

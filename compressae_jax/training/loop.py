@@ -1,18 +1,18 @@
 """The job of training, from a config and a source to weights; each named step of it is a neighbour's."""
 
 import contextlib
+import copy
 import dataclasses
 import functools
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
@@ -35,6 +35,7 @@ from compressae_jax.training.interrupts import Watch
 from compressae_jax.training.meter import Meter
 from compressae_jax.training.state import State
 
+Fields = dict[str, Any]
 Validate = Callable[[Weights], dict[str, float]]
 
 BUDGET_ROUNDS = 15  # of `refine`, where a budget asks for pursuit and the config says nothing else
@@ -59,14 +60,16 @@ class Job:
 
 
 def train(
-    config: ml_collections.ConfigDict,
+    fields: Mapping[str, Any],
     source: Source,
     rows: Int[np.ndarray, " n"],
-    workdir: str | os.PathLike | None = None,
+    folder: str | os.PathLike | None = None,
     validate: Validate | None = None,
     progress: bool = True,
 ) -> Weights:
-    """Train on some rows of a source; with a `workdir` the run survives its end by any signal and continues.
+    """Train on some rows of a source; with a `folder` the run survives its end by any signal and continues.
+
+    `fields`, plain and nested: seed, data.zero_rows, model, train, mesh, budget_bytes; others are only written down.
 
     The order of a start, the first or a later one:
     1. the config is checked, against the one in the run folder too; a finished run returns its model;
@@ -82,23 +85,23 @@ def train(
         NonFiniteLossError: the loss left the finite numbers.
         Stopped: SIGTERM came; what was trained is kept.
     """
-    config, use = _within_budget(config, source.width, len(rows))
+    config, use = _within_budget(fields, source.width, len(rows))
     _check(config)
-    folder = None if workdir is None else Path(workdir)
+    folder = None if folder is None else Path(folder)
     shown = progress and jax.process_index() == 0
     record = _record(config, source, rows)
     if folder is not None:
         records.check_config(folder, record)
         if (folder / MODEL).exists():
             return model_weights.load(folder / MODEL)
-    rows = corpus.usable_rows(source, rows, config.data.zero_rows, shown)
+    rows = corpus.usable_rows(source, rows, config["data"]["zero_rows"], shown)
     near = corpus.within_reach(source, folder / CACHE if folder is not None else None, shown)
     job = _job(config, source.width, len(rows))
     with contextlib.ExitStack() as opened:
         keeper = None
         if folder is not None:
             _write_once(folder, record)
-            keeper = opened.enter_context(Checkpoints(folder / CHECKPOINTS, config.train.keep_last))
+            keeper = opened.enter_context(Checkpoints(folder / CHECKPOINTS, config["train"]["keep_last"]))
         state = (keeper.restore(job.like) if keeper else None) or job.start()
         done = int(state.step)
         log = records.Log(folder, done) if folder is not None and jax.process_index() == 0 else None
@@ -106,7 +109,7 @@ def train(
         meter.say(f"training on {_devices(job.mesh)}" + (f", from step {done}" if done else ""))
         feed = opened.enter_context(_feed(config, near, rows, job.mesh))
         watch = opened.enter_context(Watch()) if keeper else None
-        state = _steps(config.train, job, state, feed, meter, keeper, watch, validate)
+        state = _steps(config["train"], job, state, feed, meter, keeper, watch, validate)
         return _finish(config, source, near, rows, job, state, meter, folder, shown, use, watch)
 
 
@@ -133,39 +136,34 @@ def fit(
     recipes.check(table)
     # A notebook should run on any number of devices: as many share a pass as divide it.
     devices = math.gcd(jax.device_count(), _pass_rows(table["train"]["batch"], table["train"]["microbatch"]))
-    config = ml_collections.ConfigDict(
-        {
-            "seed": seed,
-            "data": {"zero_rows": zero_rows},
-            **table,
-            "mesh": {"data": devices, "model": 1},
-            "budget_bytes": budget_bytes,
-        }
-    )
-    return train(config, opened, np.arange(len(opened)), workdir, progress=progress)
+    own = {
+        "seed": seed,
+        "data": {"zero_rows": zero_rows},
+        "mesh": {"data": devices, "model": 1},
+        "budget_bytes": budget_bytes,
+    }
+    return train({**own, **table}, opened, np.arange(len(opened)), workdir, progress=progress)
 
 
-def _within_budget(
-    config: ml_collections.ConfigDict, d: int, n: int
-) -> tuple[ml_collections.ConfigDict, Budget | None]:
-    """The config with the h, k and rounds that a budget of bytes chooses, and the budget."""
-    if not config.budget_bytes:
-        return config, None
-    chosen = choose(config.budget_bytes, d, n)
-    config = config.copy_and_resolve_references()
-    config.model.h, config.model.k = chosen.h, chosen.k
-    config.train.steps, config.train.refine_rounds = 0, config.train.refine_rounds or BUDGET_ROUNDS
-    return config, chosen
+def _within_budget(fields: Fields, d: int, n: int) -> tuple[Fields, Budget | None]:
+    """The fields with the h, k and rounds that a budget of bytes chooses, and the budget."""
+    own = copy.deepcopy(fields)
+    if not fields["budget_bytes"]:
+        return own, None
+    chosen = choose(fields["budget_bytes"], d, n)
+    own["model"] |= {"h": chosen.h, "k": chosen.k}
+    own["train"] |= {"steps": 0, "refine_rounds": fields["train"]["refine_rounds"] or BUDGET_ROUNDS}
+    return own, chosen
 
 
-def _check(config: ml_collections.ConfigDict) -> None:
-    recipes.check({"model": config.model.to_dict(), "train": config.train.to_dict()})
-    check_range("seed", config.seed, 0, 2**31 - 1)
+def _check(config: Fields) -> None:
+    recipes.check({name: config[name] for name in recipes.DEFAULT})
+    check_range("seed", config["seed"], 0, 2**31 - 1)
 
 
-def _record(config: ml_collections.ConfigDict, source: Source, rows: Int[np.ndarray, " n"]) -> records.Record:
+def _record(config: Fields, source: Source, rows: Int[np.ndarray, " n"]) -> records.Record:
     sample = corpus.fingerprint(source, rows)
-    return {**config.to_dict(), "source": {**source.summary(), "sample": sample}}
+    return {**config, "source": {**source.summary(), "sample": sample}}
 
 
 def _write_once(folder: Path, record: records.Record) -> None:
@@ -179,45 +177,50 @@ def _pass_rows(batch: int, microbatch: int) -> int:
     return microbatch or batch
 
 
-def _job(config: ml_collections.ConfigDict, d: int, n: int) -> Job:
+def _job(config: Fields, d: int, n: int) -> Job:
     """The jitted step for vectors of width d, of which n are trained on, and the state that it starts from."""
-    model, t = config.model, config.train
-    mesh = sharding.make_mesh(config.mesh.data, config.mesh.model)
-    sharding.check_sizes(mesh, model.h, _pass_rows(t.batch, t.microbatch))
+    model, t = config["model"], config["train"]
+    mesh = sharding.make_mesh(config["mesh"]["data"], config["mesh"]["model"])
+    sharding.check_sizes(mesh, model["h"], _pass_rows(t["batch"], t["microbatch"]))
     module = CompresSAE(
         d=d,
-        h=model.h,
-        k=model.k,
-        activation=model.activation,
-        init_encoder=model.init_encoder,
-        dtype=jnp.dtype(model.dtype),
+        h=model["h"],
+        k=model["k"],
+        activation=model["activation"],
+        init_encoder=model["init_encoder"],
+        dtype=jnp.dtype(model["dtype"]),
     )
-    rate = updates.schedule(t.lr, t.warmup_steps, max(1, t.steps), t.end_lr)
-    adam = updates.optimizer(rate, t.clip_norm, t.b1, t.b2)
-    dead_after = usage.window(n, t.batch)
+    rate = updates.schedule(t["lr"], t["warmup_steps"], max(1, t["steps"]), t["end_lr"])
+    adam = updates.optimizer(rate, t["clip_norm"], t["b1"], t["b2"])
+    dead_after = usage.window(n, t["batch"])
     step = updates.make_step(
-        module, adam, rate, mesh, mix=Mix(t.weight_4k, t.weight_pairs, t.weight_prefixes), dead_after=dead_after
+        module,
+        adam,
+        rate,
+        mesh,
+        mix=Mix(t["weight_4k"], t["weight_pairs"], t["weight_prefixes"]),
+        dead_after=dead_after,
     )
     like = states.abstract(module, adam, mesh)
-    return Job(module, mesh, lambda: states.create(module, adam, mesh, config.seed), like, step)
+    return Job(module, mesh, lambda: states.create(module, adam, mesh, config["seed"]), like, step)
 
 
-def _feed(config: ml_collections.ConfigDict, source: Source, rows: Int[np.ndarray, " n"], mesh: Mesh) -> Feed:
-    t = config.train
-    sizes = {"steps": t.steps, "batch": t.batch, "microbatch": _pass_rows(t.batch, t.microbatch)}
-    return Feed(source, rows, sharding.of(mesh, "batch"), seed=config.seed, **sizes)
+def _feed(config: Fields, source: Source, rows: Int[np.ndarray, " n"], mesh: Mesh) -> Feed:
+    t = config["train"]
+    sizes = {"steps": t["steps"], "batch": t["batch"], "microbatch": _pass_rows(t["batch"], t["microbatch"])}
+    return Feed(source, rows, sharding.of(mesh, "batch"), seed=config["seed"], **sizes)
 
 
-def _meter(
-    config: ml_collections.ConfigDict, log: records.Log | None, done: int, shown: bool, keeper: Checkpoints | None
-) -> Meter:
-    t = config.train
+def _meter(config: Fields, log: records.Log | None, done: int, shown: bool, keeper: Checkpoints | None) -> Meter:
+    t = config["train"]
     last_good = (lambda: keeper.newest) if keeper else (lambda: "none without a workdir")
-    return Meter(log, done=done, steps=t.steps, batch=t.batch, every=t.log_every, shown=shown, last_good=last_good)
+    return Meter(
+        log, done=done, steps=t["steps"], batch=t["batch"], every=t["log_every"], shown=shown, last_good=last_good
+    )
 
 
 def _steps(
-    t: ml_collections.ConfigDict,
+    t: Mapping[str, Any],
     job: Job,
     state: State,
     feed: Feed,
@@ -227,24 +230,24 @@ def _steps(
     validate: Validate | None,
 ) -> State:
     """The steps that are left, with the validations and checkpoints that are due between them."""
-    for step in range(int(state.step), t.steps):
+    for step in range(int(state.step), t["steps"]):
         state, metrics = job.step(state, feed.batch(step))
         done = step + 1
         meter.dispatched(done, metrics)
         scores: dict[str, float] = {}
-        if validate is not None and _due(done, t.validate_every, t.steps):
+        if validate is not None and _due(done, t["validate_every"], t["steps"]):
             scores = meter.settle(functools.partial(_validated, validate, job, state, meter))
         stop = watch is not None and watch.asked(done)
-        if keeper is not None and (stop or _due(done, t.checkpoint_every, t.steps)):
+        if keeper is not None and (stop or _due(done, t["checkpoint_every"], t["steps"])):
             meter.settle()
             meter.check(done, states.all_finite(state))
             meter.sync()
             keeper.save(state, scores.get(BEST_BY))
-        if stop and keeper is not None and done < t.steps:
+        if stop and keeper is not None and done < t["steps"]:
             keeper.wait()
             raise Stopped(f"stopped at step {done}; the same command continues")
     meter.settle()
-    meter.check(t.steps, states.all_finite(state))
+    meter.check(t["steps"], states.all_finite(state))
     return state
 
 
@@ -268,7 +271,7 @@ def _weights(job: Job, state: State, summary: dict[str, Any]) -> Weights:
 
 
 def _finish(
-    config: ml_collections.ConfigDict,
+    config: Fields,
     source: Source,
     near: Source,
     rows: Int[np.ndarray, " n"],
@@ -282,23 +285,25 @@ def _finish(
 ) -> Weights:
     """The weights, refined where asked for, with the story of their training; a run folder gets its model now."""
     summary = {
-        "steps": config.train.steps,
-        "rows_seen": config.train.steps * config.train.batch,
+        "steps": config["train"]["steps"],
+        "rows_seen": config["train"]["steps"] * config["train"]["batch"],
         "seconds": round(meter.seconds, 1),
         "metrics": meter.last,
-        "seed": config.seed,
-        "model": config.model.to_dict(),
-        "train": config.train.to_dict(),
+        "seed": config["seed"],
+        "model": config["model"],
+        "train": config["train"],
         "source": source.summary(),
     }
     weights = _weights(job, state, summary)
-    if config.train.refine_rounds:
-        if not config.train.steps:
-            weights = refine.start(weights, near, rows, config.seed)
+    if config["train"]["refine_rounds"]:
+        if not config["train"]["steps"]:
+            weights = refine.start(weights, near, rows, config["seed"])
         kept = None if folder is None else folder / REFINED
         _together("refine")  # all begin from the round that is kept, before the first process writes the next
-        stop = functools.partial(_stop_after, watch, config.train.steps)
-        weights = refine.refine(weights, near, rows, config.train.refine_rounds, config.seed, kept, shown, stop)
+        stop = functools.partial(_stop_after, watch, config["train"]["steps"])
+        weights = refine.refine(
+            weights, near, rows, config["train"]["refine_rounds"], config["seed"], kept, shown, stop
+        )
     if use is not None:
         weights = dataclasses.replace(weights, encoder=use.encoder, storage=use.storage)
     if folder is not None:

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import ml_collections
 import numpy as np
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +26,7 @@ def config(**changes):
     others["budget_bytes"] = changes.pop("budget_bytes", 0)
     mesh = {"mesh": {"data": changes.pop("data", 1), "model": changes.pop("model", 1)}}
     fields = recipes.with_fields(recipes.recipe("default"), {**small, **changes})
-    return ml_collections.ConfigDict({**others, **mesh, **fields})
+    return {**others, **mesh, **fields}
 
 
 def train(workdir=None, validate=None, source=None, progress=False, **changes):
