@@ -4,6 +4,9 @@ Of a plain loop LLVM makes a `dot` that reads u by gather instructions, and a `w
 instead of registers: on one core at k = 32, float16 and uint16, 1.7 times the time of this `dot`, and 1.4 times that of
 `weighted` for 64 queries, 1.7 for 16. `python -m benchmarks.search` times the scans.
 
+Both add a row's terms in one order, so a query gets the same bits alone and in company: lane l of `LANES` sums every
+lanes-th term from the l-th on, and the sums are folded in halves.
+
 Arrays are contiguous, as `host.stored` leaves them; others do not compile.
 """
 
@@ -16,7 +19,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-FAST = ("reassoc", "nsz", "contract")  # as in `kernels`
+FUSED = ("nsz", "contract")  # products may go into their sums unrounded; the order of the sums stays as written
 emitted: Any = intrinsic  # mypy would ask its callers for the first argument, the typing context, which numba adds
 FLOAT, INT = ir.FloatType(), ir.IntType(64)
 LANES = (8, 16), (4, 4), (1, 1)  # of a sum, and nonzeros of a step, while there are as many; the best of several
@@ -56,7 +59,7 @@ def dot(_, values, columns, row, u):
                 while some.type.count > 1:
                     some = _folded(builder, some)
                 some = builder.extract_element(some, INT(0))
-                builder.store(builder.fadd(builder.load(total), some, flags=FAST), total)
+                builder.store(builder.fadd(builder.load(total), some, flags=FUSED), total)
             start = end
         return builder.load(total)
 
@@ -80,25 +83,54 @@ def weighted(_, values, columns, u, totals):
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> ir.Value:
         values, columns, u, totals = (_array(context, builder, signature, given, place) for place in range(4))
         [k], [w] = (cgutils.unpack_tuple(builder, array.shape) for array in (values, totals))
-        lanes, start = 16, INT(0)
+        block, first = ir.VectorType(FLOAT, 16), INT(0)
         for registers in (4, 2, 1):  # of sums; as many as w leaves
-            end = builder.and_(w, INT(-registers * lanes))
-            with cgutils.for_range_slice(builder, start, end, INT(registers * lanes), INT) as (i, _):
-                places = [builder.add(i, INT(lanes * register)) for register in range(registers)]
+            last = builder.and_(w, INT(-registers * 16))
+            with cgutils.for_range_slice(builder, first, last, INT(registers * 16), INT) as (i, _):
+                places = [builder.add(i, INT(16 * register)) for register in range(registers)]
+                wholes = [cgutils.alloca_once_value(builder, block(None)) for _ in places]
+                start = INT(0)
+                for lanes, stride in LANES:
+                    end = builder.and_(k, INT(-stride))
+                    with builder.if_then(builder.icmp_signed("<", start, end)):
+                        # Two lanes at a time: with all of them, the sums would not fit in registers.
+                        groups, order = [], _reversed(lanes)
+                        for chosen in (order[at : at + 2] for at in range(0, lanes, 2)):
 
-                def products(j: ir.Value, places: list = places) -> list[tuple[ir.Value, ir.Value]]:
-                    value = _everywhere(builder, _load(builder, values.data, j), lanes)
-                    row = builder.mul(builder.zext(_load(builder, columns.data, j), INT), w)
-                    return [(value, _load(builder, u.data, builder.add(row, place), lanes)) for place in places]
+                            def products(j: ir.Value, chosen: list = chosen, places: list = places) -> Iterator:
+                                for lane in chosen:
+                                    at = builder.add(j, INT(lane))
+                                    value = _everywhere(builder, _load(builder, values.data, at), 16)
+                                    row = builder.mul(builder.zext(_load(builder, columns.data, at), INT), w)
+                                    for place in places:
+                                        yield value, _load(builder, u.data, builder.add(row, place), 16)
 
-                zeros = [ir.VectorType(FLOAT, lanes)(None)] * registers
-                for place, total in zip(places, _sums(builder, zeros, (INT(0), k, 1), products), strict=True):
-                    there = builder.bitcast(builder.gep(totals.data, [place]), total.type.as_pointer())
-                    builder.store(total, there, align=1)
-            start = end
+                            zeros = [block(None)] * (len(chosen) * registers)
+                            sums = _sums(builder, zeros, (start, end, lanes), products)
+                            groups.append([sums[register::registers] for register in range(registers)])
+                        for register, whole in enumerate(wholes):
+                            some = _tree(builder, [one for group in groups for one in group[register]])
+                            builder.store(builder.fadd(builder.load(whole), some, flags=FUSED), whole)
+                    start = end
+                for place, whole in zip(places, wholes, strict=True):
+                    there = builder.bitcast(builder.gep(totals.data, [place]), block.as_pointer())
+                    builder.store(builder.load(whole), there, align=1)
+            first = last
         return context.get_dummy_value()
 
     return _signature(types.void, values, columns, u, totals), emit
+
+
+def _reversed(lanes: int) -> list[int]:
+    """The lanes by their reversed bits: neighbours are those that `_folded` pairs, in every round."""
+    return [0] if lanes == 1 else [lane + odd * lanes // 2 for lane in _reversed(lanes // 2) for odd in (0, 1)]
+
+
+def _tree(builder: ir.IRBuilder, sums: list[ir.Value]) -> ir.Value:
+    """The sum of neighbours, and of their sums, until one is left."""
+    while len(sums) > 1:
+        sums = [builder.fadd(*pair, flags=FUSED) for pair in zip(sums[::2], sums[1::2], strict=True)]
+    return sums[0]
 
 
 def _signature(result: Any, *given: Any) -> Any:
@@ -184,7 +216,7 @@ def _folded(builder: ir.IRBuilder, total: ir.Value) -> ir.Value:
     """The first half of a vector's lanes plus the second."""
     half = total.type.count // 2
     halves = (ir.VectorType(ir.IntType(32), half)(list(range(start, start + half))) for start in (0, half))
-    return builder.fadd(*(builder.shuffle_vector(total, total, lanes) for lanes in halves), flags=FAST)
+    return builder.fadd(*(builder.shuffle_vector(total, total, lanes) for lanes in halves), flags=FUSED)
 
 
 def _sums(
@@ -198,5 +230,5 @@ def _sums(
     places = [cgutils.alloca_once_value(builder, total) for total in totals]
     with cgutils.for_range_slice(builder, start, end, INT(stride), INT) as (j, _):
         for place, (a, b) in zip(itertools.cycle(places), products(j)):
-            builder.store(builder.fadd(builder.load(place), builder.fmul(a, b, flags=FAST), flags=FAST), place)
+            builder.store(builder.fadd(builder.load(place), builder.fmul(a, b, flags=FUSED), flags=FUSED), place)
     return [builder.load(place) for place in places]

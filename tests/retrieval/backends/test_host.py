@@ -51,6 +51,20 @@ def test_any_number_of_subnormal_nonzeros(k):
             assert_array_equal(ours, wanted)
 
 
+@pytest.mark.parametrize("values", [np.float16, np.float32])
+@pytest.mark.parametrize("k", [1, 3, 8, 15, 16, 31, 42])  # every mixture of sums of 8 lanes, of 4 and of one
+def test_a_query_gets_the_same_bits_alone_and_in_company(k, values):
+    rng = np.random.default_rng(k)
+    columns = rng.random((300, 99)).argsort(1)[:, :k].astype(np.uint16)
+    codes, scales = Codes(rng.standard_normal((300, k)).astype(values), columns, 99), rng.random(300, np.float32)
+    u = rng.standard_normal((70, 99)).astype(np.float32)
+    scores, rows = host.search(codes, scales, u, 50)
+    for some in (slice(0, 1), slice(69, 70), slice(3, 23)):  # one by one, and in blocks of 16 and 64 queries
+        alone = host.search(codes, scales, u[some], 50)
+        assert_array_equal(alone[0], scores[some])
+        assert_array_equal(alone[1], rows[some])
+
+
 def test_threads_and_chunks_share_one_ranking(monkeypatch):
     rng = np.random.default_rng(0)
     codes = Codes(rng.integers(-2, 3, (500, 3)).astype(np.float32), rng.integers(0, 9, (500, 3)).astype(np.uint16), 9)
