@@ -1,4 +1,4 @@
-"""`.fvecs`: each row is an int32 with its width, then that many float32; memory-mapped as one table."""
+"""`.fvecs`: each row is an int32 with its width, then that many float32; read as one table."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float32, Integer
 
 from compressae_jax.data.mapped import Mapped
+from compressae_jax.data.opened import File
 from compressae_jax.data.sources import Block
 from compressae_jax.notation import InputError
 
@@ -14,18 +15,19 @@ class Fvecs(Mapped):
     """A table (n, 1 + d) whose first column must hold d in every row that is read."""
 
     def __init__(self, path: Path):
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            width = int.from_bytes(file.read(4), "little", signed=True)
+        file = File(path)
+        size = file.size
         if size < 4:
             raise InputError(f"{path} is empty: {size} bytes")
+        with file.open() as opened:
+            width = int.from_bytes(opened.read(4), "little", signed=True)
         if width < 1:
             raise InputError(f"{path} is no .fvecs: its first row has width {width}")
         if size % (4 * (1 + width)):
             raise InputError(
                 f"{path} is truncated or of mixed widths: {size} bytes are no whole number of rows of width {width}"
             )
-        super().__init__(path, "fvecs", (size // (4 * (1 + width)), 1 + width), np.dtype("<f4"), 0)
+        super().__init__(file, "fvecs", (size // (4 * (1 + width)), 1 + width), np.dtype("<f4"), 0)
         self.width = width
 
     def _read(self, start: int, stop: int) -> Block:

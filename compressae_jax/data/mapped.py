@@ -1,20 +1,21 @@
-"""A block of numbers inside a file as a memory-mapped source; which bytes they are is said by the kinds of file."""
-
-import mmap
-from pathlib import Path
+"""A block of numbers inside a file as a source; which bytes they are is said by the kinds of file."""
 
 import numpy as np
 from jaxtyping import Integer
 
+from compressae_jax.data.opened import File, Kept
 from compressae_jax.data.sources import Block, Source, check_dtype, check_shape, float32
 
 
 class Mapped(Source):
-    """An array (n, d) that starts at byte `offset` of a file; opening reads none of it."""
+    """An array (n, d) that starts at byte `offset` of a file; opening reads none of it.
+
+    Rows in order are read; rows by number are taken from a map of memory.
+    """
 
     def __init__(
         self,
-        path: Path,
+        file: File,
         kind: str,
         shape: tuple[int, ...],
         dtype: np.dtype,
@@ -22,23 +23,29 @@ class Mapped(Source):
         fortran_order: bool = False,
         key: str | None = None,
     ):
-        check_shape(str(path), shape)
-        dtype = check_dtype(str(path), dtype)
-        super().__init__(str(path), kind, shape, dtype, path)
-        self._key = key
-        with path.open("rb") as file:
-            self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._array = np.ndarray(shape, dtype, self._bytes, offset, order="F" if fortran_order else "C")
+        check_shape(str(file.path), shape)
+        self._dtype = check_dtype(str(file.path), dtype)
+        super().__init__(str(file.path), kind, shape, self._dtype, file)
+        self._kept, self._offset, self._fortran_order, self._key = Kept(file), offset, fortran_order, key
+        self._shape = (int(shape[0]), int(shape[1]))
 
     def selection(self) -> list[str]:
         """The array's name, in a file of several."""
         return [] if self._key is None else [self._key]
 
     def _read(self, start: int, stop: int) -> Block:
-        some = float32(self._array[start:stop])
-        if hasattr(mmap, "MADV_DONTNEED"):  # pages that were copied go back, or a pass would keep the file resident
-            self._bytes.madvise(mmap.MADV_DONTNEED)
-        return some
+        if self._fortran_order:
+            some = float32(self._array()[start:stop])
+            self._kept.forget()
+            return some
+        some = np.empty((stop - start, self._shape[1]), self._dtype)
+        if some.size:
+            self._kept.read(some.reshape(-1).view(np.uint8).data, self._offset + start * some.strides[0])
+        return some if some.dtype == np.float32 and some.dtype.isnative else float32(some)
 
     def _take(self, rows: Integer[np.ndarray, " b"]) -> Block:
-        return float32(self._array[rows])
+        return float32(self._array()[rows])
+
+    def _array(self) -> np.ndarray:
+        order = "F" if self._fortran_order else "C"
+        return np.ndarray(self._shape, self._dtype, self._kept.mapped(), self._offset, order=order)

@@ -25,7 +25,7 @@ KINDS: dict[str, Callable[..., Source]] = {
     ".parquet": Parquet,
     ".fvecs": Fvecs,
 }
-OPTIONS = {".safetensors": {"key"}, ".parquet": {"column", "ids_column"}}
+OPTIONS = {".npz": {"key"}, ".safetensors": {"key"}, ".parquet": {"column", "ids_column"}}
 
 
 def open_source(
@@ -38,7 +38,8 @@ def open_source(
 
     A string that names a dataset is that dataset (write './shop' for a file or folder of that name). The files of a
     folder or glob form one source, in natural order of their paths (part-2 before part-10); in a folder, files of
-    other kinds are passed over. `column` and `ids_column` are for .parquet, `key` for .safetensors; empty is None.
+    other kinds are passed over. `column` and `ids_column` are for .parquet, `key` for .npz and .safetensors; empty
+    means None.
 
     Raises:
         InputError: nothing there, a kind that is not known, or contents that are not rows of floats of one width.
@@ -93,11 +94,13 @@ def _files(source: str) -> list[Path]:
 
 def _natural(path: Path) -> tuple[list[str | int], str]:
     """Digits count as numbers; the path itself decides between 01 and 1."""
-    return [int(some) if some.isdigit() else some for some in re.split(r"([0-9]+)", str(path))], str(path)
+    return [int(some) if some.isascii() and some.isdigit() else some for some in re.split(r"([0-9]+)", str(path))], str(
+        path
+    )
 
 
 def _check_used(options: dict[str, str], paths: list[Path], source: str) -> None:
     takes = set().union(*(OPTIONS.get(path.suffix.lower(), set()) for path in paths))
     for name in options.keys() - takes:
-        kind = next(kind for kind, taken in OPTIONS.items() if name in taken)
-        raise InputError(f"{name} is for {kind} only; {source} has no use for {name}={options[name]!r}")
+        kinds = " and ".join(kind for kind, taken in OPTIONS.items() if name in taken)
+        raise InputError(f"{name} is for {kinds} only; {source} has no use for {name}={options[name]!r}")

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,13 @@ import numpy as np
 from jaxtyping import Float32, Int64, Integer
 from tqdm import tqdm
 
-from compressae_jax.base import files
 from compressae_jax.data import identity as identities
 from compressae_jax.data.identity import Identity, Stretch
+from compressae_jax.data.opened import File
 from compressae_jax.notation import AnyArray, InputError, check_range
 
 DTYPES = ("float16", "float32", "float64", "bfloat16")
+WIDEST = 2**20  # numbers of a row: one row must not be more than a piece
 PIECE_BYTES = 2**24  # of float32 rows that a stream decodes, or a scan reads, at once
 ZERO_ROWS = ("stop", "keep", "drop")  # what a job may do about rows without a direction
 
@@ -33,14 +34,13 @@ class Source:
 
     random_access = True
 
-    def __init__(self, name: str, kind: str, shape: tuple[int, ...], dtype: np.dtype | str, path: Path | None = None):
+    def __init__(self, name: str, kind: str, shape: tuple[int, ...], dtype: np.dtype | str, file: File | None = None):
         check_shape(name, shape)
-        self.name, self.kind, self.path = name, kind, path
+        self.name, self.kind, self.file = name, kind, file
         self.rows, self.width = int(shape[0]), int(shape[1])
         self.dtype = np.dtype(dtype).name
-        state = path.stat() if path else None
-        self.nbytes = state.st_size if state else self.rows * self.width * np.dtype(dtype).itemsize
-        self.modified = state.st_mtime_ns if state else 0  # newest of its files, in ns; 0 where there is none
+        self.nbytes = file.size if file else self.rows * self.width * np.dtype(dtype).itemsize
+        self.modified = file.modified if file else 0  # newest of its files, in ns; 0 where there is none
 
     def __len__(self) -> int:
         return self.rows
@@ -94,8 +94,8 @@ class Source:
 
     def stretches(self) -> Iterator[Stretch]:
         """The bytes that identity is about."""
-        if self.path is not None:
-            yield Stretch(self.nbytes, functools.partial(_reading, self.path))
+        if self.file is not None:
+            yield self.file.stretch()
 
     def selection(self) -> list[str]:
         """What of its file, of those that hold several things, is the source: column or key."""
@@ -183,17 +183,6 @@ class Streamed(Source):
         raise InputError(f"{self.name} gives no rows by number; compressae_jax.data.stage() makes an .npy that does")
 
 
-@contextlib.contextmanager
-def _reading(path: Path) -> Iterator[Callable[[int, int], bytes]]:
-    with files.open_regular(path) as file:
-
-        def read(start: int, stop: int) -> bytes:
-            file.seek(start)
-            return file.read(stop - start)
-
-        yield read
-
-
 def find_zero_rows(source: Source, progress: bool | None = None) -> Int64[np.ndarray, " rows"]:
     """Numbers of the all-zero rows; one pass, in which every value is seen to be finite.
 
@@ -217,12 +206,27 @@ def zero_rows_met(source: Source, found: Integer[np.ndarray, " rows"]) -> InputE
     )
 
 
+def only_matrix(path: Path, axes: dict[str, int], arrays: str) -> str:
+    """The name of the one array that is 2-d, of those in a file.
+
+    Raises:
+        InputError: none is, or several are; the message names `key`.
+    """
+    matrices = [name for name, number in axes.items() if number == 2]
+    if len(matrices) != 1:
+        names = ", ".join(matrices[:10]) or f"only {', '.join(list(axes)[:10]) or 'nothing'}"
+        raise InputError(f"{path} holds {len(matrices)} 2-d {arrays} ({names}); give the wanted one as key")
+    return matrices[0]
+
+
 def check_shape(name: str, shape: Sequence[int]) -> None:
     """Raise InputError unless the shape is (rows, width) with some of both."""
     if len(shape) != 2:
         raise InputError(f"{name} must be 2-d (rows, width), not {len(shape)}-d: shape {tuple(shape)}")
     if 0 in shape:
         raise InputError(f"{name} is empty: shape {tuple(shape)}")
+    if shape[1] > WIDEST:
+        raise InputError(f"{name} has width {shape[1]}, wanted at most {WIDEST}")
 
 
 def check_dtype(name: str, dtype: np.dtype) -> np.dtype:
@@ -231,7 +235,7 @@ def check_dtype(name: str, dtype: np.dtype) -> np.dtype:
     Raises:
         InputError: integers, objects, or any other dtype.
     """
-    if dtype.kind == "V" and dtype.itemsize == 2 and dtype.names is None:
+    if dtype.kind == "V" and dtype.itemsize == 2 and dtype.names is None and dtype.subdtype is None:
         return np.dtype(ml_dtypes.bfloat16)
     if dtype.name not in DTYPES:
         raise InputError(f"{name} must hold {', '.join(DTYPES)}, not {dtype.name}")

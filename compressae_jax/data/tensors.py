@@ -9,49 +9,46 @@ import ml_dtypes
 import numpy as np
 
 from compressae_jax.data.mapped import Mapped
-from compressae_jax.data.sources import Source
+from compressae_jax.data.opened import File
+from compressae_jax.data.sources import Source, only_matrix
 from compressae_jax.notation import InputError, check_choice
 
 _DTYPES = {"F16": np.float16, "F32": np.float32, "F64": np.float64, "BF16": ml_dtypes.bfloat16}
 _BITS = {"BOOL": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "C64": 64}  # of names that do not end in their bits
-_LONGEST_HEADER = 100_000_000  # the format's own limit
+_LONGEST_HEADER = 2**21  # bytes, of some 20,000 tensors; JSON takes twenty times as much memory
+_MOST_AXES = 64
 
 
 def open_safetensors(path: Path, key: str | None = None) -> Source:
-    """The one 2-d tensor of a file, or the one named `key`, by memory map."""
-    tensors, data_start = _read_header(path)
+    """The one 2-d tensor of a file, or the one named `key`, read where it lies."""
+    file = File(path)
+    tensors, data_start = _read_header(file)
     if key is None:
-        key = _only_matrix(path, tensors)
+        key = only_matrix(path, {name: len(tensor["shape"]) for name, tensor in tensors.items()}, "tensors")
     check_choice(f"key ({path})", key, tensors)
     tensor = tensors[key]
     if tensor["dtype"] not in _DTYPES:
         raise InputError(f"{path} ({key}) must hold {', '.join(_DTYPES)}, not {tensor['dtype']}")
     dtype = np.dtype(_DTYPES[tensor["dtype"]]).newbyteorder("<")
     offset = data_start + tensor["data_offsets"][0]
-    return Mapped(path, "safetensors", tuple(tensor["shape"]), dtype, offset, key=key)
+    return Mapped(file, "safetensors", tuple(tensor["shape"]), dtype, offset, key=key)
 
 
-def _only_matrix(path: Path, tensors: dict[str, Any]) -> str:
-    matrices = [name for name, tensor in tensors.items() if len(tensor["shape"]) == 2]
-    if len(matrices) != 1:
-        names = ", ".join(matrices[:10]) or f"only {', '.join(list(tensors)[:10]) or 'nothing'}"
-        raise InputError(f"{path} holds {len(matrices)} 2-d tensors ({names}); give the wanted one as key")
-    return matrices[0]
-
-
-def _read_header(path: Path) -> tuple[dict[str, Any], int]:
+def _read_header(file: File) -> tuple[dict[str, Any], int]:
     """({name: dtype, shape, data_offsets}, where the data starts); the tensors tile the rest of the file."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if size < 8 or length > min(size - 8, _LONGEST_HEADER):
+    path, size = file.path, file.size
+    with file.open() as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        if size < 8 or length > size - 8:
             raise InputError(f"{path} is truncated or no safetensors: a header of {length} bytes in a file of {size}")
-        text = file.read(length)
+        if length > _LONGEST_HEADER:
+            raise InputError(f"{path} has a header of {length} bytes, at most {_LONGEST_HEADER} are read")
+        text = opened.read(length)
     try:
-        tensors = json.loads(text)
+        tensors = json.loads(text, object_pairs_hook=_once)
         tensors.pop("__metadata__", None)
         spans = sorted(_span(tensor) for tensor in tensors.values())
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         raise InputError(f"{path} is damaged: its header is not that of a safetensors file") from None
     end = 0
     for start, stop in spans:
@@ -63,11 +60,18 @@ def _read_header(path: Path) -> tuple[dict[str, Any], int]:
     return tensors, 8 + length
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise ValueError("a name twice")
+    return fields
+
+
 def _span(tensor: dict[str, Any]) -> tuple[int, int]:
     """First and last byte of a tensor; ValueError where they do not hold its shape."""
     start, stop = tensor["data_offsets"]
     shape, name = tensor["shape"], tensor["dtype"]
-    if not all(type(number) is int and number >= 0 for number in (start, stop, *shape)):
+    if len(shape) > _MOST_AXES or not all(type(size) is int and 0 <= size < 2**63 for size in (start, stop, *shape)):
         raise ValueError("not sizes")
     bits = _BITS.get(name) or int("".join(filter(str.isdigit, name.partition("_")[0])))
     if (stop - start) * 8 != math.prod(shape) * bits:

@@ -1,3 +1,4 @@
+import io
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ from data import files
 from numpy.testing import assert_array_equal
 
 from compressae_jax import data
+from compressae_jax.data import opened
 from compressae_jax.notation import InputError
 
 X = np.random.default_rng(0).standard_normal((11, 5)).astype(np.float32)
@@ -90,4 +92,91 @@ def test_the_extra_is_named_where_pyarrow_is_not(tmp_path):
         "except ValueError as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert "pip install 'compressae_jax[parquet]'" in done.stdout
+    assert "pip install pyarrow" in done.stdout
+
+
+def lists(rows, kind=None):
+    return pyarrow.array([None if row is None else list(map(float, row)) for row in rows], kind or LISTS)
+
+
+LISTS = pyarrow.list_(pyarrow.float32())
+
+
+def test_a_first_row_that_is_empty(tmp_path):
+    source = data.open_source(write(tmp_path / "x.parquet", {"v": lists([None, *X])}))
+    with pytest.raises(InputError, match="row 0 is empty, the first row has 5"):
+        list(source.batches(3))
+    with pytest.raises(InputError, match="row 0 is empty, as are all others"):
+        data.open_source(write(tmp_path / "y.parquet", {"v": lists([None, None])}))
+
+
+def test_tensors_of_a_fixed_shape(tmp_path):
+    kind = pyarrow.fixed_shape_tensor(pyarrow.float32(), [5])
+    tensors = pyarrow.ExtensionArray.from_storage(kind, lists(X, pyarrow.list_(pyarrow.float32(), 5)))
+    source = data.open_source(write(tmp_path / "x.parquet", {"v": tensors}))
+    assert_array_equal(source.read(0, 11), X)
+
+
+def test_lists_of_others(tmp_path):
+    small = pyarrow.array([[1, 2]] * 3, pyarrow.list_(pyarrow.int8()))
+    path = write(tmp_path / "x.parquet", {"v": small, "id": ["a"] * 3})
+    with pytest.raises(InputError, match=r"no column of float lists, only lists of others \(v of int8\)"):
+        data.open_source(path)
+    with pytest.raises(InputError, match=r"column 'v' .* must hold lists of floats, not list<.*int8"):
+        data.open_source(path, column="v")
+
+
+@pytest.mark.parametrize("kind", [pyarrow.uint64(), pyarrow.uint8(), pyarrow.int32()])
+def test_ids_of_all_integers(kind, tmp_path):
+    path = write(tmp_path / "x.parquet", {"v": list(X), "id": pyarrow.array(range(11), kind)})
+    ids = data.open_source(path, ids_column="id").ids
+    assert ids.dtype == np.int64
+    assert_array_equal(ids, np.arange(11))
+
+
+def test_an_id_that_is_too_large(tmp_path):
+    path = write(tmp_path / "x.parquet", {"v": list(X), "id": np.array([2**63] * 11, np.uint64)})
+    with pytest.raises(InputError, match=f"has {2**63}, wanted at most {2**63 - 1}"):
+        _ = data.open_source(path, ids_column="id").ids
+
+
+def test_ids_of_a_dictionary(tmp_path):
+    names = pyarrow.array(["a", "b"] * 5 + ["a"]).dictionary_encode()
+    path = write(tmp_path / "x.parquet", {"v": list(X), "id": names})
+    assert list(data.open_source(path, ids_column="id").ids) == ["a", "b"] * 5 + ["a"]
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), OSError(116, "Stale file handle")])
+@pytest.mark.parametrize("after", [0, 3, 6])  # reads that go well: while it is opened, while its rows are read
+def test_an_error_of_the_system_stays_one(error, after, tmp_path, monkeypatch):
+    path = write(tmp_path / "x.parquet", {"v": list(X)})
+    calls = []
+
+    class Failing(io.BufferedReader):
+        def read(self, size=-1):
+            calls.append(size)
+            if len(calls) > after:
+                raise error
+            return super().read(size)
+
+    monkeypatch.setattr(opened.File, "open", lambda self: Failing(io.FileIO(self.path)))
+    with pytest.raises(OSError, match=error.strerror):
+        list(data.open_source(path).batches(4))
+
+
+@pytest.mark.parametrize("dictionary", [False, True])
+def test_much_in_little_takes_small_pieces(dictionary, tmp_path):
+    """128 MB of zeros in a file of a few KB."""
+    flat = pyarrow.array(np.zeros(2**25, np.float32))
+    table = pyarrow.table({"v": pyarrow.FixedSizeListArray.from_arrays(flat, 256)})
+    path = tmp_path / "x.parquet"
+    pyarrow.parquet.write_table(table, path, compression="zstd", row_group_size=2**20, use_dictionary=dictionary)
+    del flat, table
+    assert path.stat().st_size < 2**17
+    before, pool = pyarrow.default_memory_pool(), pyarrow.proxy_memory_pool(pyarrow.default_memory_pool())
+    pyarrow.set_memory_pool(pool)
+    try:
+        assert sum(len(block) for _, block in data.open_source(path).batches(1000)) == 2**17
+    finally:
+        pyarrow.set_memory_pool(before)
+    assert pool.max_memory() < 2**25

@@ -1,0 +1,153 @@
+"""Files of vectors, opened when they are read and not before: each is seen to be the one that its source was made of.
+
+A folder of thousands of files is one source, and a process may have some hundred files open. What a file was is noted
+when its source is made, and looked at again whenever it is read; so a file that is replaced, or cut short, while a job
+runs is an error with its name, not two files' rows in one result nor (as a map of memory would have it) the end of the
+process.
+"""
+
+import collections
+import mmap
+import os
+import threading
+import weakref
+from pathlib import Path
+from typing import BinaryIO
+
+from compressae_jax.base import files
+from compressae_jax.data.identity import Stretch
+from compressae_jax.notation import InputError
+
+
+class File:
+    """A regular file as it is now: `open` opens it as long as it has this size and time of its last change."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        with files.open_regular(path) as file:
+            self.size, self.modified = _state(file.fileno())
+
+    def open(self) -> BinaryIO:
+        """The file, to be closed by who reads it.
+
+        Raises:
+            InputError: it changed since it was noted.
+            OSError: it is not there any more, or cannot be opened now.
+        """
+        file = files.open_regular(self.path)
+        try:
+            self.check(file.fileno())
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    def check(self, number: int) -> None:
+        """Raise InputError unless the open file of this number still is what was noted."""
+        size, modified = _state(number)
+        if (size, modified) != (self.size, self.modified):
+            how = (
+                f"had {self.size} bytes, now {size}" if size != self.size else f"has {size} other bytes, or was touched"
+            )
+            raise InputError(f"{self.path} changed while it was in use: it {how}; run the job again")
+
+    def stretch(self) -> Stretch:
+        """Its bytes, for its identity."""
+        return Stretch(self.size, lambda: _Read(self))
+
+
+class Kept:
+    """A file that stays open between reads, as long as few others are read; several threads may read it."""
+
+    def __init__(self, file: File):
+        self.file = file
+        self._open: _Open | None = None
+
+    def read(self, buffer: memoryview, offset: int) -> None:
+        """Fill the buffer with the bytes from `offset` on; no map: at the end of a file it says so."""
+        number = self._opened().file.fileno()
+        while buffer:
+            got = os.preadv(number, [buffer[:_LONGEST]], offset)
+            if not got:
+                self.file.check(number)
+                raise InputError(f"{self.file.path} ends at byte {offset}, wanted {len(buffer)} more")
+            buffer, offset = buffer[got:], offset + got
+
+    def mapped(self) -> mmap.mmap:
+        """All of its bytes; to be used at once, since it is their number now that was looked at."""
+        opened = self._opened()
+        if opened.map is None:
+            opened.map = mmap.mmap(opened.file.fileno(), 0, access=mmap.ACCESS_READ)
+        return opened.map
+
+    def forget(self) -> None:
+        """Give the pages that were read through the map back, or a pass would keep the file resident."""
+        opened = self._open
+        if opened is not None and opened.map is not None and hasattr(mmap, "MADV_DONTNEED"):
+            opened.map.madvise(mmap.MADV_DONTNEED)
+
+    def _opened(self) -> "_Open":
+        with _lock:
+            opened = self._open
+            if opened is None:
+                opened = self._open = _Open(self.file.open())
+            _recent.pop(id(self), None)
+            _recent[id(self)] = weakref.ref(self)
+            while len(_recent) > _most():
+                _, older = _recent.popitem(last=False)
+                if (one := older()) is not None:
+                    one._open = None  # closed once no thread reads it
+        self.file.check(opened.file.fileno())
+        return opened
+
+
+class _Open:
+    def __init__(self, file: BinaryIO):
+        self.file = file
+        self.map: mmap.mmap | None = None
+
+
+class _Read:
+    """A context of what reads some bytes of a file."""
+
+    def __init__(self, file: File):
+        self._file = file
+
+    def __enter__(self) -> "_Read":
+        self._open = self._file.open()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+    def __call__(self, start: int, stop: int) -> bytes:
+        self._open.seek(start)
+        return self._open.read(stop - start)
+
+
+_LONGEST = 2**30  # bytes of one call
+_recent: "collections.OrderedDict[int, weakref.ref[Kept]]" = collections.OrderedDict()
+_lock = threading.Lock()
+
+
+def _most() -> int:
+    """Files that stay open at once, each of which takes two numbers: a quarter of those that a process may have."""
+    return max(8, min(4096, _limit() // 8))
+
+
+def _limit() -> int:
+    try:
+        import resource
+    except ImportError:
+        return 256
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 2**20 if limit == resource.RLIM_INFINITY else limit
+
+
+def _state(number: int) -> tuple[int, int]:
+    state = os.fstat(number)
+    return state.st_size, state.st_mtime_ns
+
+
+if hasattr(os, "register_at_fork"):  # a child must not inherit the lock from a thread that it has not
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
