@@ -2,33 +2,19 @@
 
 import functools
 import sys
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int64, Integer
 
+from compressae_jax.data.sampling import Split, split_of_0_1
 from compressae_jax.notation import check_range
-
-RowNumbers = Int64[np.ndarray, " rows"]
-
-
-class Split(NamedTuple):
-    """Row numbers, ascending: held out of training and of the index, held out of training, and all others."""
-
-    queries: RowNumbers
-    validation: RowNumbers
-    train: RowNumbers
 
 
 def split_rows(n: int, queries: int, validation: int, seed: int = 0) -> Split:
-    """Draw the rows to hold out of n, at most a tenth for each use; a function of its arguments alone."""
-    check_range("n", n, 1, sys.maxsize)
-    check_range("queries", queries, 0, sys.maxsize)
-    check_range("validation", validation, 0, sys.maxsize)
-    order = np.random.default_rng(seed).permutation(n)
-    first = min(queries, n // 10)
-    second = first + min(validation, n // 10)
-    return Split(*(np.sort(some).astype(np.int64) for some in (order[:first], order[first:second], order[second:])))
+    """The split of version 0.1, with its training rows as an array."""
+    split = split_of_0_1(n, queries, validation, seed)
+    split.train = np.asarray(split.train)
+    return split
 
 
 def rows_of_step(seed: int, step: int, batch: int, n: int) -> Int64[np.ndarray, " batch"]:

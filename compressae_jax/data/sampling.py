@@ -77,7 +77,7 @@ class Split:
         drawn = (order or drawn_rows)(n, seed, second)
         self.queries: RowNumbers = np.sort(drawn[:first])
         self.validation: RowNumbers = np.sort(drawn[first:])
-        self.train = Rest(n, drawn)
+        self.train: Any = Rest(n, drawn)
 
 
 def split_of_0_1(n: int, queries: int, validation: int, seed: int = 0) -> Split:

@@ -9,20 +9,6 @@ from compressae_jax.data import batches
 from compressae_jax.notation import InputError
 
 
-@given(n=st.integers(1, 3000), queries=st.integers(0, 400), validation=st.integers(0, 400), seed=st.integers(0, 9))
-def test_a_split_is_all_rows_once(n, queries, validation, seed):
-    split = data.split_rows(n, queries, validation, seed)
-    assert_array_equal(np.sort(np.concatenate(split)), np.arange(n))
-    assert all((np.diff(rows) > 0).all() and rows.dtype == np.int64 for rows in split)
-    assert (len(split.queries), len(split.validation)) == (min(queries, n // 10), min(validation, n // 10))
-
-
-def test_queries_are_the_first_of_the_seeds_order():
-    assert_array_equal(data.split_rows(99, 9, 5, 3).queries, np.sort(np.random.default_rng(3).permutation(99)[:9]))
-    assert_array_equal(data.split_rows(99, 9, 0, 3).queries, data.split_rows(99, 9, 9, 3).queries)
-    assert not np.array_equal(data.split_rows(99, 9, 5, 3).queries, data.split_rows(99, 9, 5, 4).queries)
-
-
 @given(n=st.integers(1, 40), batch=st.integers(1, 100), seed=st.integers(0, 2**40))
 def test_every_row_is_drawn_once_an_epoch(n, batch, seed):
     """Any number of steps draws each row as often as whole epochs passed, or once more."""
@@ -63,6 +49,3 @@ def test_what_is_refused():
     for arguments in ((0, -1, 4, 10), (0, 0, 0, 10), (0, 0, 4, 0)):
         with pytest.raises(InputError):
             data.rows_of_step(*arguments)
-    for arguments in ((0, 1, 1), (10, -1, 1), (10, 1, -1)):
-        with pytest.raises(InputError):
-            data.split_rows(*arguments)
