@@ -1,6 +1,6 @@
 """All faults, in full: `python -m tests.faults` from the project's root; `--write` puts what it counts into the docs.
 
-python -m tests.faults --only=kills,errors --writers=model,index
+python -m tests.faults --only=kills,errors --what=model,index
 """
 
 import argparse
@@ -9,16 +9,17 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from faults import injected, shim, writers
+from faults import damaged, growth, injected, pages, readers, scripts, shim, together, writers
 from faults.counts import Count
 
-FAST = 3  # calls of each fault and start
-PARTS = ("kills", "errors")
+FLIPS, INPUTS, REPLACEMENTS = 2000, 5000, 500  # in all; replacements of each thing
+FAST = {"calls": 2, "flips": 200, "inputs": 500, "replacements": 20, "pairs": 6}
 
 
 def main() -> int:
@@ -31,7 +32,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, "-m", "tests.faults", *sys.argv[1:]]
             return subprocess.run(command, env=shim.environment(shim.build(Path(folder))), check=False).returncode
-    counts = []
+    began, counts = time.monotonic(), []
     for count in _counted(options):
         print(count, flush=True)
         for failure in count.failures[: options.shown]:
@@ -39,27 +40,94 @@ def main() -> int:
         counts.append(count)
     if options.json:
         Path(options.json).write_text(json.dumps([dataclasses.asdict(one) for one in counts]), encoding="utf-8")
+    if options.write:
+        pages.write(counts, time.monotonic() - began)
     return int(any(one.failures for one in counts if one.what != writers.CARELESS.name))
 
 
 def _counted(options: argparse.Namespace) -> Iterator[Count]:
     only = options.only.split(",") if options.only else PARTS
-    at_most = FAST if options.fast else None
-    for part in ("kills", "errors"):
+    for part in PARTS:
         if part in only:
-            for writer in writers.table() + [writers.CARELESS] * options.fast:
-                if not options.writers or writer.name in options.writers.split(","):
-                    yield from injected.tried(writer, part, at_most, options.seed)
+            yield from PARTS[part](options)
+
+
+def _kills(options: argparse.Namespace) -> Iterator[Count]:
+    yield from _injected("kills", options)
+
+
+def _errors(options: argparse.Namespace) -> Iterator[Count]:
+    yield from _injected("errors", options)
+
+
+def _injected(part: str, options: argparse.Namespace) -> Iterator[Count]:
+    for writer in _chosen(options, writers.table()):
+        yield from injected.tried(writer, part, FAST["calls"] if options.fast else None, options.seed)
+    if options.fast:
+        yield from injected.tried(writers.CARELESS, part)
+
+
+def _scripts(options: argparse.Namespace) -> Iterator[Count]:
+    with tempfile.TemporaryDirectory(prefix="faults-", dir=injected.IN_MEMORY) as scratch:
+        for script in _chosen(options, scripts.table(Path(scratch))):
+            yield from injected.tried(script, "kills", None, options.seed)
+            yield from injected.tried(script, "errors", None, options.seed)
+
+
+def _flips(options: argparse.Namespace) -> Iterator[Count]:
+    chosen = _chosen(options, readers.folders())
+    yield from damaged.flipped(chosen, (FAST["flips"] if options.fast else FLIPS) // len(chosen) + 1, options.seed)
+
+
+def _fuzz(options: argparse.Namespace) -> Iterator[Count]:
+    chosen = _chosen(options, readers.sources() + readers.folders())
+    yield from damaged.fuzzed(chosen, (FAST["inputs"] if options.fast else INPUTS) // len(chosen) + 1, options.seed)
+
+
+def _pairs(options: argparse.Namespace) -> Iterator[Count]:
+    chosen = _chosen(options, writers.table())
+    yield from together.pairs(chosen, FAST["pairs"] if options.fast else None, options.seed)
+
+
+def _replaced(options: argparse.Namespace) -> Iterator[Count]:
+    chosen = _chosen(options, writers.table())
+    yield from together.replaced(chosen, FAST["replacements"] if options.fast else REPLACEMENTS)
+
+
+def _threads(options: argparse.Namespace) -> Iterator[Count]:
+    yield from together.threads_and_forks()
+
+
+def _growth(options: argparse.Namespace) -> Iterator[Count]:
+    yield from growth.measured(growth.FEWER if options.fast else growth.ROWS)
+
+
+PARTS: dict[str, Callable[[argparse.Namespace], Iterator[Count]]] = {
+    "kills": _kills,
+    "errors": _errors,
+    "scripts": _scripts,
+    "flips": _flips,
+    "fuzz": _fuzz,
+    "pairs": _pairs,
+    "replaced": _replaced,
+    "threads": _threads,
+    "growth": _growth,
+}
+
+
+def _chosen(options: argparse.Namespace, table: list) -> list:
+    return [one for one in table if not options.what or one.name in options.what.split(",")]
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fast", action="store_true", help="a few of everything, as the test suite has it")
     parser.add_argument("--only", default="", help=f"parts, of {', '.join(PARTS)}")
-    parser.add_argument("--writers", default="", help="names of writers")
+    parser.add_argument("--what", default="", help="names of writers or readers; left out, all")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn")
     parser.add_argument("--shown", type=int, default=3, help="failures of each row to print")
     parser.add_argument("--json", default="", help="a file for the counts")
+    parser.add_argument("--write", action="store_true", help="put the counts into docs/RELIABILITY.md")
     return parser.parse_args()
 
 

@@ -23,6 +23,7 @@ ERRORS = {
     "half a write, then full": (shim.HALF, errno.ENOSPC, ("write",)),
     "full from there on": (shim.FULL, errno.ENOSPC, shim.TAKES_SPACE),
 }
+SECONDS = 120  # until a child hangs
 IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # where thousands of fsync take no time
 
 
@@ -61,21 +62,22 @@ class _Site:
         self._writer, self._root = writer, scratch / "root"
         self._path = self._root / f"it{writer.suffix}"
         self._starts = {False: scratch / "nothing", True: scratch / "old"}
-        self._things: list[Any] = []
-        for which in (0, 1):
-            self._begin(None)
-            writer.put(self._path, which)
-            self._things.append(writer.read(self._path))
-            if which == 0:
+        self._things: dict[str, Any] = {}
+        for which, word in enumerate(("old", "new")):
+            if word == "new" or writer.replaces:
+                self._begin(None)
+                self._put(which)
+                self._things[word] = writer.read(self._path)
+            if word == "old" and writer.replaces:
                 shutil.copytree(self._root, self._starts[True], symlinks=True)
-        self._left = _names(self._root)
+        self._left = self._names()
         self._begin(None)
         shutil.copytree(self._root, self._starts[False])
 
     def kinds(self, over_old: bool) -> list[str]:
         """The kinds of the calls that the writer makes when nothing goes wrong."""
         self._begin(over_old)
-        done = forked.run(lambda: self._armed(shim.COUNT, 0, 0))
+        done = forked.run(lambda: self._armed(shim.COUNT, 0, 0), SECONDS)
         if not done.whole:
             raise AssertionError(f"{self._writer.name} without a fault: {done}\n{done.where}")
         return done.value
@@ -83,23 +85,23 @@ class _Site:
     def tried(self, mode: int, at: int, error: int, over_old: bool) -> Iterator[str]:
         """What does not hold after one fault."""
         self._begin(over_old)
-        done = forked.run(lambda: self._armed(mode, at, error))
+        done = forked.run(lambda: self._armed(mode, at, error), SECONDS)
         if done.hung:
             yield "hung"
         elif bool(done.signal) != (mode == shim.KILL):
             yield str(done)
-        elif done.error and "OSError" not in done.error:
-            yield f"not an OSError: {done}\n{done.where}"
+        elif mode != shim.KILL and (wrong := self._writer.judge(done)):
+            yield wrong
         legal = ("old" if over_old else "nothing", "new")
         found = self._state()
         if found not in (("new",) if mode != shim.KILL and done.whole else legal):
             yield f"{found} stands there afterwards"
-        again = forked.run(lambda: self._writer.put(self._path, 1))
+        again = forked.run(lambda: self._writer.put(self._path, 1), SECONDS)
         if not again.whole:
             yield f"the same call again: {again}\n{again.where}"
         elif (found := self._state()) != "new":
             yield f"{found} after the same call again"
-        elif left := sorted(_names(self._root) ^ self._left):
+        elif left := sorted(self._names() ^ self._left):
             yield f"left after the next run: {', '.join(left)}"
 
     def _armed(self, mode: int, at: int, error: int) -> list[str]:
@@ -118,7 +120,9 @@ class _Site:
             there = self._writer.read(self._path)
         except Exception as error:  # whatever it is
             return f"something broken ({type(error).__name__}: {error})"
-        for word, thing in zip(("old", "new"), self._things, strict=True):
+        if there is None:
+            return "nothing"
+        for word, thing in self._things.items():
             if same(there, thing):
                 return word
         return "something that is neither the old nor the new"
@@ -131,6 +135,16 @@ class _Site:
         if over_old is not None:
             shutil.copytree(self._starts[over_old], self._root, symlinks=True, dirs_exist_ok=True)
 
+    def _put(self, which: int) -> None:
+        done = forked.run(lambda: self._writer.put(self._path, which), SECONDS)
+        if not done.whole:
+            raise AssertionError(f"{self._writer.name} without a fault: {done}\n{done.where}\n{done.printed[-2000:]}")
+
+    def _names(self) -> set[str]:
+        """All that lies there, but what has another name each time."""
+        found = {str(path.relative_to(self._path.parent)) for path in self._root.rglob("*")}
+        return {name for name in found if self._writer.ignore is None or not self._writer.ignore.search(name)}
+
 
 def same(one: Any, other: Any) -> bool:
     """Whether two readers' answers are equal, arrays bit for bit."""
@@ -141,8 +155,3 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, np.ndarray):
         return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
     return one == other
-
-
-def _names(root: Path) -> set[str]:
-    walk = os.walk(root)
-    return {os.path.relpath(os.path.join(at, name), root) for at, *both in walk for each in both for name in each}

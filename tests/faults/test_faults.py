@@ -9,6 +9,7 @@ import pytest
 from faults import shim
 
 ROOT = Path(__file__).resolve().parents[2]
+PARTS = ("kills", "errors", "flips", "fuzz", "pairs", "replaced", "growth")
 pytestmark = pytest.mark.skipif(bool(shim.why_not()), reason=shim.why_not())
 
 
@@ -16,16 +17,16 @@ pytestmark = pytest.mark.skipif(bool(shim.why_not()), reason=shim.why_not())
 def counts(tmp_path_factory):
     """Counts of the fast form, from a process of its own, which has the library and never starts JAX."""
     out = tmp_path_factory.mktemp("faults") / "counts.json"
-    command = [sys.executable, "-m", "tests.faults", "--fast", f"--json={out}"]
+    command = [sys.executable, "-m", "tests.faults", "--fast", f"--only={','.join(PARTS)}", f"--json={out}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert out.exists(), done.stderr
     return json.loads(out.read_text())
 
 
-@pytest.mark.parametrize("part", ["kills", "errors"])
-def test_after_any_fault_the_old_or_the_new_stands_there_and_the_next_run_leaves_nothing(counts, part):
+@pytest.mark.parametrize("part", PARTS)
+def test_no_fault_does_damage(counts, part):
     mine = [one for one in counts if one["part"] == part and one["what"] != "in place"]
-    assert sum(one["tried"] for one in mine) > 10
+    assert sum(one["tried"] for one in mine)
     assert [failure for one in mine for failure in one["failures"]] == []
 
 

@@ -4,16 +4,24 @@ None of it may start JAX: children are forked from the process that has made the
 """
 
 import functools
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from faults.forked import Outcome
 
 from compressae_jax.base import files
+from compressae_jax.codes import folder
 from compressae_jax.model.weights import Weights
 
 D, H, K, N = 8, 32, 4, 30
+
+
+def an_error_of_the_system(done: Outcome) -> str | None:
+    """What is wrong with an error that the system gave, None where it went up as it was."""
+    return f"not an OSError: {done}\n{done.where}" if done.error and "OSError" not in done.error else None
 
 
 class Writer(NamedTuple):
@@ -26,6 +34,9 @@ class Writer(NamedTuple):
     replaces: bool = True  # whether the second may take the place of the first
     every: int = 1  # of the calls, that one is looked at: 1 for all
     beside: Callable[[Path], Any] | None = None  # puts what the work needs into the same folder
+    judge: Callable[[Outcome], str | None] = an_error_of_the_system  # of how the work ended, after an error
+    ignore: re.Pattern | None = None  # names that may be others each time
+    read_whole: bool = True  # whether `read` is a reader of ours, which gives the old or the new, never both
 
 
 @functools.cache
@@ -48,7 +59,7 @@ def table() -> list[Writer]:
     """All writers."""
     return [
         Writer("a file", _put_file, Path.read_bytes, ".bin"),
-        Writer("a folder", _put_folder, _read_folder),
+        Writer("a folder", _put_folder, _read_folder, read_whole=False),
     ]
 
 
@@ -69,3 +80,15 @@ def _put_folder(path: Path, which: int) -> None:
 
 def _read_folder(path: Path) -> dict[str, bytes]:
     return {name: (path / name).read_bytes() for name in ("a", "below/b")}
+
+
+def read_codes(path: Path) -> Any:
+    """All that is in a codes folder, hashes and ranges checked."""
+    rows, norms, ids, _ = folder.read(path, mmap=False)
+    return [rows.arrays(), norms, None if ids is None else list(ids)]
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz."""
+    with np.load(path, allow_pickle=False) as found:
+        return dict(found)

@@ -1,0 +1,59 @@
+"""Everything that reads what others may have damaged: what a whole one is, and what a reader makes of it.
+
+As in `writers`, nothing here may start JAX.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from data.files import WRITERS
+from faults.writers import vectors
+
+from compressae_jax.base import sealed
+from compressae_jax.data import opening
+
+
+class Reader(NamedTuple):
+    """`make(folder)` puts something whole there and gives its path; `read(path)` is all that is in it."""
+
+    name: str
+    make: Callable[[Path], Path]
+    read: Callable[[Path], Any]
+    hashed: bool = True  # whether damage of any bit must be seen; a file of someone's vectors has no hash
+
+
+def sources() -> list[Reader]:
+    """Files of vectors of every kind."""
+    return [
+        Reader(name, _source(write, suffix), _read_source, hashed=False) for name, (write, suffix) in WRITERS.items()
+    ]
+
+
+def folders() -> list[Reader]:
+    """What this program writes, and seals or hashes."""
+    return [Reader("sealed JSON", _sealed, lambda path: sealed.read(path, 1, "make it anew"))]
+
+
+def _source(write: Callable, suffix: str) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        write(folder / f"vectors{suffix}", vectors(0))
+        return folder / f"vectors{suffix}"
+
+    return make
+
+
+def _read_source(path: Path) -> Any:
+    options = {"ids_column": "id"} if path.suffix == ".parquet" else {}
+    source = opening.open_source(path, **options)
+    blocks = [block for _, block in source.batches(16)]
+    if source.random_access and len(source):
+        source.take(np.array([len(source) - 1, 0]))
+    return [np.concatenate(blocks) if blocks else None, None if source.ids is None else list(source.ids)]
+
+
+def _sealed(folder: Path) -> Path:
+    fields = {"format_version": 1, "text": "schön", "list": [1, 2.5, None, {"deep": True}]}
+    sealed.write(folder / "meta.json", fields)
+    return folder / "meta.json"

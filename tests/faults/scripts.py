@@ -1,0 +1,108 @@
+"""The launch scripts as writers: run inside a forked child, which has all imports, with their exit codes as errors.
+
+What they need is made once, by scripts too, in a folder that no fault is injected in.
+"""
+
+import os
+import re
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from faults import forked, writers
+from faults.writers import Writer
+
+from compressae_jax.model import weights as model_weights
+
+ROOT = Path(__file__).resolve().parents[2]
+LAUNCH = ROOT / "launch"
+SMALL = {
+    "data.queries": 10,
+    "data.validation": 10,
+    "model.h": 32,
+    "model.k": 3,
+    "train.steps": 6,
+    "train.batch": 16,
+    "train.warmup_steps": 1,
+    "train.log_every": 1,
+    "train.validate_every": 0,
+    "train.checkpoint_every": 3,
+    "evaluation.resamples": 20,
+    "evaluation.baselines": "('int8',)",
+}
+# Names that are drawn by chance or by the clock.
+RANDOM = re.compile(r"(checkpoints/[^/]+/|tensorboard/)")
+
+
+def table(scratch: Path) -> list[Writer]:
+    """Every script that writes, on inputs that are made in `scratch` now."""
+    np.save(scratch / "vectors.npy", writers.vectors(0))
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(scratch / "compiled")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    run = scratch / "run"
+    config = [f"--config={ROOT}/configs/tiny.py", f"--config.data.source={scratch}/vectors.npy"]
+    config += [f"--config.{name}={value}" for name, value in SMALL.items()]
+    _made(lambda: launch("run.py", *config, f"--workdir={run}"))
+    model, source = f"--model={run}/model", f"--source={scratch}/vectors.npy"
+
+    def script(name: str, flags: Callable[[Path], list[str]], read: Callable, **more: Any) -> Writer:
+        put = lambda path, which: launch(name, *flags(path))  # noqa: E731
+        return Writer(name, put, read, replaces=False, judge=judged, ignore=RANDOM, **more)
+
+    return [
+        script("compress.py", lambda path: [model, source, f"--out={path}"], writers.read_codes),
+        script(
+            "search.py",
+            lambda path: [
+                f"--index={run}/codes",
+                model,
+                f"--queries={scratch}/vectors.npy",
+                "--top=3",
+                f"--out={path}",
+            ],
+            writers.read_npz,
+            suffix=".npz",
+        ),
+        script("train.py", lambda path: [*config, f"--workdir={path}"], _read_run, every=20),
+        script("run.py", lambda path: [*config, f"--workdir={path}"], _read_run, every=60),
+    ]
+
+
+def launch(script: str, *flags: str) -> None:
+    """Run a script as `python launch/…` does; ends by SystemExit where its exit code is not 0."""
+    sys.path.insert(0, str(LAUNCH))
+    sys.argv = [str(LAUNCH / script), *flags]
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as end:
+        if end.code:
+            raise
+
+
+def judged(done: forked.Outcome) -> str | None:
+    """What is wrong with how a script ended after an error of the system: exit code 1, and one line that says it."""
+    if done.whole:
+        return None
+    if done.error[:1] != ("SystemExit",) or done.message != "1" or "Traceback" in done.printed:
+        return f"not one line and exit code 1: {done}\n{done.where}\n{done.printed[-1500:]}"
+    words = [os.strerror(number) for number in (5, 28)]
+    lines = [line for line in done.printed.splitlines() if any(word in line for word in words)]
+    return None if len(lines) == 1 else f"{len(lines)} lines say it: {done.printed[-500:]}"
+
+
+def _made(work: Callable[[], None]) -> None:
+    done = forked.run(work, seconds=300)
+    if not done.whole:
+        raise AssertionError(f"{done}\n{done.where}\n{done.printed}")
+
+
+def _read_run(path: Path) -> Any:
+    """The model and the steps that were written down, None where there is no model yet."""
+    if not (path / "model").exists():
+        return None
+    model = model_weights.load(path / "model")
+    lines = (path / "metrics.jsonl").read_text().splitlines()
+    return [model.fingerprint, len(lines)]
