@@ -1,5 +1,6 @@
 """Package of compressae_jax; tool settings live in pyproject.toml."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -26,15 +27,18 @@ TEST = [
     "scikit-learn",  # its orthogonal matching pursuit is the tests' oracle
 ]
 
+VERSION = re.findall(r'__version__ = "(.+)"', Path("compressae_jax/__init__.py").read_text(encoding="utf-8"))[0]
+
 setup(
     name="compressae_jax",
-    version="0.1.0",
+    version=VERSION,
     description="Compress embeddings into sparse codes and search them: CompresSAE in JAX/Flax",
     long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
     packages=find_packages(include=["compressae_jax", "compressae_jax.*"]),
-    package_data={"compressae_jax.data": ["shipped/**/*"]},
+    package_data={"compressae_jax": ["py.typed"], "compressae_jax.data": ["shipped/**/*"]},
+    entry_points={"console_scripts": ["compressae = compressae_jax.jobs.door:main"]},
     python_requires=">=3.11",
     # Floors are the oldest that the tests passed with, all together, on 2026-11-26: each of these with `==`.
     install_requires=[

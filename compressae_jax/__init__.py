@@ -6,10 +6,38 @@ index = model.index(vectors, space="reconstructed")
 scores, rows = index.search(queries, top=10)
 """
 
-from compressae_jax.codes.codes import Codes
-from compressae_jax.codes.spaces import SPACES
-from compressae_jax.front_door import Model, fit, load, load_index
-from compressae_jax.notation import InputError
-from compressae_jax.retrieval.index import Index
+import importlib
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from compressae_jax.codes.codes import Codes
+    from compressae_jax.codes.spaces import SPACES
+    from compressae_jax.front_door import Model, fit, load, load_index
+    from compressae_jax.notation import InputError
+    from compressae_jax.retrieval.index import Index
+
+__version__ = "0.2.0"
 __all__ = ["SPACES", "Codes", "Index", "InputError", "Model", "fit", "load", "load_index"]
+
+_PLACES = {
+    "SPACES": "codes.spaces",
+    "Codes": "codes.codes",
+    "Index": "retrieval.index",
+    "InputError": "notation",
+    "Model": "front_door",
+    "fit": "front_door",
+    "load": "front_door",
+    "load_index": "front_door",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """What is asked for is imported then: help, refusals and signals need not wait for JAX."""
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found = getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

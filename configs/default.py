@@ -2,44 +2,10 @@
 
     python launch/run.py --config=configs/default.py --config.data.source=vectors.npy --workdir=runs/mine
 
-Model and training fields come from one table, `compressae_jax/training/recipes.py`, with their units.
-`--config=configs/default.py:paper` takes the published recipe instead.
+The fields with their defaults and units: `compressae_jax/jobs/defaults.py`, those of model and training in
+`compressae_jax/training/recipes.py`. `--config=configs/default.py:paper` takes the published recipe instead.
 """
 
-import ml_collections
+from compressae_jax.jobs.defaults import get_config
 
-from compressae_jax.training import recipes
-
-
-def get_config(recipe: str = "default") -> ml_collections.ConfigDict:
-    """The default experiment with the model and training fields of a recipe."""
-    fields = recipes.recipe(recipe)
-    return ml_collections.ConfigDict(
-        {
-            "seed": 0,
-            "data": {
-                "source": "",  # file, folder, glob, or the name of a dataset (shop, scifact, wordnet, …)
-                "column": "",  # parquet: the column of vectors; empty: the only one
-                "ids_column": "",  # parquet: the column of ids; empty: none
-                "key": "",  # safetensors: the tensor; empty: the only one
-                "zero_rows": "stop",  # or 'keep' (all-zero codes) or 'drop'
-                "queries": 1000,  # rows held out of training and of the index, at most a tenth of all
-                "validation": 1000,  # rows held out of training only, at most a tenth of all
-            },
-            "model": fields["model"],
-            "train": fields["train"],
-            "mesh": {"data": -1, "model": 1},  # devices along each axis; -1: all that are left
-            "budget_bytes": 0,  # bytes a vector may take: chooses h, k, encoder and storage; 0: as said below
-            # encoder: topk, refit, shortlist, pursuit; storage: float16, float32, packed3 … packed8; empty: the model's
-            "compress": {"encoder": "", "storage": "", "batch": 65_536},  # and the rows read at once
-            "search": {"backend": "auto"},  # 'host' on a CPU, 'scan' on a GPU, 'bcoo' for reference
-            "evaluation": {
-                "protocols": ("neighbours", "judgements", "purchases"),  # those that the dataset has are run
-                "spaces": ("sparse", "reconstructed", "dense_query"),
-                "ks": (),  # smaller budgets, by prefix of the same codes
-                "baselines": ("truncation", "pca", "pca_int8", "int8"),  # and 'pq', with the extra [bench]
-                "judged": (),  # other datasets with judgements to carry the model to
-                "resamples": 2000,  # of the bootstrap, for 95 % intervals
-            },
-        }
-    )
+__all__ = ["get_config"]

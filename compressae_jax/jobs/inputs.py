@@ -3,6 +3,7 @@
 import ml_collections
 
 from compressae_jax import data
+from compressae_jax.data.batches import Split
 from compressae_jax.data.sources import Source
 
 
@@ -12,6 +13,6 @@ def source(config: ml_collections.ConfigDict) -> Source:
     return data.open_source(wanted.source, column=wanted.column, ids_column=wanted.ids_column, key=wanted.key)
 
 
-def split(config: ml_collections.ConfigDict, rows: int) -> data.Split:
+def split(config: ml_collections.ConfigDict, rows: int) -> Split:
     """The rows of a source of so many that are held out as queries and for validation, and the others."""
     return data.split_rows(rows, config.data.queries, config.data.validation)

@@ -1,0 +1,38 @@
+"""Compress a source of vectors with a trained model into a codes folder; an interrupted run continues.
+
+python launch/compress.py --model=runs/mine/model --source=vectors.npy --out=runs/mine/codes
+"""
+
+from absl import flags
+
+
+def define() -> None:
+    """Its flags."""
+    flags.DEFINE_string("model", None, "Model folder.", required=True)
+    flags.DEFINE_string("source", None, "File, folder, glob or dataset name.", required=True)
+    flags.DEFINE_string("out", None, "Codes folder to write.", required=True)
+    flags.DEFINE_string("column", None, "Parquet: the column of vectors, where there are several.")
+    flags.DEFINE_string("ids_column", None, "Parquet: the column of ids.")
+    flags.DEFINE_string("key", None, "Safetensors: the tensor, where there are several.")
+    flags.DEFINE_string("encoder", None, "topk, refit, shortlist or pursuit; default: the model's.")
+    flags.DEFINE_string("storage", None, "float16, float32 or packed3 … packed8 (bits); default: the model's.")
+    flags.DEFINE_integer("batch", 65_536, "Rows read at once; the bytes written do not depend on it.")
+    flags.DEFINE_string("zero_rows", "stop", "What zero rows get: stop, keep or drop.")
+
+
+def main(given: flags.FlagValues) -> None:
+    """Open both, stream one through the other."""
+    from compressae_jax import data
+    from compressae_jax.model import weights
+    from compressae_jax.retrieval import compress
+
+    source = data.open_source(given.source, column=given.column, ids_column=given.ids_column, key=given.key)
+    compress.compress(
+        weights.load(given.model),
+        source,
+        given.out,
+        batch=given.batch,
+        encoder=given.encoder,
+        storage=given.storage,
+        zero_rows=given.zero_rows,
+    )

@@ -1,0 +1,21 @@
+"""Evaluate the model of a run folder: report.json, report.md and figures.
+
+python launch/evaluate.py --config=configs/shop.py --workdir=runs/shop
+"""
+
+from absl import flags
+
+from compressae_jax.jobs.commands import experiment
+
+
+def define() -> None:
+    """Its flags."""
+    experiment.define()
+
+
+def main(given: flags.FlagValues) -> None:
+    """Evaluate, and print the table, the examples and where report and figures lie."""
+    from compressae_jax.evaluation import report
+    from compressae_jax.jobs.evaluate import evaluate
+
+    print("\n" + report.closing(evaluate(given.config, given.workdir)))

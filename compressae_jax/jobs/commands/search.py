@@ -1,0 +1,34 @@
+"""Search an index, or a codes folder and its model, for the nearest rows of every query.
+
+python launch/search.py --index=runs/mine/codes --model=runs/mine/model --queries=queries.npy --out=found.npz
+"""
+
+from absl import flags
+
+
+def define() -> None:
+    """Its flags."""
+    flags.DEFINE_string("index", None, "Index folder, or a codes folder with --model.", required=True)
+    flags.DEFINE_string("model", None, "Model folder of a codes folder.")
+    flags.DEFINE_string("queries", None, "File, folder, glob or dataset name of dense queries.", required=True)
+    flags.DEFINE_string("column", None, "Parquet: the column of queries, where there are several.")
+    flags.DEFINE_string("ids_column", None, "Parquet: the column of the queries' ids, written as query_ids.")
+    flags.DEFINE_string("key", None, "Safetensors: the tensor of queries, where there are several.")
+    flags.DEFINE_integer("top", 10, "Rows to find for each query.")
+    flags.DEFINE_string("out", "found.npz", "Where scores, rows and ids go: .npz or .parquet.")
+    flags.DEFINE_string("space", None, "sparse, reconstructed (the default of codes) or dense_query.")
+    flags.DEFINE_string("backend", "auto", "host, scan, bcoo, or auto: host on a CPU, scan on a GPU.")
+    flags.DEFINE_integer("batch", 1024, "Queries searched at once.")
+
+
+def main(given: flags.FlagValues) -> None:
+    """Open the index, stream the queries through it, write what was found."""
+    from compressae_jax import data
+    from compressae_jax.retrieval import found, index
+
+    found.check_path(given.out)
+    rows = index.open_folder(given.index, model=given.model, space=given.space)
+    queries = data.open_source(given.queries, column=given.column, ids_column=given.ids_column, key=given.key)
+    scores, numbers = index.search_source(rows, queries, given.top, backend=given.backend, batch=given.batch)
+    found.write(given.out, scores, numbers, rows.ids)
+    print(f"{len(scores):,} queries, the {given.top} nearest of {len(rows):,} rows ({rows.space}): {given.out}")
