@@ -9,7 +9,6 @@ Without a model, random unit atoms and random rows serve, for times only: what a
 """
 
 import argparse
-import dataclasses
 import functools
 from collections.abc import Callable
 from statistics import median
@@ -43,7 +42,7 @@ def main() -> None:
     parser.add_argument("--out", default="results")
     flags = parser.parse_args()
     weights, rows = given(flags.model, flags.source) if flags.model else drawn()
-    results = [measured(dataclasses.replace(weights, k=k), rows, flags.repeats) for k in flags.k]
+    results = [measured(weights.with_k(k), rows, flags.repeats) for k in flags.k]
     report = {"command": "python -m benchmarks.encoders", "rows": len(rows), "results": results, **timing.machine()}
     text = table(weights, results, flags.repeats)
     timing.write(flags.out, "encoders", report, text)
@@ -81,7 +80,7 @@ def measured(weights: Weights, rows: np.ndarray, repeats: int) -> dict[str, Any]
     half = functools.partial(encoders.encode, params, jnp.asarray(rows), module.clone(dtype=jnp.bfloat16))
     sides["topk, jitted, bfloat16 products"] = half
     sides |= torch_sides(weights, rows)
-    for name in encoders.AS_LOOPS:
+    for name in encoders.ENCODERS:
         sides[f"{name}, compiled loops"] = functools.partial(on_host, "float32", encoder=name)
         sides[f"{name}, packed4"] = functools.partial(on_host, "packed4", encoder=name)
     many = np.tile(rows, (MANY, 1))  # as a file has: two blocks under way keep both cores busy

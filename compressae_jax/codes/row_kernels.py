@@ -1,8 +1,14 @@
-"""The compiled loops of `codes` that serve every kind of rows: lengths of rows and their inverses."""
+"""The compiled loops of `codes` that serve every kind of rows, and the vectors that they are made of.
+
+A row's result depends on that row alone: not on the rows beside it, nor on how many come together.
+"""
 
 import numpy as np
 
 from compressae_jax.base.compiled import FAST, compiled
+
+LARGE, SMALL = np.float32(2.0**40), np.float32(2.0**-40)  # beyond these a square may leave float32's numbers
+DOWN, UP = np.float32(2.0**-80), np.float32(2.0**80)
 
 
 @compiled
@@ -40,3 +46,33 @@ def norms(values, columns, decoder_w, out):
         for i in range(d):
             total += z[i] * z[i]
         out[row, 0], out[row, 1] = np.sqrt(own), np.sqrt(total)
+
+
+@compiled(fastmath=FAST)
+def units(x, out):
+    """Each row of x (b, d) divided by its length, as `spaces.unit_rows`; a zero row stays zero."""
+    for row in range(len(x)):
+        one, into = x[row], out[row]
+        largest = np.float32(0)
+        for i in range(len(one)):
+            largest = max(largest, abs(one[i]))
+        scale = DOWN if largest > LARGE else (UP if largest < SMALL else np.float32(1))
+        square = np.float32(0)
+        for i in range(len(one)):
+            into[i] = one[i] * scale
+            square += into[i] * into[i]
+        inverse = np.float32(1) / np.sqrt(square) if square > 0 else np.float32(0)
+        for i in range(len(into)):
+            into[i] *= inverse
+
+
+@compiled(fastmath=FAST)
+def reconstruct(values, columns, decoder_w, out):
+    """z = s W_d (b, d) of float32 values and columns (b, k)."""
+    for row in range(len(values)):
+        z = out[row]
+        z[:] = 0
+        for j in range(values.shape[1]):
+            value, atom = values[row, j], decoder_w[columns[row, j]]
+            for i in range(len(z)):
+                z[i] += value * atom[i]

@@ -83,7 +83,7 @@ def _as_used(config: ml_collections.ConfigDict, model: Weights) -> Weights:
     for k in ks:
         check_range("evaluation.ks", k, 1, model.h)
     encoder, storage = config.compress.encoder or model.encoder, config.compress.storage or model.storage
-    return dataclasses.replace(model, k=max([model.k, *ks]), encoder=encoder, storage=storage)
+    return dataclasses.replace(model.with_k(max([model.k, *ks])), encoder=encoder, storage=storage)
 
 
 def _codes(

@@ -4,9 +4,17 @@ topk      one linear pass, the k largest pre-activations (arXiv 2505.11388)
 refit     the same columns, least-squares values
 shortlist one linear pass for 4k columns, orthogonal matching pursuit of k among them
 pursuit   orthogonal matching pursuit: columns, too, are chosen for the dictionary
+
+`Encoder` is all of them behind one call: NumPy and compiled loops on a CPU, jitted elsewhere.
 """
 
+import collections
+import contextlib
+import dataclasses
 import functools
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -14,19 +22,24 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from compressae_jax.base import devices, threads
+from compressae_jax.base.arrays import padded, pieces
+from compressae_jax.codes import levels, on_host
 from compressae_jax.codes.codes import Codes, column_dtype
-from compressae_jax.model import pursuit, pursuit_host, topk, topk_host
+from compressae_jax.codes.rows import MadeBy
+from compressae_jax.codes.storage.packed import STORAGES, storage_bits
+from compressae_jax.model import kept, pursuit, pursuit_host, topk, topk_host
 from compressae_jax.model.compressae import CompresSAE, Params
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import Dense, InputError, check_choice
 
 ENCODERS = ("topk", "refit", "shortlist", "pursuit")
-AS_LOOPS = (
-    "topk",
-    "shortlist",
-    "pursuit",
-)  # that a CPU runs faster as compiled loops than jitted (benchmarks.encoders)
 SWAPPED = ("shortlist", "pursuit")  # whose columns may change when values are put on levels
+BLOCK = 4096  # rows; a device's blocks are all of this size, so that one compilation serves any number of rows
+AHEAD = 2  # blocks under way on each device
+PRODUCTS = 1024  # rows of one product on a CPU: bounds its (rows, h) correlations
+LOOPED = 64  # rows of which a thread takes at a time
+UNUSED = np.float32(2**-10)  # of a row's largest value: what levels are learned from where a place has none
 SHORTLIST = 4  # times k: how many columns the pass picks, as many as the second term of the training loss decodes
 
 
@@ -81,64 +94,203 @@ def _sorted(values: Float[Array, "b k"], columns: Array, h: int) -> Codes:
     return Codes(values, columns.astype(column_dtype(h)), h)
 
 
-class HostEncoder:
-    """`encode` on a CPU for encoders that have a compiled loop, and for values on few levels; safe to share by threads.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Encoder:
+    """One way from vectors to codes, that of `encoder`, with values as `storage` has them.
 
-    With `levels` the values are signed levels with the row's length folded in (see `pursuit_host`), and every row that
-    is not zero has k nonzeros.
+    Where it is packed, values are signed levels (those of the weights) with the row's length folded in (see
+    `pursuit_host`), and every row that is not zero has k nonzeros. On a CPU, and for packed storage anywhere, NumPy and
+    compiled loops do it, with no call of JAX: any number of threads may share an encoder, and a forked process, too,
+    may call it. It can be pickled. A row's code is the same however many rows come together.
+
+    Raises:
+        InputError: an unknown encoder or storage, or one that cannot serve this model.
     """
 
-    def __init__(self, weights: Weights, encoder: str, levels: Float[np.ndarray, " l"] | None = None) -> None:
-        check(encoder, weights, levels is not None)
-        self._weights, self._encoder, self._levels = weights, encoder, levels
-        self._params = _placed(weights)
-        self._one_pass = encoder == "topk" and levels is None
-        if not self._one_pass:
-            gram_of(weights)  # once, before threads ask for it
+    weights: Weights
+    encoder: str = "topk"
+    storage: str = "float16"
+
+    def __post_init__(self) -> None:
+        check_choice("storage", self.storage, STORAGES)
+        check(self.encoder, self.weights, rounded=storage_bits(self.storage) is not None)
+
+    @property
+    def k(self) -> int:
+        """Nonzeros of a row."""
+        return self.weights.h if self.weights.activation == "identity" else self.weights.k
+
+    @property
+    def made_by(self) -> MadeBy:
+        """What the rows know of their origin."""
+        return MadeBy(self.weights.fingerprint, self.encoder)
+
+    @property
+    def by_loops(self) -> bool:
+        """Whether NumPy and compiled loops do it, not a device."""
+        return storage_bits(self.storage) is not None or devices.on_cpu()
 
     def __call__(self, x: Dense) -> Codes:
-        """Codes of a block of rows, float32, by falling magnitude."""
-        if self._one_pass:
-            values, columns = topk_host.largest(self._activated(x), self._weights.k)
-            return Codes(values, columns.astype(column_dtype(self._weights.h)), self._weights.h)
-        of_rows, (values, columns), among = self._fitted(x)
-        if self._levels is not None:
-            swap = self._encoder in SWAPPED
-            values, columns = pursuit_host.on_levels(
-                of_rows, (values, columns), gram_of(self._weights), self._levels, swap, among
-            )
-        order = np.argsort(-np.abs(values), axis=1, kind="stable")
-        values, columns = (np.take_along_axis(one, order, axis=1) for one in (values, columns))
-        return Codes(values, columns.astype(column_dtype(self._weights.h)), self._weights.h)
+        """Codes of a block of rows, by falling magnitude, in NumPy; on a device each size compiles once."""
+        if self.by_loops:
+            return self._by_loops(np.asarray(x, np.float32))
+        return self._taken(self.on_device(x, devices.first()))
+
+    def encode(self, vectors: Dense, block: int = BLOCK, on: Sequence[jax.Device] | None = None) -> Codes:
+        """Codes of any number of rows."""
+        parts = list(self.stream(pieces(np.asarray(vectors), block), block, on))
+        if not parts:
+            parts = [self(np.zeros((1, self.weights.d), np.float32))[:0]]
+        values, columns = (np.concatenate([getattr(one, name) for one in parts]) for name in ("values", "columns"))
+        return Codes(values, columns, self.weights.h, made_by=self.made_by)
+
+    def stream(
+        self, blocks: Iterable[Dense], block: int = BLOCK, on: Sequence[jax.Device] | None = None
+    ) -> Iterator[Codes]:
+        """Codes of blocks of at most `block` rows, in order; dealt to the devices `on`, or to all, in turn."""
+        if self.by_loops:
+            yield from map(self, blocks)
+            return
+        under_way: collections.deque[tuple[Codes, int]] = collections.deque()
+        places = list(on or jax.local_devices())
+        for device, some in zip(itertools.cycle(places), blocks, strict=False):
+            under_way.append((self.on_device(padded(some, block), device), len(some)))
+            if len(under_way) > AHEAD * len(places):
+                codes, rows = under_way.popleft()
+                yield self._taken(codes)[:rows]
+        for codes, rows in under_way:
+            yield self._taken(codes)[:rows]
+
+    def on_device(self, x: Dense, device: jax.Device) -> Codes:
+        """Codes of a block on a device, where they stay."""
+        params = params_on(self.weights, device)
+        codes = encode(params, jax.device_put(x, device), self.weights.module(), self.encoder)
+        return Codes(codes.values.astype(self.storage), codes.columns, codes.h)
 
     def magnitudes(self, x: Dense) -> Float[np.ndarray, " m"]:
-        """The magnitudes that levels are to stand for, of all nonzeros of a block."""
-        return np.abs(pursuit_host.folded(*self._fitted(x)[:2])[0]).reshape(-1)
+        """The magnitudes that levels are to stand for, of all k places of the rows that are not zero."""
+        found = np.empty((len(x), self.k), np.float32)
 
-    def _fitted(self, x: Dense) -> tuple[Float[np.ndarray, "b h"], pursuit_host.Fitted, np.ndarray | None]:
+        def work(here: slice, units: np.ndarray, products: list[np.ndarray]) -> None:
+            of_rows, fitted, _ = self._fitted(units, *products)
+            found[here] = np.abs(pursuit_host.folded(of_rows, fitted)[0])
+
+        self._products(np.asarray(x, np.float32), work)
+        used = found[found.any(axis=1)]
+        # Places that a row does not use get a level, too: one that hardly counts, where there are many of them.
+        return np.maximum(used, UNUSED * used.max(axis=1, keepdims=True)).reshape(-1)
+
+    def _taken(self, codes: Codes) -> Codes:
+        return Codes(np.asarray(codes.values), np.asarray(codes.columns), codes.h, made_by=self.made_by)
+
+    def _by_loops(self, x: Float[np.ndarray, "b d"]) -> Codes:
+        h, bits = self.weights.h, storage_bits(self.storage)
+        values = np.empty((len(x), self.k), np.float32 if bits is not None else self.storage)
+        columns = np.empty((len(x), self.k), column_dtype(h))
+        on = None if bits is None else np.array(self.levels, np.float32)
+
+        def work(here: slice, units: np.ndarray, products: list[np.ndarray]) -> None:
+            if self.encoder == "topk" and on is None:
+                found = topk_host.largest(self._activated(units, products[-1]), self.k)
+            else:
+                of_rows, found, among = self._fitted(units, *products)
+                if on is not None:
+                    swap = self.encoder in SWAPPED
+                    found = pursuit_host.on_levels(of_rows, found, gram_of(self.weights), on, swap, among)
+                order = np.argsort(-np.abs(found[0]), axis=1, kind="stable")
+                found = tuple(np.take_along_axis(one, order, axis=1) for one in found)
+            with np.errstate(over="ignore"):  # whoever stores float16 looks at what is too large for it
+                values[here], columns[here] = found
+
+        self._products(x, work)
+        return Codes(values, columns, h, made_by=self.made_by)
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The magnitudes of packed values.
+
+        Raises:
+            InputError: weights that have none yet for this encoder and storage.
+        """
+        try:
+            return self.weights.levels[f"{self.encoder}:{self.storage}"]
+        except KeyError:
+            raise InputError(
+                f"the model (fingerprint {self.weights.fingerprint}) has no levels for encoder={self.encoder!r}, "
+                f"storage={self.storage!r} yet: compress some vectors first, or call learn_levels"
+            ) from None
+
+    def _products(
+        self, x: Float[np.ndarray, "b d"], work: Callable[[slice, np.ndarray, list[np.ndarray]], None]
+    ) -> None:
+        """Call `work` with some rows at a time, on all cores: which they are, their products with the matrices."""
+        params, h, b = self.weights.params, self.weights.h, len(x)
+        matrices = [] if self._plain else [params["decoder_w"].T]
+        matrices += [] if self.encoder == "pursuit" else [params["encoder_w"]]
+        if not self._plain:
+            gram_of(self.weights)  # once, before threads ask for it
+        units = on_host.unit_rows(x)
+        most = on_host.padded_rows(min(b, PRODUCTS), *params["encoder_w"].shape)
+        buffers = [np.empty((most, h), np.float32) for _ in matrices]
+        with contextlib.ExitStack() as stack:
+            pool = stack.enter_context(ThreadPoolExecutor(threads.cores())) if b > LOOPED else None
+            for start in range(0, b, PRODUCTS):
+                some = units[start : start + PRODUCTS]
+                some = padded(some, on_host.padded_rows(len(some), *params["encoder_w"].shape))
+                # Whole products one after the other: each takes all cores by itself.
+                products = [np.matmul(some, w, out=out[: len(some)]) for w, out in zip(matrices, buffers, strict=True)]
+
+                def lot(first: int, some: np.ndarray = some, start: int = start, products: list = products) -> None:
+                    end = min(first + LOOPED, b - start)
+                    work(slice(start + first, start + end), some[first:end], [one[first:end] for one in products])
+
+                firsts = range(0, min(PRODUCTS, b - start), LOOPED)
+                collections.deque(map(lot, firsts) if pool is None else pool.map(lot, firsts), maxlen=0)
+
+    @property
+    def _plain(self) -> bool:
+        """Whether the one pass does it, without a Gram matrix."""
+        return self.encoder == "topk" and storage_bits(self.storage) is None
+
+    def _activated(self, units: Float[np.ndarray, "b d"], a: Float[np.ndarray, "b h"]) -> Float[np.ndarray, "b h"]:
+        """What columns are chosen from, made in place of x̂ W_e: see `CompresSAE.activated`."""
+        a += np.asarray(self.weights.params["encoder_b"])
+        a[~units.any(axis=1)] = 0
+        return np.maximum(a, 0, out=a) if self.weights.activation == "relu_topk" else a
+
+    def _fitted(
+        self, units: Float[np.ndarray, "b d"], of_rows: Float[np.ndarray, "b h"], a: np.ndarray | None = None
+    ) -> tuple[Float[np.ndarray, "b h"], pursuit_host.Fitted, np.ndarray | None]:
         """Correlations, least-squares values and shortlists, if any; zero rows come out as zeros."""
-        gram = gram_of(self._weights)
-        of_rows = pursuit_host.correlations(x, self._weights.params["decoder_w"])
-        if self._encoder == "pursuit":
-            return of_rows, pursuit_host.pursue(of_rows, gram, self._weights.k), None
-        a, k = self._activated(x), self._weights.k
-        if self._encoder == "shortlist":
-            among = topk_host.largest(a, _shortlisted(k, self._weights.h))[1]
+        gram, k = gram_of(self.weights), self.weights.k
+        if a is None:
+            return of_rows, pursuit_host.pursue(of_rows, gram, k), None
+        a = self._activated(units, a)
+        if self.encoder == "shortlist":
+            among = topk_host.largest(a, _shortlisted(k, self.weights.h))[1]
             return of_rows, pursuit_host.pursue_among(of_rows, gram, among, k), among
         return of_rows, pursuit_host.refit(of_rows, gram, topk_host.largest(a, k)[1]), None
 
-    def _activated(self, x: Dense) -> Float[np.ndarray, "b h"]:
-        with pursuit_host.ONE_CALL:
-            return np.asarray(activated(self._params, jnp.asarray(x, jnp.float32), self._weights.module()))
+
+def learn_levels(weights: Weights, encoder: str, storage: str, sample: Callable[[], Dense]) -> tuple[float, ...]:
+    """The levels of packed rows, which the weights keep from then on; the sample is taken only where they have none.
+
+    `sample`: rows that stand for all that will come, zero rows among them.
+    """
+    name = f"{encoder}:{storage}"
+    if name not in weights.levels:
+        magnitudes = Encoder(weights, encoder, storage).magnitudes(sample())
+        learned = levels.learn(magnitudes, 2 ** (int(storage_bits(storage) or 0) - 1))
+        weights.levels.setdefault(name, tuple(learned.tolist()))
+    return weights.levels[name]
 
 
-@functools.lru_cache(maxsize=1)
-def _placed(weights: Weights) -> Params:
-    """The parameters on the default device, kept likewise: a few queries cost less than moving them."""
-    return jax.device_put(weights.params)
+def params_on(weights: Weights, device: jax.Device) -> Params:
+    """The parameters on a device, where they stay as long as weights of this fingerprint live."""
+    size = sum(one.nbytes for one in weights.params.values())
+    return kept.of(weights, device, lambda: jax.device_put(weights.params, device), lambda _: size)
 
 
-@functools.lru_cache(maxsize=1)
 def gram_of(weights: Weights) -> Float[np.ndarray, "h h"]:
-    """The Gram matrix of the decoder, kept for the weights that were asked for last."""
-    return pursuit_host.gram(weights.params["decoder_w"])
+    """The Gram matrix of the decoder, kept likewise."""
+    return kept.of(weights, "gram", lambda: pursuit_host.gram(weights.params["decoder_w"]), lambda gram: gram.nbytes)

@@ -27,11 +27,11 @@ def refit(x: Dense, columns: Columns, decoder_w: DecoderW) -> Float[Array, "b k"
         x, columns = row
         atoms = decoder_w[columns]
         # Twins in one support share a value; the ridge is below float32's error for any others.
-        gram = atoms @ atoms.T + 1e-6 * jnp.eye(len(columns))
+        gram = atoms @ atoms.T + 1e-6 * jnp.eye(len(columns), dtype=jnp.float32)
         return jax.scipy.linalg.solve(gram, atoms @ x, assume_a="pos")
 
     with jax.default_matmul_precision("highest"):
-        rows = unit_rows(jnp.asarray(x)), jnp.asarray(columns).astype(jnp.int32)
+        rows = unit_rows(jnp.asarray(x, jnp.float32)), jnp.asarray(columns).astype(jnp.int32)
         return jax.lax.map(of_row, rows, batch_size=ROWS_AT_ONCE)
 
 
@@ -39,14 +39,15 @@ def refit(x: Dense, columns: Columns, decoder_w: DecoderW) -> Float[Array, "b k"
 def pursue(x: Dense, decoder_w: DecoderW, k: int) -> tuple[Float[Array, "b k"], Int[Array, "b k"]]:
     """Orthogonal matching pursuit (Pati et al. 1993): k atoms, each the best for what is left, values refit to all.
 
-    In the order of choice. A row that is reached exactly gets zeros for the rest, at column 0. Every round is one
-    product (b, d) × (d, h); atoms are made orthogonal to the chosen ones twice, which float32 needs.
+    In the order of choice. A row that is reached exactly gets zeros for the rest, at the lowest columns that it has
+    not. Every round is one product (b, d) × (d, h); atoms are made orthogonal to the chosen ones twice, which float32
+    needs.
     """
-    x = unit_rows(jnp.asarray(x))
+    x, decoder_w = unit_rows(jnp.asarray(x, jnp.float32)), jnp.asarray(decoder_w)
     b, d = x.shape
 
     def choose(t: int | Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
-        rest, basis, triangle, columns = state
+        rest, basis, triangle, columns, chosen = state
         column = jnp.argmax(jnp.abs(rest @ decoder_w.T), axis=1)
         atom = decoder_w[column]
         first = jnp.einsum("bkd,bd->bk", basis, atom)
@@ -55,18 +56,35 @@ def pursue(x: Dense, decoder_w: DecoderW, k: int) -> tuple[Float[Array, "b k"], 
         direction = direction - jnp.einsum("bkd,bk->bd", basis, second)
         square = (direction * direction).sum(axis=1)
         new = (square > NEW_DIRECTION) & ((rest * rest).sum(axis=1) > NEW_DIRECTION**2)
-        length = jnp.where(new, jnp.sqrt(jnp.where(new, square, 1)), 1)
+        length = jnp.where(new, jnp.sqrt(jnp.where(new, square, 1)), 1).astype(jnp.float32)
         direction = jnp.where(new[:, None], direction / length[:, None], 0)
         shares = jnp.where(new[:, None], first + second, 0).at[:, t].set(length)
         rest = rest - (rest * direction).sum(axis=1, keepdims=True) * direction
-        columns = columns.at[:, t].set(jnp.where(new, column, 0))
-        return rest, basis.at[:, t].set(direction), triangle.at[:, :, t].set(shares), columns
+        columns = columns.at[:, t].set(column.astype(jnp.int32))
+        return rest, basis.at[:, t].set(direction), triangle.at[:, :, t].set(shares), columns, chosen + new
 
     with jax.default_matmul_precision("highest"):
-        nothing = jnp.zeros((b, k, d)), jnp.zeros((b, k, k)), jnp.zeros((b, k), jnp.int32)
-        _, basis, triangle, columns = jax.lax.fori_loop(0, k, choose, (x, *nothing))
+        nothing = (
+            jnp.zeros((b, k, d), jnp.float32),
+            jnp.zeros((b, k, k), jnp.float32),
+            jnp.zeros((b, k), jnp.int32),
+            jnp.zeros(b, jnp.int32),
+        )
+        _, basis, triangle, columns, chosen = jax.lax.fori_loop(0, k, choose, (x, *nothing))
         along = jnp.einsum("bkd,bd->bk", basis, x)
-        return jax.scipy.linalg.solve_triangular(triangle, along[..., None])[..., 0], columns
+        values = jax.scipy.linalg.solve_triangular(triangle, along[..., None])[..., 0]
+        return values, _filled(columns, chosen, len(decoder_w))
+
+
+def _filled(columns: Int[Array, "b k"], chosen: Int[Array, " b"], h: int) -> Int[Array, "b k"]:
+    """The lowest columns that are not among the first `chosen` in the places behind them."""
+    k = columns.shape[1]
+    used = jnp.arange(k) < chosen[:, None]
+    lowest = jnp.arange(min(2 * k, h), dtype=jnp.int32)  # k of them are free at least, or all that there are
+    taken = ((lowest[:, None] == columns[:, None, :]) & used[:, None, :]).any(axis=2)
+    free = jnp.argsort(taken, axis=1, stable=True).astype(jnp.int32)
+    place = jnp.clip(jnp.arange(k) - chosen[:, None], 0)
+    return jnp.where(used, columns, jnp.take_along_axis(free, place, axis=1))
 
 
 @functools.partial(jax.jit, static_argnames="k")
@@ -80,7 +98,7 @@ def pursue_among(
     def of_row(row: tuple[Array, Array]) -> tuple[Array, Array]:
         x, among = row
         values, places = pursue(x[None], decoder_w[among], k)
-        return values[0], jnp.where(values[0] != 0, among[places[0]], 0)
+        return values[0], among[places[0]]
 
-    rows = jnp.asarray(x), jnp.asarray(among).astype(jnp.int32)
+    rows = jnp.asarray(x, jnp.float32), jnp.asarray(among).astype(jnp.int32)
     return jax.lax.map(of_row, rows, batch_size=ROWS_AT_ONCE)

@@ -6,23 +6,16 @@ cosine's n, which overrates rows that are poorly reconstructed, and the inner pr
 ranks dense queries better than either (docs/research-log.md).
 """
 
-import threading
-
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Integer
+from jaxtyping import Float, Int, Integer
 
-from compressae_jax.codes.spaces import unit_rows
+from compressae_jax.codes import on_host
 from compressae_jax.notation import DecoderW, Dense, InputError
 
 FOLD = 0.5  # power of 1/n in the folded values
 SWEEPS = 3  # of coordinate descent over a row's atoms; few rows change after them
 WEIGHT = 9.0  # of an error along x̂ beside one across it
 LARGEST_H = 2**15  # its Gram matrix takes 4 GiB
-# Held around every call of JAX by threads that run the loops: a call uses all cores by itself, and two at once can wait
-# for each other for ever (batched solves on two cores did).
-ONE_CALL = threading.Lock()
 
 Fitted = tuple[Float[np.ndarray, "b k"], Int[np.ndarray, "b k"]]  # values and columns
 
@@ -38,14 +31,13 @@ def gram(decoder_w: DecoderW) -> Float[np.ndarray, "h h"]:
             f"on a CPU this encoder keeps the {len(decoder_w)}² products of all latents in memory; "
             f"h must be at most {LARGEST_H} for it, or encoder='topk'"
         )
-    with ONE_CALL:
-        return np.array(_product(_cpu(decoder_w), _cpu(decoder_w)))
+    decoder_w = np.ascontiguousarray(decoder_w, np.float32)
+    return decoder_w @ decoder_w.T
 
 
 def correlations(x: Dense, decoder_w: DecoderW) -> Float[np.ndarray, "b h"]:
-    """⟨w_i, x̂⟩ of every row with every atom, an array of its own."""
-    with ONE_CALL:
-        return np.array(_unit_product(_cpu(x), _cpu(decoder_w)))
+    """⟨w_i, x̂⟩ of every row with every atom."""
+    return on_host.product(on_host.unit_rows(x), np.asarray(decoder_w).T)
 
 
 def pursue(of_rows: Float[np.ndarray, "b h"], gram: Float[np.ndarray, "h h"], k: int) -> Fitted:
@@ -97,13 +89,14 @@ def on_levels(
 ) -> Fitted:
     """Folded values on signed levels, refitted to what the rounding left; with `swap` atoms may change, too.
 
-    They change to any others, or to those of each row's shortlist.
+    They change to any others, or to those of each row's shortlist. A row whose values are all zero stays so.
     """
     from compressae_jax.model import pursuit_kernels
 
     values, lengths = folded(of_rows, fitted)
     nearest = levels[np.searchsorted((levels[1:] + levels[:-1]) / 2, np.abs(values))]
-    values = np.where(values == 0, 0, np.copysign(nearest, values)).astype(np.float32)
+    # A place that a row does not use gets the lowest level, which the descent makes the best of.
+    values = np.where(values.any(axis=1)[:, None], np.copysign(nearest, values), 0).astype(np.float32)
     columns = fitted[1].astype(np.int32)
     weight = np.float32(WEIGHT)
     if swap and among is not None:
@@ -112,17 +105,3 @@ def on_levels(
     else:
         pursuit_kernels.descend(of_rows, lengths, gram, values, columns, levels, SWEEPS, swap, weight)
     return values, columns
-
-
-def _cpu(array: Array | np.ndarray) -> Array:
-    return jax.device_put(array, jax.local_devices(backend="cpu")[0])
-
-
-@jax.jit
-def _product(x: Array, w: Array) -> Array:
-    return jnp.matmul(x, w.T, precision="highest")
-
-
-@jax.jit
-def _unit_product(x: Array, w: Array) -> Array:
-    return jnp.matmul(unit_rows(x), w.T, precision="highest")

@@ -56,7 +56,7 @@ def pursue(correlations, gram, values, columns):
     """Orthogonal matching pursuit of every row, k = values.shape[1] atoms, in the order of choice.
 
     `correlations` (b, h) are those of the unit rows, and are overwritten by those of what is left. A row that is
-    reached exactly gets zeros for the rest, at column 0.
+    reached exactly gets zeros for the rest, at the lowest columns that it has not: all k are different.
     """
     h, k = correlations.shape[1], values.shape[1]
     along = np.empty((k, h), np.float32)  # correlations of the orthonormal directions with all atoms
@@ -84,7 +84,22 @@ def pursue(correlations, gram, values, columns):
                 value -= triangle[t, s] * values[row, s]
             values[row, t] = value / triangle[t, t]
         values[row, chosen:] = 0
-        columns[row, chosen:] = 0
+        _fill(columns[row], chosen)
+
+
+@compiled
+def _fill(column, chosen):
+    """The lowest columns that are not among the first `chosen` in the places behind them."""
+    free = 0
+    for t in range(chosen, len(column)):
+        s = 0
+        while s < chosen:
+            if column[s] == free:
+                free, s = free + 1, 0
+            else:
+                s += 1
+        column[t] = free
+        free += 1
 
 
 @compiled(fastmath=FINITE)
@@ -121,7 +136,7 @@ def pursue_among(correlations, gram, among, values, columns):
         _gather(correlations[row], gram, among[row], few, their_gram)
         pursue(few, their_gram, values[row : row + 1], places)
         for t in range(k):
-            columns[row, t] = among[row, places[0, t]] if values[row, t] != 0 else 0
+            columns[row, t] = among[row, places[0, t]]
 
 
 @compiled(fastmath=FINITE)
@@ -195,7 +210,7 @@ def descend(correlations, lengths, gram, values, columns, levels, sweeps, swap, 
     most, place = np.empty(LANES, np.float32), np.zeros(LANES, np.int32)
     for row in range(len(correlations)):
         a, value, column = correlations[row], values[row], columns[row]
-        if value[0] == 0:
+        if not value.any():
             continue
         along = np.float32(0)
         for i in range(h):
@@ -216,8 +231,10 @@ def descend(correlations, lengths, gram, values, columns, levels, sweeps, swap, 
                         if t != s:
                             c[column[t]] = -old * g[column[t]] - pull * a[column[t]]  # no gain: taken
                     i = _best_atom(c, old, g, pull, a, ease, most, place)
-                    for t in range(k - 1, -1, -1):  # backwards: places not yet used share column 0
+                    for t in range(k):
                         c[column[t]] = kept[t]
+                        if t != s and column[t] == i:  # no atom gains anything
+                            i = j
                 new = nearest((c[i] + old * g[i] + pull * a[i]) * ease[i], levels)
                 along += new * a[i]
                 if i != j or new != old:

@@ -29,7 +29,9 @@ class Weights:
     """What a model folder holds: float32 encoder_w (d, h), encoder_b (h,), decoder_w (h, d) of unit rows.
 
     `encoder` and `storage` name how it was made to be used, the defaults of compression; `summary` says how it was
-    trained: JSON-able. These are no part of the fingerprint.
+    trained: JSON-able. `levels` are the magnitudes of packed values, by 'encoder:storage', learned once (see
+    `encoders.learn_levels`), so that rows made on any day can be joined; they belong to this k. These are no part of
+    the fingerprint.
     """
 
     params: dict[str, np.ndarray]
@@ -39,6 +41,15 @@ class Weights:
     summary: dict[str, Any] = dataclasses.field(default_factory=dict)
     encoder: str = "topk"  # one of `encoders.ENCODERS`
     storage: str = "float16"  # one of `codes.storage.packed.STORAGES`
+    levels: dict[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Own the levels, so that those learned for one copy do not turn up in another."""
+        object.__setattr__(self, "levels", dict(self.levels))
+
+    def with_k(self, k: int) -> "Weights":
+        """The same dictionary with another number of nonzeros, whose levels are others."""
+        return dataclasses.replace(self, k=k, levels={})
 
     @property
     def d(self) -> int:

@@ -5,36 +5,26 @@ size nor on interruptions.
 """
 
 import collections
-import itertools
+import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 from tqdm import tqdm
 
-from compressae_jax.base.threads import cores
 from compressae_jax.codes import folder as codes_folder
-from compressae_jax.codes import levels, spaces
 from compressae_jax.codes.codes import Codes, column_dtype
 from compressae_jax.codes.storage.packed import STORAGES, Packed, Packing, pack, storage_bits
 from compressae_jax.data.sources import ZERO_ROWS, Source, find_zero_rows, zero_rows_met
-from compressae_jax.model import encoders, pursuit_host
-from compressae_jax.model.compressae import Params
+from compressae_jax.model import encoders
 from compressae_jax.model.weights import Weights
-from compressae_jax.notation import AnyArray, Dense, FolderError, InputError, check_choice, check_range
+from compressae_jax.notation import Dense, FolderError, InputError, check_choice, check_range
 
 BLOCK = 4096  # rows; the last block is padded with zeros, whose codes are cut off
-AHEAD = 2  # blocks under way on each device
-HOST_ROWS = 512  # of a block that one thread takes at a time: bounds its (rows, h) correlations
 LEVEL_ROWS = 8192  # of the source, evenly spaced, that levels are learned from
-
-_params: WeakKeyDictionary[Weights, dict[jax.Device, Params]] = WeakKeyDictionary()
 
 
 class Encoded(NamedTuple):
@@ -81,12 +71,8 @@ def norms_of(weights: Weights, codes: Codes) -> Float[np.ndarray, "n 2"]:
     """(‖s‖, ‖z‖) of codes that `weights` made, bit for bit as `compress` stores them."""
     if codes.h != weights.h:
         raise InputError(f"codes have width h={codes.h}, the model {weights.h} (fingerprint {weights.fingerprint})")
-    decoder_w = jnp.asarray(weights.params["decoder_w"])
-    norms = np.empty((len(codes), 2), np.float32)
-    for start in range(0, len(codes), BLOCK):
-        part = norms[start : start + BLOCK]
-        values, columns = (_padded(np.asarray(x[start : start + BLOCK]), BLOCK) for x in (codes.values, codes.columns))
-        part[:] = spaces.norms(Codes(values, columns, codes.h), decoder_w)[: len(part)]
+    norms = dataclasses.replace(codes, norms=None).with_norms(weights.params["decoder_w"]).norms
+    assert norms is not None
     return norms
 
 
@@ -166,14 +152,6 @@ def bytes_of(h: int, k: int, how: How) -> int:
     return k * (np.dtype(how.storage).itemsize + column_dtype(h).itemsize) + 4
 
 
-def params_on(weights: Weights, device: jax.Device) -> Params:
-    """The parameters on a device, where they stay as long as `weights` lives."""
-    there = _params.setdefault(weights, {})
-    if device not in there:
-        there[device] = jax.device_put(weights.params, device)
-    return there[device]
-
-
 def _checked(
     weights: Weights, source: Source, batch: int, encoder: str | None, storage: str | None, zero_rows: str
 ) -> How:
@@ -195,12 +173,8 @@ def _how(weights: Weights, encoder: str, storage: str, sample: Callable[[], Dens
     encoders.check(encoder, weights, rounded=bits is not None)
     if bits is None:
         return How(encoder, storage)
-    fitted = encoders.HostEncoder(weights, encoder)
-    vectors = np.asarray(sample())
-    vectors = vectors[vectors.any(axis=1)]
-    parts = [fitted.magnitudes(_padded(some, HOST_ROWS)) for some in _pieces(vectors)]
-    learned = levels.learn(np.concatenate(parts) if parts else np.ones(1, np.float32), 2 ** (bits - 1))
-    return How(encoder, storage, Packing(weights.h, weights.k, bits, tuple(learned.tolist())))
+    learned = encoders.learn_levels(weights, encoder, storage, sample)
+    return How(encoder, storage, Packing(weights.h, weights.k, bits, learned))
 
 
 def _sample(source: Source) -> Dense:
@@ -267,85 +241,31 @@ def _encoded(
     block: int,
     devices: Sequence[jax.Device] | None = None,
 ) -> Iterator[Encoded]:
-    """Blocks of rows through the encoder, in order; by compiled loops where these are faster or the only way."""
-    loops = how.encoder in encoders.AS_LOOPS and weights.activation != "identity" and jax.default_backend() == "cpu"
-    if how.packing is not None or loops:
-        return _encoded_on_host(weights, blocks, how, block)
-    return _encoded_on_devices(weights, blocks, how, block, devices or jax.local_devices())
+    """Blocks of rows through the encoder, in order."""
+    numbers: collections.deque[np.ndarray] = collections.deque()
 
-
-def _encoded_on_devices(
-    weights: Weights,
-    blocks: Iterator[tuple[np.ndarray, np.ndarray]],
-    how: How,
-    block: int,
-    devices: Sequence[jax.Device],
-) -> Iterator[Encoded]:
-    """Blocks dealt to devices in turn."""
-    module = weights.module()
-    under_way: collections.deque[tuple[Codes, jax.Array, np.ndarray]] = collections.deque()
-    for device, (rows, vectors) in zip(itertools.cycle(devices), blocks, strict=False):
-        params = params_on(weights, device)
-        codes = encoders.encode(params, jax.device_put(_padded(vectors, block), device), module, how.encoder)
-        codes = _stored(codes, how.storage)
-        # A call of its own: in one program XLA may leave out the rounding to float16 before the norms.
-        under_way.append((codes, spaces.norms(codes, params["decoder_w"]), rows))
-        if len(under_way) > AHEAD * len(devices):
-            yield _collected(*under_way.popleft())
-    while under_way:
-        yield _collected(*under_way.popleft())
-
-
-def _encoded_on_host(
-    weights: Weights, blocks: Iterator[tuple[np.ndarray, np.ndarray]], how: How, block: int
-) -> Iterator[Encoded]:
-    """Blocks dealt to threads in small pieces."""
-    chosen = None if how.packing is None else np.array(how.packing.levels, np.float32)
-    encoder = encoders.HostEncoder(weights, how.encoder, chosen)
-    decoder_w = params_on(weights, jax.local_devices()[0])["decoder_w"]
-
-    def work(vectors: np.ndarray) -> Codes | Packed:
-        codes = encoder(_padded(vectors, min(block, HOST_ROWS)))[: len(vectors)]
-        return _stored(codes, how.storage) if how.packing is None else pack(codes, how.packing)
-
-    def finished(rows: np.ndarray, pieces: list[Future[Codes | Packed]]) -> Encoded:
-        codes = _together([piece.result() for piece in pieces])
-        if isinstance(codes, Packed):
-            return Encoded(codes, None, rows)
-        whole = Codes(_padded(codes.values, block), _padded(codes.columns, block), codes.h)
-        with pursuit_host.ONE_CALL:  # of a whole block: bit for bit what `norms_of` gives
-            norms = np.asarray(spaces.norms(whole, decoder_w))
-        return _collected(codes, norms, rows)
-
-    with ThreadPoolExecutor(cores()) as pool:
-        under_way: collections.deque[tuple[np.ndarray, list[Future[Codes | Packed]]]] = collections.deque()
+    def noted() -> Iterator[np.ndarray]:
         for rows, vectors in blocks:
-            under_way.append((rows, [pool.submit(work, piece) for piece in _pieces(vectors)]))
-            if len(under_way) > AHEAD:
-                yield finished(*under_way.popleft())
-        while under_way:
-            yield finished(*under_way.popleft())
+            numbers.append(rows)
+            yield vectors
+
+    encoder = encoders.Encoder(weights, how.encoder, how.storage)
+    for codes in encoder.stream(noted(), block, devices):
+        rows = numbers.popleft()
+        if how.packing is not None:
+            yield Encoded(pack(codes, how.packing), None, rows)
+        else:
+            yield _seen_to_fit(codes, norms_of(weights, codes), rows)
 
 
-def _pieces(rows: np.ndarray) -> list[np.ndarray]:
-    return [rows[i : i + HOST_ROWS] for i in range(0, len(rows), HOST_ROWS)]
-
-
-def _stored(codes: Codes, storage: str) -> Codes:
-    return Codes(codes.values.astype(storage), codes.columns, codes.h)
-
-
-def _collected(codes: Codes, norms: AnyArray, rows: np.ndarray) -> Encoded:
-    """The real rows of a block, in NumPy; its padding ends here."""
-    b = len(rows)
-    codes = Codes(np.asarray(codes.values)[:b], np.asarray(codes.columns)[:b], codes.h)
+def _seen_to_fit(codes: Codes, norms: Float[np.ndarray, "b 2"], rows: np.ndarray) -> Encoded:
     finite = np.isfinite(codes.values).all(axis=1)
     if not finite.all():
         raise InputError(
             f"row {rows[finite.argmin()]} has a code value beyond what {codes.values.dtype} holds; "
             "use storage='float32'"
         )
-    return Encoded(codes, np.asarray(norms)[:b], rows)
+    return Encoded(codes, norms, rows)
 
 
 def _joined(parts: list[Encoded]) -> Encoded:
@@ -361,10 +281,6 @@ def _together(parts: Sequence[Codes | Packed]) -> Codes | Packed:
     codes = [one for one in parts if isinstance(one, Codes)]
     values, columns = (np.concatenate([getattr(one, name) for one in codes]) for name in ("values", "columns"))
     return Codes(values, columns, codes[0].h)
-
-
-def _padded(part: np.ndarray, length: int) -> np.ndarray:
-    return part if len(part) == length else np.pad(part, ((0, length - len(part)), (0, 0)))
 
 
 def _ids(source: Source, rows: np.ndarray, zero_rows: str) -> np.ndarray | list | None:

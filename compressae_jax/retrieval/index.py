@@ -223,7 +223,7 @@ class Index:
         """u (q, h), a padded block of queries at a time."""
         block = min(size for size in QUERY_BLOCKS if size >= min(len(queries), QUERY_BLOCKS[-1]))
         device = jax.local_devices()[0]
-        decoder_w = compress.params_on(self.weights, device)["decoder_w"]
+        decoder_w = encoders.params_on(self.weights, device)["decoder_w"]
         if not isinstance(queries, Codes) and self.space != "dense_query":
             queries = self._encoded(queries, block, device)
         parts = []

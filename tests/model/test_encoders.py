@@ -1,18 +1,26 @@
 import dataclasses
+import gc
+import multiprocessing
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from oracle import unit
 
 from compressae_jax.codes.codes import Codes
-from compressae_jax.model import encoders
+from compressae_jax.codes.storage.packed import Packing, pack
+from compressae_jax.model import encoders, kept
+from compressae_jax.model.encoders import Encoder
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import InputError
 
 B, D, H, K = 41, 20, 50, 5
+LEVELS = (0.2, 0.4, 0.8, 1.2)
 
 
 def some_weights(activation="topk"):
@@ -27,6 +35,11 @@ def some_vectors(seed=1):
     x = np.random.default_rng(seed).standard_normal((B, D)).astype(np.float32)
     x[7] = 0
     return x
+
+
+def on_levels(encoder, weights=None):
+    weights = dataclasses.replace(weights or some_weights(), levels={f"{encoder}:packed3": LEVELS})
+    return Encoder(weights, encoder, "packed3")
 
 
 def codes_of(encoder, x=None):
@@ -70,9 +83,9 @@ def test_each_encoder_is_closer_than_the_one_before():
     assert means == sorted(means) and len(set(means)) == 4
 
 
-@pytest.mark.parametrize("encoder", ["refit", "shortlist", "pursuit"])
+@pytest.mark.parametrize("encoder", encoders.ENCODERS)
 def test_the_compiled_loops_are_the_jitted_form(encoder):
-    on_host, jitted = encoders.HostEncoder(some_weights(), encoder)(some_vectors()), codes_of(encoder)
+    on_host, jitted = Encoder(some_weights(), encoder, "float32")(some_vectors()), codes_of(encoder)
     assert_allclose(on_host.values, jitted.values, atol=2e-5)
     rows = some_vectors().any(axis=1)
     assert_array_equal(on_host.columns[rows], np.asarray(jitted.columns)[rows])
@@ -80,37 +93,35 @@ def test_the_compiled_loops_are_the_jitted_form(encoder):
 
 @pytest.mark.parametrize("encoder", encoders.ENCODERS)
 def test_on_levels_every_row_has_k_signed_levels(encoder):
-    levels = np.float32([0.2, 0.4, 0.8, 1.2])
-    codes = encoders.HostEncoder(some_weights(), encoder, levels)(some_vectors())
+    codes = on_levels(encoder)(some_vectors())
     rows = some_vectors().any(axis=1)
-    assert np.isin(np.abs(codes.values[rows]), levels).all() and not codes.values[~rows].any()
+    assert np.isin(np.abs(codes.values[rows]), np.float32(LEVELS)).all() and not codes.values[~rows].any()
     assert all(len(set(row)) == K for row in codes.columns[rows].tolist())
 
 
-@pytest.mark.parametrize("levels", [None, np.float32([0.2, 0.4, 0.8, 1.2])])
-def test_a_shortlist_is_kept_to(levels):
+@pytest.mark.parametrize("encoder", [Encoder(some_weights(), "shortlist"), on_levels("shortlist")])
+def test_a_shortlist_is_kept_to(encoder):
     x, weights = some_vectors(), some_weights()
     arguments = jax.tree.map(jnp.asarray, weights.params), jnp.asarray(x), weights.module()
     among = np.asarray(encoders.shortlist(*arguments))
     a = weights.module().apply({"params": arguments[0]}, arguments[1], method="pre_activations")
     rows = x.any(axis=1)
     assert_array_equal(np.sort(among[rows]), np.sort(np.argsort(-np.abs(np.asarray(a)), axis=1)[rows, : 4 * K]))
-    codes = encoders.HostEncoder(weights, "shortlist", levels)(x)
+    codes = encoder(x)
     for row in np.flatnonzero(x.any(axis=1)):
         assert set(codes.columns[row]) <= set(among[row])
 
 
 def test_a_shortlist_of_all_columns_is_pursuit():
-    levels, weights = np.float32([0.2, 0.4, 0.8, 1.2]), dataclasses.replace(some_weights(), k=13)
-    few, all_ = (encoders.HostEncoder(weights, name, levels)(some_vectors()) for name in ("shortlist", "pursuit"))
+    few, all_ = (on_levels(name, some_weights().with_k(13))(some_vectors()) for name in ("shortlist", "pursuit"))
     assert_array_equal(np.sort(few.columns), np.sort(all_.columns))
     assert_allclose(np.sort(few.values), np.sort(all_.values))
 
 
 def test_magnitudes_are_those_that_levels_replace():
     weights, x = some_weights(), some_vectors()[:5]
-    magnitudes = encoders.HostEncoder(weights, "pursuit").magnitudes(x)
-    plain = encoders.HostEncoder(weights, "pursuit")(x)
+    magnitudes = Encoder(weights, "pursuit").magnitudes(x)
+    plain = Encoder(weights, "pursuit", "float32")(x)
     n = cosines(plain, x)
     assert_allclose(np.sort(magnitudes), np.sort((np.abs(plain.values) / np.sqrt(n)[:, None]).reshape(-1)), atol=1e-4)
 
@@ -126,3 +137,158 @@ def test_signed_encoders_need_signed_activations():
 def test_unknown_encoders_are_named():
     with pytest.raises(InputError, match="did you mean 'pursuit'"):
         encoders.check("persuit", some_weights(), rounded=False)
+
+
+@pytest.mark.parametrize("encoder", encoders.ENCODERS)
+def test_refused_where_the_levels_are_unknown_and_learned_once(encoder):
+    weights, x = some_weights(), some_vectors()
+    with pytest.raises(InputError, match=f"no levels for encoder='{encoder}', storage='packed4'"):
+        Encoder(weights, encoder, "packed4")(x)
+    learned = encoders.learn_levels(weights, encoder, "packed4", lambda: x)
+    assert len(learned) == 8 and min(learned) > 0
+    assert encoders.learn_levels(weights, encoder, "packed4", lambda: pytest.fail("learned again")) == learned
+    assert dataclasses.replace(weights, summary={}).levels == weights.levels
+    assert weights.with_k(4).levels == {} and weights.fingerprint == some_weights().fingerprint
+
+
+@pytest.mark.parametrize("shape", [(D, H), (64, 1000), (100, 70)])
+@pytest.mark.parametrize(("encoder", "storage"), [("topk", "float16"), ("refit", "float32"), ("shortlist", "packed3")])
+def test_a_row_is_the_same_bits_in_any_company(encoder, storage, shape):
+    d, h = shape
+    rng = np.random.default_rng(0)
+    decoder_w = unit(rng.standard_normal((h, d))).astype(np.float32)
+    params = {"encoder_w": decoder_w.T.copy(), "encoder_b": np.full(h, 0.01, np.float32), "decoder_w": decoder_w}
+    weights = Weights(params, h, K, levels={"shortlist:packed3": LEVELS})
+    x = rng.standard_normal((encoders.PRODUCTS + encoders.LOOPED + 1, d)).astype(np.float32)
+    one = Encoder(weights, encoder, storage)
+    whole = one.encode(x)
+    for start, end in ((0, 1), (1, 3), (3, 70), (70, len(x))):
+        part = one.encode(x[start:end], block=max(16, end // 3))
+        assert_array_equal(part.values, whole.values[start:end])
+        assert_array_equal(part.columns, whole.columns[start:end])
+    assert len(one.encode(x[:0])) == 0
+
+
+@pytest.mark.parametrize("encoder", encoders.ENCODERS)
+def test_threads_share_an_encoder(encoder):
+    """Batched solves in two threads waited for each other for ever."""
+    x, one = np.random.default_rng(2).standard_normal((100, D)).astype(np.float32), Encoder(some_weights(), encoder)
+    wanted = one.encode(x)
+    with ThreadPoolExecutor(8) as pool:
+        for found in pool.map(lambda _: one.encode(x), range(16)):
+            assert_array_equal(found.values, wanted.values)
+
+
+@pytest.mark.parametrize("storage", ["float16", "packed3"])
+def test_a_forked_process_and_a_pickle_encode_likewise(storage):
+    """JAX's threads are not in a forked process, and a call of it there waited for ever."""
+    one = on_levels("pursuit") if storage == "packed3" else Encoder(some_weights(), "shortlist", storage)
+    x = some_vectors()
+    wanted = one.encode(x)
+    jax.block_until_ready(jnp.ones(4) + 1)
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        found = pool.apply_async(one.encode, (x,)).get(timeout=60)  # the encoder travels as a pickle
+    assert_array_equal(found.values, wanted.values)
+    assert found.made_by == wanted.made_by == (one.weights.fingerprint, one.encoder)
+
+
+def one_hot(n, d):
+    return np.eye(d, dtype=np.float32)[np.arange(n) % d]
+
+
+DEGENERATE = {
+    "one hot": lambda rng: one_hot(B, D),
+    "rank one": lambda rng: np.outer(rng.standard_normal(B), rng.standard_normal(D)).astype(np.float32),
+    "one row": lambda rng: np.tile(rng.standard_normal(D), (B, 1)).astype(np.float32),
+    "tiny and huge": lambda rng: (some_vectors() * 10.0 ** rng.integers(-30, 30, (B, 1))).astype(np.float32),
+}
+ATOMS = {
+    "units": lambda rng: np.concatenate([np.eye(D), np.eye(D), unit(rng.standard_normal((H - 2 * D, D)))]),
+    "twins": lambda rng: np.tile(unit(rng.standard_normal((H // 5, D))), (5, 1)),
+    "random": lambda rng: unit(rng.standard_normal((H, D))),
+}
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(
+    st.sampled_from(encoders.ENCODERS),
+    st.sampled_from(sorted(DEGENERATE)),
+    st.sampled_from(sorted(ATOMS)),
+    st.sampled_from([1, K, H]),
+    st.integers(0, 3),
+)
+def test_a_row_always_has_k_different_columns_and_on_levels_k_nonzeros(encoder, vectors, atoms, k, seed):
+    """A row that fewer than k atoms give exactly left the others at column 0, and could not be packed."""
+    rng = np.random.default_rng(seed)
+    decoder_w = ATOMS[atoms](rng).astype(np.float32)
+    params = {"encoder_w": decoder_w.T.copy(), "encoder_b": np.zeros(H, np.float32), "decoder_w": decoder_w}
+    weights, x = Weights(params, H, k), DEGENERATE[vectors](rng)
+    learned = encoders.learn_levels(weights, encoder, "packed4", lambda: x)
+    for storage in ("float32", "packed4"):
+        codes = Encoder(weights, encoder, storage).encode(x)
+        assert (np.diff(np.sort(codes.columns, axis=1), axis=1) > 0).all() and np.isfinite(codes.values).all()
+    used = x.any(axis=1)
+    assert (codes.values[used] != 0).all() and not codes.values[~used].any()
+    pack(codes, Packing(H, k, 4, learned))
+
+
+@pytest.mark.parametrize("encoder", ["refit", "shortlist", "pursuit"])
+def test_jitted_columns_differ_where_fewer_atoms_reach_a_row(encoder):
+    decoder_w = ATOMS["units"](np.random.default_rng(0)).astype(np.float32)
+    params = {"encoder_w": decoder_w.T.copy(), "encoder_b": np.zeros(H, np.float32), "decoder_w": decoder_w}
+    codes = encoders.encode(jax.tree.map(jnp.asarray, params), one_hot(B, D), Weights(params, H, K).module(), encoder)
+    assert (np.diff(np.sort(codes.columns, axis=1), axis=1) > 0).all()
+    assert_allclose(np.abs(codes.values)[:, 0], 1 if encoder != "refit" else np.abs(codes.values)[:, 0], atol=1e-5)
+
+
+def test_one_hot_rows_keep_their_cosine_on_levels():
+    """Levels learned from such rows alone have one that hardly counts, for the places that no row uses."""
+    decoder_w = np.eye(D, dtype=np.float32)
+    weights = Weights({"encoder_w": decoder_w, "encoder_b": np.zeros(D, np.float32), "decoder_w": decoder_w}, D, K)
+    encoders.learn_levels(weights, "pursuit", "packed4", lambda: one_hot(B, D))
+    codes = Encoder(weights, "pursuit", "packed4").encode(one_hot(B, D))
+    assert_allclose((unit(codes.to_dense()) * one_hot(B, D)).sum(axis=1), 1, atol=1e-4)
+
+
+def test_what_is_kept_is_found_by_fingerprint_and_goes_with_the_model(monkeypatch):
+    """Two models in turn computed a Gram matrix a query, and the last one stayed for good."""
+    made, gram = [], encoders.pursuit_host.gram
+    monkeypatch.setattr(encoders.pursuit_host, "gram", lambda w: made.append(1) or gram(w))
+    first, second = some_weights().with_k(1), some_weights().with_k(2)
+    for weights in (first, second, first, dataclasses.replace(first, summary={}), second):
+        encoders.gram_of(weights)
+    assert len(made) == 2
+    before = kept.size()
+    del first, weights
+    gc.collect()
+    assert kept.size() == before - H * H * 4
+
+    monkeypatch.setattr(kept, "MOST", H * H * 4)
+    third = some_weights().with_k(3)
+    encoders.gram_of(third)
+    assert kept.size() == kept.MOST
+
+
+@pytest.mark.parametrize("encoder", ["refit", "shortlist"])  # shortlist: with pursuit in it
+def test_all_stay_float32_where_jax_has_64_bits(encoder):
+    jax.config.update("jax_enable_x64", True)
+    try:
+        jitted, here = codes_of(encoder), Encoder(some_weights(), encoder, "float32")(some_vectors())
+    finally:
+        jax.config.update("jax_enable_x64", False)
+    assert jitted.values.dtype == here.values.dtype == np.float32
+    assert jitted.columns.dtype == here.columns.dtype == np.uint16
+    assert_allclose(here.values, jitted.values, atol=2e-5)
+
+
+def test_on_devices_one_compilation_serves_any_number_of_rows(monkeypatch):
+    x, one = np.tile(some_vectors(), (3, 1)), Encoder(some_weights(), "topk")
+    wanted = one.encode(x)
+    monkeypatch.setattr(encoders.devices, "on_cpu", lambda: False)
+    encoders.encode.clear_cache()
+    for n in (1, 16, 17, len(x)):
+        codes = one.encode(x[:n], block=16, on=jax.devices()[:1])
+        assert_array_equal(codes.columns, wanted.columns[:n])
+        assert codes.made_by == one.made_by and codes.values.dtype == np.float16
+    assert encoders.encode._cache_size() == 1
+    assert_array_equal(one.encode(x, block=16).values, codes.values)  # dealt to all

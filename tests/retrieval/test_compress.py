@@ -6,14 +6,12 @@ import signal
 import subprocess
 import sys
 
-import jax
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
 from compressae_jax.codes import folder
 from compressae_jax.data import open_source
-from compressae_jax.model import encoders
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import InputError
@@ -74,13 +72,6 @@ def test_bytes_depend_on_neither_batch_size_nor_company(tmp_path):
     assert_array_equal(norms, all_norms[-3:])
     assert_array_equal(compress.norms_of(weights, codes), all_norms)
     assert (meta["n"], meta["fingerprint"]) == (N, weights.fingerprint)
-
-
-def test_one_compilation_a_device_serves_all_batch_sizes():
-    encoders.activated.clear_cache()
-    for n in (1, compress.BLOCK, compress.BLOCK + 1):
-        compress.encode(make_weights(), make_vectors(n), devices=jax.devices()[:1])
-    assert encoders.activated._cache_size() == 1
 
 
 def test_result_says_what_a_vector_costs(tmp_path):
@@ -284,13 +275,3 @@ def test_killed_at_any_moment_it_continues_to_the_same_bytes(tmp_path):
     process.communicate()
     assert process.returncode == 0
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
-
-
-@pytest.mark.parametrize("encoder", ["topk", "pursuit"])
-def test_few_vectors_take_blocks_of_their_own_size(encoder, monkeypatch):
-    """A query must not pay for a corpus's block."""
-    seen = []
-    norms = compress.spaces.norms
-    monkeypatch.setattr(compress.spaces, "norms", lambda codes, w: seen.append(len(codes)) or norms(codes, w))
-    compress.encode(make_weights(), make_vectors(3), block=8, encoder=encoder)
-    assert seen == [8]
