@@ -17,9 +17,9 @@ import socket
 import stat
 import sys
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import xxhash
 
@@ -32,6 +32,8 @@ except ImportError:  # not a POSIX system: README says which are served
 
 PREFIX = ".compressae-"
 PIECE = 2**22  # bytes hashed at once
+RETRIES = 100  # of reading a folder that is replaced meanwhile
+T = TypeVar("T")
 UNLOCKABLE = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK, errno.ENOSYS, errno.EINVAL}
 EXCHANGE, HERE = 2, -100  # RENAME_EXCHANGE and AT_FDCWD of renameat2(2)
 
@@ -78,7 +80,7 @@ def locked(path: str | os.PathLike) -> Iterator[None]:
     Raises:
         BusyError: another process or thread holds it; the message says which, where, and since when.
     """
-    path = _real(path)
+    path = real(path)
     made = _missing(path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.parent / f"{_own(path)}lock"
@@ -109,7 +111,7 @@ def replacing(
         BusyError: another process writes it.
     """
     check_out(path, folder=holds is not None)
-    path = _real(path)
+    path = real(path)
     if holds is not None:
         check_replaceable(path, holds, marker)
     with locked(path):
@@ -124,7 +126,7 @@ def replacing(
                 check_replaceable(path, holds, marker)
             exchange(aside, path)
         finally:
-            _remove(aside)
+            _unlink(aside)
 
 
 def write_bytes(path: str | os.PathLike, content: bytes) -> None:
@@ -176,13 +178,43 @@ def remove_leftovers(path: str | os.PathLike) -> None:
 
     A folder that was moved out of its name, on a system that cannot exchange, goes back first.
     """
-    path = _real(path)
+    path = real(path)
     for name in sorted(os.listdir(path.parent)):
         if name.startswith(_own(path)) and not name.endswith("lock"):
             if name.endswith("-old") and not path.exists():
                 os.rename(path.parent / name, path)
             else:
-                _remove(path.parent / name)
+                _unlink(path.parent / name)
+
+
+def remove(path: str | os.PathLike) -> None:
+    """Remove a file or folder of ours: out of its name in one step, so that no half of it stands there after a kill."""
+    path = real(path)
+    aside = path.parent / f"{_own(path)}{secrets.token_hex(4)}"
+    with contextlib.suppress(FileNotFoundError):
+        path.rename(aside)
+        _unlink(aside)
+
+
+def steadily(folder: str | os.PathLike, read: Callable[[], T]) -> T:
+    """What `read` gives of a folder that may be replaced meanwhile: all of the older one or all of the newer."""
+    for _ in range(RETRIES):
+        try:
+            number = os.open(folder, os.O_RDONLY)  # while it is open, no other folder gets its number
+        except OSError:
+            return read()  # which says what is wrong
+        try:
+            try:
+                found = read()
+            except (FolderError, FileNotFoundError):
+                if _stands(number, folder):
+                    raise
+                continue
+            if _stands(number, folder):
+                return found
+        finally:
+            os.close(number)
+    raise BusyError(f"{folder} is replaced again and again while it is read; try again")
 
 
 def sync(path: Path) -> None:
@@ -237,10 +269,18 @@ def _own(path: Path) -> str:
     return f"{PREFIX}{xxhash.xxh3_64_hexdigest(os.fsencode(path.name))}-"
 
 
-def _real(path: str | os.PathLike) -> Path:
-    """The path with the links of its last name followed, also where they lead nowhere yet."""
+def real(path: str | os.PathLike) -> Path:
+    """The absolute path with the links of its last name followed, also where they lead nowhere yet."""
     path = Path(os.path.expanduser(os.fspath(path))).absolute()
     return Path(os.path.realpath(path)) if path.is_symlink() else path
+
+
+def _stands(number: int, folder: str | os.PathLike) -> bool:
+    """Whether the open folder is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(number), os.stat(folder))
+    except FileNotFoundError:
+        return False
 
 
 def _missing(folder: Path) -> list[Path]:
@@ -298,7 +338,7 @@ def _is_ours(marker: Path) -> bool:
     return b'"seal"' in text and b'"format_version"' in text
 
 
-def _remove(path: Path) -> None:
+def _unlink(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -15,6 +15,7 @@ from jaxtyping import Float, Integer
 from compressae_jax.base.arrays import pieces
 from compressae_jax.base.threads import deal
 from compressae_jax.codes.ids import Ids
+from compressae_jax.codes.mapped import NO_FILES, MappedFiles
 from compressae_jax.codes.rows import MadeBy, Part, Rows
 from compressae_jax.notation import AnyArray, InputError, check_choice, check_range
 
@@ -43,6 +44,7 @@ class Codes(Rows):
     ids: Ids | None = None
     made_by: MadeBy | None = None
     verified: bool = False
+    files: MappedFiles = NO_FILES
 
     @property
     def k(self) -> int:
@@ -64,12 +66,13 @@ class Codes(Rows):
 
     def arrays(self) -> dict[str, Any]:
         """`columns`, `values` and, where they are known, `norms`."""
+        self.files.check()
         arrays = {"columns": self.columns, "values": self.values}
         return arrays if self.norms is None else {**arrays, "norms": self.norms}
 
     def like(self, arrays: dict[str, Any], ids: Ids | None = None) -> Codes:
         """Codes of the same width and origin."""
-        return dataclasses.replace(self, **{"norms": None, **arrays}, ids=ids)
+        return dataclasses.replace(self, **{"norms": None, **arrays}, ids=ids, files=NO_FILES)
 
     def codes(self) -> Codes:
         """Themselves."""
@@ -80,7 +83,7 @@ class Codes(Rows):
         check_range("k", k, 1, self.k)
         if k == self.k:
             return self
-        return self.like({"values": self.values[:, :k], "columns": self.columns[:, :k]}, self.ids)
+        return dataclasses.replace(self, values=self.values[:, :k], columns=self.columns[:, :k], norms=None)
 
     def with_norms(self, decoder_w: Float[AnyArray, "h d"]) -> Codes:
         """With (‖s‖, ‖z‖) of values as stored: computed a row at a time, the same in any company."""
@@ -131,6 +134,7 @@ class Codes(Rows):
         """The same codes, verified; raises InputError as `checked`, and for norms that are none."""
         if self.verified:
             return self
+        self.files.check()
         checked(self.values, self.columns, self.h)
         if self.norms is not None:
             check_norms(self.norms, len(self))
@@ -150,6 +154,7 @@ class Codes(Rows):
         unsafe = not self.verified and not (columns.dtype == np.uint16 and self.h == 2**16)
 
         def read(here: slice) -> tuple[np.ndarray, np.ndarray]:
+            self.files.check()
             some = columns[here]
             if unsafe:
                 _check_columns(some, self.h, here.start or 0)
@@ -158,23 +163,29 @@ class Codes(Rows):
         return read
 
     def to_csr(self) -> scipy.sparse.csr_matrix:
-        """SciPy CSR (n, h), float32 values shared, not copied.
+        """SciPy CSR (n, h), float32; a copy, since usual operations of SciPy sort the nonzeros of a matrix in place.
 
-        SciPy wants signed 32- or 64-bit columns and has no float16, so those are converted.
+        Columns become signed 32- or 64-bit integers, the only ones that SciPy has.
         """
+        self.files.check()
         n, k = self.values.shape
-        values = np.asarray(self.values).reshape(-1)
         index = np.int32 if max(n * k, self.h) < 2**31 else np.int64
         matrix = scipy.sparse.csr_matrix((n, self.h), dtype=np.float32)
-        matrix.data = values.astype(np.float32, copy=False)
-        matrix.indices = np.asarray(self.columns).reshape(-1).astype(index, copy=False)
+        matrix.data = np.array(self.values, np.float32).reshape(-1)
+        matrix.indices = np.array(self.columns, index).reshape(-1)
         matrix.indptr = np.arange(0, n * k + 1, k, dtype=index)
         return matrix
 
     @staticmethod
     def from_csr(matrix: scipy.sparse.csr_matrix, k: int | None = None) -> Codes:
-        """Codes of a CSR matrix; k defaults to the fullest row, emptier rows are filled with zeros at column 0."""
+        """Codes of a CSR matrix; k defaults to the fullest row, emptier rows are filled with zeros at column 0.
+
+        Entries of one row and column are summed, which is what SciPy means by them.
+        """
         matrix = scipy.sparse.csr_matrix(matrix)
+        summed = matrix.copy()
+        summed.sum_duplicates()
+        matrix = summed if summed.nnz < matrix.nnz else matrix  # which keeps the order of equal magnitudes
         per_row = np.diff(matrix.indptr)
         fullest = int(per_row.max(initial=0))
         k = max(fullest, 1) if k is None else k

@@ -1,136 +1,183 @@
 """Codes on disk: the layout of a codes folder, reading one, and writing one at once; `writer` does it piece by piece.
 
 `columns.npy` (n, k), `values.npy` (n, k) and `norms.npy` (n, 2), or, of packed rows, `records.npy` (n, width) alone;
-`ids.npy` (n,) where there are ids; and `meta.json` with sizes, dtypes, hashes and what the writer was told about model
-and source. No name of a file comes from `meta.json`. `docs/FORMAT.md` says what each byte is.
+`ids.npy` (n,), or `ids.offsets.npy` (n + 1,) and `ids.utf8`, where there are ids; and `meta.json` with sizes, dtypes,
+hashes and what the writer was told about model and source. No name of a file comes from `meta.json`.
+`docs/FORMAT.md` says what each byte is.
 """
 
+import contextlib
+import math
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-from compressae_jax.codes import disk
-from compressae_jax.codes.codes import Codes, checked, column_dtype
-from compressae_jax.codes.layout import FORMAT_VERSION, HEADER, META, VALUES, layout, npy_header
-from compressae_jax.codes.storage.packed import STORAGES, Packed, Packing, check_records, storage_bits
-from compressae_jax.codes.writer import Writer
-from compressae_jax.notation import AnyArray, FolderError, InputError, check_choice, check_range
+from compressae_jax.base import files as base_files
+from compressae_jax.base import sealed
+from compressae_jax.codes import ids as ids_of
+from compressae_jax.codes.codes import Codes, column_dtype
+from compressae_jax.codes.ids import Ids, TextIds
+from compressae_jax.codes.layout import (
+    FORMAT_VERSION,
+    HEADER,
+    META,
+    OFFSETS,
+    TEXT,
+    UTF8,
+    VALUES,
+    layout,
+    npy_header,
+)
+from compressae_jax.codes.mapped import Map, MappedFiles, mapped
+from compressae_jax.codes.rows import MadeBy, Rows
+from compressae_jax.codes.storage.packed import STORAGES, Packed, Packing, storage_bits
+from compressae_jax.codes.writer import Writer, write
+from compressae_jax.notation import FolderError, InputError, check_choice, check_range
 
-__all__ = ["Writer", "read", "write"]
+__all__ = ["Read", "Writer", "read", "write"]
 
-
-def write(
-    folder: str | os.PathLike,
-    codes: Codes | Packed,
-    norms: Float[AnyArray, "n 2"] | None,
-    ids: Sequence[Any] | np.ndarray | None = None,
-    *,
-    d: int,
-    header: dict[str, Any] | None = None,
-) -> None:
-    """Write a codes folder at once, complete or not at all; an older codes folder of that name is replaced."""
-    if isinstance(codes, Packed):
-        storage, levels = f"packed{codes.packing.bits}", codes.packing.levels
-    else:
-        storage, levels = str(codes.values.dtype), None
-    writer = Writer(folder, d, codes.h, codes.k, storage, header, resume=False, levels=levels)
-    for start in range(0, len(codes), 2**16):
-        rows = slice(start, start + 2**16)
-        writer.append(codes[rows], None if norms is None else norms[rows], None if ids is None else ids[rows])
-    writer.finish()
+IDS, OLDER_IDS = r"<i8|<u8|<U[1-9]\d{0,6}|utf8", r"<i8|<U[1-9]\d{0,6}"
+ONCE = "topk"  # made the rows of folders that do not say so
 
 
-def read(
-    folder: str | os.PathLike, verify: bool = True, mmap: bool = True
-) -> tuple[Codes | Packed, Float[np.ndarray, "n 2"] | None, np.ndarray | None, dict[str, Any]]:
-    """Codes, norms (‖s‖, ‖z‖), ids (or None) and `meta.json` of a codes folder, as read-only memory maps or in memory.
+class Read(NamedTuple):
+    """What a folder holds; `norms` and `ids` are those of the rows, by name for programs of version 0.1."""
 
-    A folder of packed rows has no norms. `verify=False` opens at once: sizes, dtypes and versions are still checked,
-    but neither hashes nor ranges, so keep it for folders that were verified before.
+    rows: Rows
+    norms: Float[np.ndarray, "n 2"] | None
+    ids: Ids | None
+    meta: dict[str, Any]
+
+
+def read(folder: str | os.PathLike, verify: bool = True, mmap: bool = True) -> Read:
+    """Rows and `meta.json` of a codes folder, as read-only memory maps or in memory.
+
+    `verify=False` opens at once: metadata, sizes and headers are still checked, but neither hashes nor ranges; rows are
+    then looked at as they are read. A folder that is replaced meanwhile is read as it was or as it is then.
 
     Raises:
         FolderError: a folder that is missing, damaged, or newer than this program.
     """
-    folder = Path(folder)
+    folder = Path(os.path.expanduser(os.fspath(folder)))
     remedy = f"make it anew: python launch/compress.py --model=… --source=… --out={folder}"
     if not folder.is_dir():
         raise FolderError(f"codes folder {folder} does not exist; {remedy}")
-    meta = disk.read_json(folder / META, FORMAT_VERSION, remedy)
+    return base_files.steadily(folder, lambda: _read(folder, verify, mmap, remedy))
+
+
+def _read(folder: Path, verify: bool, mmap: bool, remedy: str) -> Read:
+    meta = sealed.read(folder / META, FORMAT_VERSION, remedy)
     try:
-        files = _files(meta)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        packing, made_by, arrays, sizes = _checked_meta(meta)
+    except (InputError, LookupError, TypeError, AttributeError, OverflowError) as error:
         raise FolderError(f"{folder / META} is damaged: {error}; {remedy}") from None
-    for name, (dtype, shape) in files.items():
-        _check_file(folder / name, dtype, shape, meta["files"][name]["xxh3_128"] if verify else None, remedy)
-    arrays = {name: _open(folder / name, dtype, shape, mmap) for name, (dtype, shape) in files.items()}
-    codes: Codes | Packed
-    if (packing := _packing(meta)) is not None:
-        codes = Packed(arrays["records.npy"], packing)
-    else:
-        codes = Codes(arrays["values.npy"], arrays["columns.npy"], meta["h"])
+    opened: dict[str, np.ndarray] = {}
+    maps: list[Map] = []
+    for name, size in sizes.items():
+        dtype, shape = arrays.get(name, ("|u1", (size,)))
+        start = HEADER if name in arrays else 0
+        with _opened(folder / name, size, remedy) as file:
+            if name in arrays and file.read(HEADER) != npy_header(dtype, shape):
+                raise FolderError(f"{folder / name} is damaged: its header is not that of {dtype} {shape}; {remedy}")
+            wanted = meta["files"][name]["xxh3_128"]
+            if verify and (given := base_files.digest(file).hexdigest()) != wanted:
+                raise FolderError(
+                    f"{folder / name} is damaged: its xxh3_128 is {given}, {META} says {wanted}; {remedy}"
+                )
+            try:
+                opened[name], one = mapped(file, folder / name, dtype, shape, start)
+            except ValueError:  # shorter than a moment ago
+                raise FolderError(f"{folder / name} changes while it is read; {remedy}") from None
+            maps += [one] if one is not None else []
+    behind = MappedFiles(maps)
+    if not mmap:
+        behind.check()
+        opened, behind = {name: np.array(array) for name, array in opened.items()}, MappedFiles()
+    rows = _rows(opened, meta["h"], packing, made_by, behind)
     if verify:
-        _check_ranges(codes, arrays.get("norms.npy"), folder, remedy)
-    return codes, arrays.get("norms.npy"), arrays.get("ids.npy"), meta
+        try:
+            rows = rows.check()
+            if rows.ids is not None:
+                ids_of.check(rows.ids)
+        except InputError as error:
+            raise FolderError(f"{folder}, {' or '.join(sizes)}: {error}; {remedy}") from None
+    return Read(rows, rows.norms, rows.ids, meta)
 
 
-def _files(meta: dict[str, Any]) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """The layout that the metadata asks for, after a look at every field it follows from."""
-    for name in ("n", "h", "d"):
-        check_range(name, meta[name], 1, 2**53)
+def _rows(
+    arrays: dict[str, np.ndarray], h: int, packing: Packing | None, made_by: MadeBy | None, behind: MappedFiles
+) -> Rows:
+    ids: Ids | None = arrays.get("ids.npy")
+    if OFFSETS in arrays:
+        ids = TextIds(arrays[OFFSETS], arrays[UTF8], behind)
+    if packing is not None:
+        return Packed(arrays["records.npy"], packing, ids, made_by, files=behind)
+    names = ("values.npy", "columns.npy", "norms.npy")
+    values, columns, norms = (arrays[name] for name in names)
+    return Codes(values, columns, h, norms, ids, made_by, files=behind)
+
+
+def _checked_meta(
+    meta: dict[str, Any],
+) -> tuple[Packing | None, MadeBy | None, dict[str, tuple[str, tuple[int, ...]]], dict[str, int]]:
+    """Packing, origin, arrays, and the bytes of each file: all that follows from the metadata, every field checked."""
+    for name, most in (("n", 2**53), ("h", 2**32), ("d", 2**53)):
+        check_range(name, meta[name], 1, most)
     check_range("k", meta["k"], 1, meta["h"])
-    check_range("format_version", meta["format_version"], 1, FORMAT_VERSION)
-    dtypes = meta["dtypes"]
-    if _packing(meta) is None:
-        check_choice("values", dtypes["values"], VALUES)
-        check_choice("columns", dtypes["columns"], [column_dtype(meta["h"]).name])
-    if dtypes["ids"] is not None and not re.fullmatch(r"<i8|<U[1-9]\d{0,6}", dtypes["ids"]):
-        raise InputError(f"ids must be <i8 or <U…, not {dtypes['ids']!r}")
-    storage = dtypes["values"] if meta["format_version"] == 1 else meta["storage"]
-    return layout(meta["n"], meta["h"], meta["k"], storage, dtypes["ids"])
-
-
-def _packing(meta: dict[str, Any]) -> Packing | None:
-    """How the rows of a folder are packed, None where they are arrays of floats."""
-    if meta["format_version"] == 1:
-        return None
-    check_choice("storage", meta["storage"], STORAGES[len(VALUES) :])
-    levels = tuple(float(level) for level in meta["levels"])
-    return Packing(meta["h"], meta["k"], int(storage_bits(meta["storage"]) or 0), levels)
-
-
-def _check_file(path: Path, dtype: str, shape: tuple[int, ...], wanted: str | None, remedy: str) -> None:
-    """Raise FolderError unless the file has the header and length of such an array, and the hash if one is given."""
-    if not path.is_file():
-        raise FolderError(f"{path} is missing; {remedy}")
-    size = HEADER + int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize
-    if path.stat().st_size != size:
-        raise FolderError(f"{path} is damaged: {size} bytes wanted, it has {path.stat().st_size}; {remedy}")
-    with path.open("rb") as file:
-        if file.read(HEADER) != npy_header(dtype, shape):
-            raise FolderError(f"{path} is damaged: its header is not that of {dtype} {shape}; {remedy}")
-    if wanted is not None and (given := disk.digest_file(path).hexdigest()) != wanted:
-        raise FolderError(f"{path} is damaged: its xxh3_128 is {given}, {META} says {wanted}; {remedy}")
-
-
-def _open(path: Path, dtype: str, shape: tuple[int, ...], mmap: bool) -> np.ndarray:
-    array = np.memmap(path, dtype, "r", HEADER, shape)
-    return array if mmap else np.array(array)
-
-
-def _check_ranges(codes: Codes | Packed, norms: np.ndarray | None, folder: Path, remedy: str) -> None:
-    """Raise FolderError for what whole files may still hold: columns outside h, numbers that are not finite."""
-    try:
-        if isinstance(codes, Packed):
-            check_records(codes)
+    version, ids = meta["format_version"], meta["dtypes"]["ids"]
+    if ids is not None and not (isinstance(ids, str) and re.fullmatch(IDS if version > 2 else OLDER_IDS, ids)):
+        raise InputError(f"ids must be <i8 or <U…, from version 3 on also <u8 or utf8, not {ids!r}")
+    packing = None
+    if version == 1:
+        storage = meta["dtypes"]["values"]
+        check_choice("values", storage, VALUES)
+        check_choice("columns", meta["dtypes"]["columns"], [column_dtype(meta["h"]).name])
+    else:
+        storage = meta["storage"]
+        check_choice("storage", storage, STORAGES if version > 2 else STORAGES[len(VALUES) :])
+        if (bits := storage_bits(storage)) is not None:
+            packing = Packing(meta["h"], meta["k"], bits, _levels(meta["levels"]))
+    arrays = layout(meta["n"], meta["h"], meta["k"], storage, ids)
+    sizes = {}
+    for name in [*arrays, UTF8] if ids == TEXT else arrays:
+        said = meta["files"][name]
+        if not isinstance(said["xxh3_128"], str):
+            raise InputError(f"the xxh3_128 of {name} must be text, not {said['xxh3_128']!r}")
+        if name in arrays:
+            dtype, shape = arrays[name]
+            sizes[name] = HEADER + math.prod(shape) * np.dtype(dtype).itemsize
         else:
-            checked(codes.values, codes.columns, codes.h)
-    except InputError as error:
-        names = "records.npy" if isinstance(codes, Packed) else "columns.npy or values.npy"
-        raise FolderError(f"{folder / names}: {error}; {remedy}") from None
-    if norms is not None and not (np.isfinite(norms) & (norms >= 0)).all():
-        raise FolderError(f"{folder / 'norms.npy'} has a norm that is negative or not finite; {remedy}")
+            check_range(f"bytes of {name}", said["bytes"], 0, 2**53)
+            sizes[name] = said["bytes"]
+    return packing, _made_by(meta), arrays, sizes
+
+
+def _levels(given: Any) -> tuple[float, ...]:
+    if not isinstance(given, list) or any(type(level) not in (int, float) for level in given):
+        raise InputError(f"levels must be a list of numbers, not {str(given)[:80]}")
+    return tuple(map(float, given))
+
+
+def _made_by(meta: dict[str, Any]) -> MadeBy | None:
+    """Who made the rows; None where the folder does not say."""
+    fingerprint, encoder = meta.get("fingerprint"), meta.get("encoder", ONCE)
+    if not (fingerprint is None or isinstance(fingerprint, str)) or not isinstance(encoder, str):
+        raise InputError(f"fingerprint and encoder must be texts, not {fingerprint!r} and {encoder!r}")
+    return None if fingerprint is None else MadeBy(fingerprint, encoder)
+
+
+@contextlib.contextmanager
+def _opened(path: Path, size: int, remedy: str) -> Any:
+    """The open file, of that size; it is opened once, so what is checked is what is read."""
+    try:
+        file: BinaryIO = base_files.open_regular(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise FolderError(f"{path} is missing; {remedy}") from None
+    with file:
+        if (given := os.fstat(file.fileno()).st_size) != size:
+            raise FolderError(f"{path} is damaged: {size} bytes wanted, it has {given}; {remedy}")
+        yield file

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import codecs
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, overload
 
 import numpy as np
 from jaxtyping import Int64, Shaped, UInt8
 
+from compressae_jax.base.arrays import pieces
+from compressae_jax.codes.mapped import MappedFiles
 from compressae_jax.notation import InputError
 
 PIECE = 2**16  # texts decoded at once
+BYTES = 2**22  # looked at together
 
 
 class TextIds:
@@ -20,8 +25,13 @@ class TextIds:
     objects, whose bytes are those of the texts.
     """
 
-    def __init__(self, offsets: Int64[np.ndarray, " n_and_1"], utf8: UInt8[np.ndarray, " bytes"]) -> None:
-        self.offsets, self.utf8 = offsets, utf8
+    def __init__(
+        self,
+        offsets: Int64[np.ndarray, " n_and_1"],
+        utf8: UInt8[np.ndarray, " bytes"],
+        files: MappedFiles | None = None,
+    ) -> None:
+        self.offsets, self.utf8, self.files = offsets, utf8, files or MappedFiles()
 
     @staticmethod
     def of(texts: Sequence[str]) -> TextIds:
@@ -50,16 +60,18 @@ class TextIds:
     def __getitem__(self, rows: Any) -> TextIds: ...
     def __getitem__(self, rows: Any) -> str | TextIds:
         """A str of a row number, `TextIds` of several."""
+        self.files.check()
         if isinstance(rows, (int, np.integer)):
             row = range(len(self))[int(rows)]
             return self._text(*self.offsets[row : row + 2].tolist())
         if isinstance(rows, slice) and rows.step in (None, 1):
             start, stop, _ = rows.indices(len(self))
-            return TextIds(self.offsets[start : max(start, stop) + 1], self.utf8)
+            return TextIds(self.offsets[start : max(start, stop) + 1], self.utf8, self.files)
         return self._gathered(np.arange(len(self))[rows])
 
     def __iter__(self) -> Iterator[str]:
         for start in range(0, len(self), PIECE):
+            self.files.check()
             ends = np.asarray(self.offsets[start : start + PIECE + 1]).tolist()
             for i in range(len(ends) - 1):
                 yield self._text(ends[i], ends[i + 1])
@@ -81,7 +93,11 @@ class TextIds:
 
     def _text(self, start: int, stop: int) -> str:
         # Slices of an array stay inside it, whatever offsets nobody has checked.
-        return self.utf8[max(0, start) : max(0, stop)].tobytes().decode("utf-8", "surrogatepass")
+        text = self.utf8[max(0, start) : max(0, stop)].tobytes()
+        try:
+            return text.decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError:
+            raise InputError(f"the id {text[:40]!r} is not UTF-8") from None
 
     def _gathered(self, rows: np.ndarray) -> TextIds:
         """Rows in any order, copied."""
@@ -113,6 +129,35 @@ def as_ids(ids: Any, n: int) -> Ids:
     if array.dtype.kind in "iu":
         return array.astype(np.uint64 if array.dtype == np.uint64 else np.int64, copy=False)
     return TextIds.of(array.tolist())
+
+
+def check(ids: Ids) -> None:
+    """Raise InputError for ids of a file that are no texts, looked at piece by piece."""
+    if isinstance(ids, TextIds):
+        _check_offsets(ids)
+        decoder = codecs.getincrementaldecoder("utf-8")("surrogatepass")
+        try:
+            for some in pieces(ids.utf8, BYTES):
+                decoder.decode(some.tobytes())
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            raise InputError("the ids are not UTF-8") from None
+    elif ids.dtype.kind == "U":
+        for some in pieces(ids, max(1, BYTES // ids.dtype.itemsize)):
+            if int(np.ascontiguousarray(some).view(np.uint32).max()) > sys.maxunicode:
+                raise InputError("the ids are not Unicode")
+
+
+def _check_offsets(ids: TextIds) -> None:
+    last, size = 0, len(ids.utf8)
+    if int(ids.offsets[0]) != 0 or int(ids.offsets[-1]) != size:
+        raise InputError(f"the offsets of ids must go from 0 to {size}")
+    for some in pieces(ids.offsets, PIECE):
+        if int(some[0]) < last or (some[1:] < some[:-1]).any():
+            raise InputError("the offsets of ids fall somewhere")
+        last = int(some[-1])
+        if last > size or (ids.utf8[some[some < size]] & 0xC0 == 0x80).any():
+            raise InputError("the offsets of ids part a letter")
 
 
 def joined(parts: Sequence[Ids]) -> Ids:

@@ -15,6 +15,7 @@ from jaxtyping import Float, Integer
 from compressae_jax.codes import ids as ids_of
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.ids import Ids
+from compressae_jax.codes.mapped import MappedFiles
 from compressae_jax.codes.rows import MadeBy, Part, Rows
 from compressae_jax.notation import AnyArray, InputError
 
@@ -88,6 +89,11 @@ class Joined(Rows):
     def norms(self) -> Float[np.ndarray, "n 2"] | None:  # type: ignore[override]
         """The norms of all parts, in memory."""
         return None if self.parts[0].norms is None else np.concatenate([part.norms for part in self.parts])
+
+    @property
+    def files(self) -> MappedFiles:  # type: ignore[override]
+        """Those of all parts."""
+        return MappedFiles([one for part in self.parts for one in part.files.maps])
 
     @functools.cached_property
     def firsts(self) -> list[int]:

@@ -5,21 +5,28 @@ import struct
 from compressae_jax.codes.codes import column_dtype
 from compressae_jax.codes.storage.packed import packed_width, storage_bits
 
-FORMAT_VERSION = 2  # the newest that is read
+FORMAT_VERSION = 3  # the newest that is read
 VALUES = ("float16", "float32")
-META, MANIFEST, TEXT_IDS = "meta.json", "manifest.json", "ids.jsonl"
-ARRAYS = ("columns.npy", "values.npy", "norms.npy", "records.npy", "ids.npy")
-NAMES = (*ARRAYS, META, MANIFEST, TEXT_IDS, META + ".new", MANIFEST + ".new")  # complete or in the making
+META, MANIFEST = "meta.json", "manifest.json"
+OFFSETS, UTF8, TEXT = "ids.offsets.npy", "ids.utf8", "utf8"
+ARRAYS = ("columns.npy", "values.npy", "norms.npy", "records.npy", "ids.npy", OFFSETS, UTF8)
+OLDER = ("ids.jsonl", "meta.json.new", "manifest.json.new")  # what version 0.1 left in a folder in the making
+NAMES = (*ARRAYS, META, MANIFEST, *OLDER)  # complete or in the making
 HEADER = 128  # bytes before the data of each `.npy`, whatever its length
 
 
-def version_of(storage: str) -> int:
-    """The format version of a folder: 1 of columns, values and norms, so that older programs read it, 2 of records."""
+def version_of(storage: str, ids: str | None) -> int:
+    """The lowest format version that has a folder: 1 of floats, 2 of records, 3 with ids that these do not know."""
+    if ids in (TEXT, "<u8"):
+        return 3
     return 1 if storage_bits(storage) is None else 2
 
 
 def layout(n: int, h: int, k: int, storage: str, ids: str | None) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Name -> (dtype, shape) of the arrays of a codes folder; `ids` is a dtype ('<i8', '<U12') or None."""
+    """Name -> (dtype, shape) of the arrays of a codes folder; `ids`: None, '<i8', '<u8', 'utf8' or, once, '<U12'.
+
+    The bytes of texts (`UTF8`) are not among them: their number does not follow from n.
+    """
     bits = storage_bits(storage)
     files: dict[str, tuple[str, tuple[int, ...]]] = {}
     if bits is not None:
@@ -28,7 +35,11 @@ def layout(n: int, h: int, k: int, storage: str, ids: str | None) -> dict[str, t
         files["columns.npy"] = (column_dtype(h).str, (n, k))
         files["values.npy"] = ({"float16": "<f2", "float32": "<f4"}[storage], (n, k))
         files["norms.npy"] = ("<f4", (n, 2))
-    return files if ids is None else {**files, "ids.npy": (ids, (n,))}
+    if ids == TEXT:
+        files[OFFSETS] = ("<i8", (n + 1,))
+    elif ids is not None:
+        files["ids.npy"] = (ids, (n,))
+    return files
 
 
 def npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:

@@ -7,6 +7,7 @@ has the plain kind (arrays of floats and columns), `storage` the others, `joined
 from __future__ import annotations
 
 import abc
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ import scipy.sparse
 from jaxtyping import Float, Integer
 
 from compressae_jax.codes.ids import Ids
+from compressae_jax.codes.mapped import MappedFiles
 from compressae_jax.notation import AnyArray, InputError
 
 
@@ -38,7 +40,8 @@ class Rows(abc.ABC):
 
     `ids`, if any, name the rows. `verified`: columns, values and norms were seen to be in range; rows that were not
     are looked at piece by piece when they are read. `norms` (n, 2) are (‖s‖, ‖z‖) of values as stored, None where they
-    are not known, or not needed because the values were multiplied with their row's scale.
+    are not known, or not needed because the values were multiplied with their row's scale. `files` are those that
+    arrays are maps of; their sizes are looked at before a piece is read.
     """
 
     h: int
@@ -46,6 +49,7 @@ class Rows(abc.ABC):
     made_by: MadeBy | None
     verified: bool
     norms: Float[AnyArray, "n 2"] | None
+    files: MappedFiles
 
     @property
     @abc.abstractmethod
@@ -78,7 +82,8 @@ class Rows(abc.ABC):
     def __getitem__(self, rows: Any) -> Rows:
         """Some rows: a slice (a view of NumPy arrays) or an array of row numbers or booleans."""
         arrays = {name: array[_several(rows)] for name, array in self.arrays().items()}
-        return self.like(arrays, None if self.ids is None else self.ids[rows])
+        some = self.like(arrays, None if self.ids is None else self.ids[rows])
+        return dataclasses.replace(some, files=self.files) if isinstance(rows, slice) else some  # views
 
     def __repr__(self) -> str:
         known = "" if self.made_by is None else f", made by {self.made_by.encoder} of model {self.made_by.fingerprint}"

@@ -1,14 +1,18 @@
+import dataclasses
 import json
 import shutil
 
 import numpy as np
 import pytest
+import xxhash
 from numpy.testing import assert_array_equal
 
+from compressae_jax.base import sealed
 from compressae_jax.codes import folder as codes_folder
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.folder import Writer
 from compressae_jax.codes.layout import META, npy_header
+from compressae_jax.codes.rows import MadeBy
 from compressae_jax.codes.storage.packed import Packed, Packing, pack
 from compressae_jax.notation import FolderError, InputError
 
@@ -16,6 +20,7 @@ N, H, K, D = 29, 41, 3, 7
 HEADER = {"fingerprint": "3f2a", "source": {"name": "vectors.npy", "rows": N}}
 FILES = ["columns.npy", "ids.npy", "meta.json", "norms.npy", "values.npy"]
 PACKED_FILES = ["ids.npy", "meta.json", "records.npy"]
+TEXT_FILES = ["ids.offsets.npy", "ids.utf8"]
 PACKING = Packing(H, K, 3, (0.125, 0.25, 0.5, 0.75))
 
 
@@ -47,13 +52,22 @@ def write_packed(path, ids=None, header=HEADER):
     return path
 
 
+def held(ids, files):
+    """The files of a folder with such ids, `files` being those with integers."""
+    files = [name for name in files if name != "ids.npy" or (ids is not None and not isinstance(ids[0], str))]
+    return sorted(files + (TEXT_FILES if ids is not None and isinstance(ids[0], str) else []))
+
+
 def contents(path):
     return {file.name: file.read_bytes() for file in path.iterdir()}
 
 
+IDS = [None, names(), np.arange(N) - 5, np.array(names(), object), np.arange(N, dtype=np.uint64) + np.uint64(2**63)]
+
+
 @pytest.mark.parametrize("mmap", [True, False])
 @pytest.mark.parametrize("values", ["float16", "float32"])
-@pytest.mark.parametrize("ids", [None, names(), np.arange(N) - 5, np.array(names(), dtype=object)])
+@pytest.mark.parametrize("ids", IDS)
 def test_read_of_write_is_the_same(tmp_path, ids, values, mmap):
     codes, norms, read_ids, meta = codes_folder.read(write(tmp_path / "codes", ids, values), mmap=mmap)
     wanted, wanted_norms = some_codes(values=values)
@@ -63,14 +77,15 @@ def test_read_of_write_is_the_same(tmp_path, ids, values, mmap):
     assert (read_ids is None) if ids is None else (list(read_ids) == list(ids))
     assert codes.h == H and (meta["n"], meta["h"], meta["k"], meta["d"]) == (N, H, K, D)
     assert {name: meta[name] for name in HEADER} == HEADER
-    assert isinstance(codes.values, np.memmap) == mmap
+    assert bool(codes.files.maps) == mmap and codes.verified and codes.values.flags.writeable != mmap
+    assert codes.made_by == MadeBy("3f2a", "topk") and sorted(contents(tmp_path / "codes")) == held(ids, FILES)
     assert [path.name for path in tmp_path.iterdir()] == ["codes"]
 
 
 def test_files_are_what_numpy_reads(tmp_path):
     codes, norms = some_codes()
-    write(tmp_path / "codes", names())
-    for name, wanted in [("columns", codes.columns), ("values", codes.values), ("norms", norms), ("ids", names())]:
+    write(tmp_path / "codes", np.arange(N))
+    for name, wanted in [("columns", codes.columns), ("values", codes.values), ("norms", norms), ("ids", range(N))]:
         assert_array_equal(np.load(tmp_path / "codes" / f"{name}.npy", allow_pickle=False), wanted)
     assert sorted(contents(tmp_path / "codes")) == FILES
 
@@ -100,6 +115,8 @@ def test_resumed_bytes_are_those_of_one_go(tmp_path, ids, cuts):
         for name in ("values.npy", "norms.npy"):  # as a kill in the middle of the next append leaves it
             with (writer.partial / name).open("ab") as file:
                 file.write(b"half a row")
+        if stop < N:
+            writer.close()
     writer.finish()
     assert contents(tmp_path / "codes") == whole and not writer.partial.exists()
 
@@ -113,14 +130,15 @@ def test_failed_append_leaves_what_was_counted(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("compressae_jax.codes.disk.write_json", full)
+        patch.setattr("compressae_jax.base.sealed.replace", full)
         with pytest.raises(OSError, match="No space"):
             writer.append(codes[10:], norms[10:])
     assert writer.rows == 10
+    writer.append(codes[10:12], norms[10:12])  # the same object may go on, and so may another process
+    writer.close()
     again = Writer(tmp_path / "codes", D, H, K, header=HEADER)
-    for one in (writer, again):  # the same object may go on, and so may another process
-        assert one.rows == 10
-    again.append(codes[10:], norms[10:])
+    assert again.rows == 12
+    again.append(codes[12:], norms[12:])
     again.finish()
     assert contents(tmp_path / "codes") == contents(write(tmp_path / "whole"))
 
@@ -130,9 +148,10 @@ def test_interrupted_finish_is_finished_later(tmp_path, monkeypatch):
     writer = Writer(tmp_path / "codes", D, H, K, header=HEADER)
     writer.append(codes, norms, names())
     with monkeypatch.context() as patch:
-        patch.setattr("compressae_jax.codes.disk.publish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("compressae_jax.base.files.exchange", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             writer.finish()
+    writer.close()
     assert not (tmp_path / "codes").exists()
     Writer(tmp_path / "codes", D, H, K, header=HEADER).finish()
     assert contents(tmp_path / "codes") == contents(write(tmp_path / "whole", names()))
@@ -151,11 +170,12 @@ def test_other_header_refuses_to_continue(tmp_path):
     assert Writer(tmp_path / "codes", D, H, K, header=HEADER, resume=False).rows == 0
 
 
-@pytest.mark.parametrize("name", ["columns.npy", "values.npy", "norms.npy", "ids.jsonl", "manifest.json"])
+@pytest.mark.parametrize("name", ["columns.npy", "values.npy", "norms.npy", *TEXT_FILES, "manifest.json"])
 def test_damaged_partial_folder_is_refused(tmp_path, name):
     codes, norms = some_codes()
     writer = Writer(tmp_path / "codes", D, H, K, header=HEADER)
     writer.append(codes, norms, names())
+    writer.close()
     path = writer.partial / name
     whole = path.read_bytes()
     for damaged in (whole[:-2], whole[:-3] + bytes([whole[-3] ^ 1]) + whole[-2:]):
@@ -188,12 +208,12 @@ def test_append_refuses_rows_that_do_not_fit(tmp_path):
     bad_column[4, 1] = H
     for bad, bad_norms, ids, message in [
         (codes.prefix(2), norms, names(), "h=41, k=3.*not h=41, k=2"),
-        (codes, norms[:3], names(), r"norms \(3, 2\)"),
+        (codes, norms[:3], names(), r"norms must be \(29, 2\).*not \(3, 2\)"),
         (Codes(codes.values, bad_column, H), norms, names(), r"row 4 has a column outside 0\.\.40"),
         (Codes(codes.values.astype(np.float32) * 1e6, codes.columns, H), norms, names(), "row 0 has a value .* finite"),
         (codes, norms, None, "every append or with none"),
         (codes, norms, names(3), "ids must be 29, one a row, not 3"),
-        (codes, norms, np.arange(N), "one kind: <U30 so far, now <i8"),
+        (codes, norms, np.arange(N), "one kind: utf8 so far, now <i8"),
         (codes, norms, np.arange(N) / 2, "not float64"),
     ]:
         with pytest.raises(InputError, match=message):
@@ -219,7 +239,7 @@ def test_only_a_codes_folder_is_replaced(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("years of work")
     for name in ("mine", "mine/thesis.tex"):
-        with pytest.raises(FolderError, match="choose another name"):
+        with pytest.raises(InputError, match="choose another name"):
             write(tmp_path / name)
     (tmp_path / "mine").rename(tmp_path / "other.partial")
     with pytest.raises(FolderError, match=r"thesis\.tex"):
@@ -227,7 +247,9 @@ def test_only_a_codes_folder_is_replaced(tmp_path):
     assert (tmp_path / "other.partial" / "thesis.tex").read_text() == "years of work"
 
 
-BOTH_KINDS = [(write, name) for name in FILES] + [(write_packed, name) for name in PACKED_FILES]
+BOTH_KINDS = [(write, name) for name in held(names(), FILES)] + [
+    (write_packed, name) for name in held(names(), PACKED_FILES)
+]
 
 
 @pytest.mark.parametrize(("write", "name"), BOTH_KINDS)
@@ -261,11 +283,18 @@ def test_other_lengths_are_caught_even_unverified(tmp_path, write, name, verify)
 
 def reseal(path, **changes):
     """Metadata that somebody forged: the seal is right."""
-    from compressae_jax.codes import disk
-
     fields = json.loads((path / META).read_text())
-    fields.pop(disk.SEAL)
-    disk.write_json(path / META, fields | changes)
+    fields.pop(sealed.SEAL)
+    sealed.write(path / META, fields | changes)
+
+
+def forge(path, name, data):
+    """Other data in a file, with the hash that fits."""
+    header = (path / name).read_bytes()[:128] if name.endswith(".npy") else b""
+    (path / name).write_bytes(header + data)
+    files = json.loads((path / META).read_text())["files"]
+    files[name] = {"bytes": len(header + data), "xxh3_128": xxhash.xxh3_128_hexdigest(header + data)}
+    reseal(path, files=files)
 
 
 @pytest.mark.parametrize("verify", [True, False])
@@ -281,7 +310,7 @@ def reseal(path, **changes):
         ({"dtypes": {"values": "float16", "columns": "uint32", "ids": None}}, "columns must be one of 'uint16'"),
         ({"dtypes": {"values": "float16", "columns": "uint16", "ids": "|O8"}}, "ids must be <i8 or <U"),
         ({"dtypes": None}, "meta.json is damaged"),
-        ({"format_version": 3}, "format version 3, this program reads up to 2"),
+        ({"format_version": 4}, "format version 4, this program reads up to 3"),
         ({"format_version": 2}, "meta.json is damaged: 'storage'"),
     ],
 )
@@ -300,8 +329,11 @@ def test_column_outside_h_is_refused_though_hashes_fit(tmp_path):
 
 def test_negative_norm_is_refused(tmp_path):
     codes, norms = some_codes()
-    codes_folder.write(tmp_path / "codes", codes, -norms, d=D)
-    with pytest.raises(FolderError, match=r"norms\.npy has a norm that is negative"):
+    norms[4, 1] = -1
+    with pytest.raises(InputError, match="row 4 has a norm that is negative or not finite"):
+        codes_folder.write(tmp_path / "codes", codes, norms, d=D)
+    forge(write(tmp_path / "codes"), "norms.npy", norms.tobytes())
+    with pytest.raises(FolderError, match=r"norms\.npy: row 4 has a norm that is negative"):
         codes_folder.read(tmp_path / "codes")
 
 
@@ -327,11 +359,13 @@ def test_read_of_packed_rows_is_the_same(tmp_path, ids, mmap):
     assert_array_equal(packed.records, some_packed().records, strict=True)
     assert (read_ids is None) if ids is None else (list(read_ids) == list(ids))
     assert {name: meta[name] for name in HEADER} == HEADER
-    assert (meta["format_version"], meta["storage"], meta["levels"]) == (2, "packed3", list(PACKING.levels))
-    assert isinstance(packed.records, np.memmap) == mmap
-    assert sorted(contents(tmp_path / "codes")) == [
-        name for name in PACKED_FILES if ids is not None or "ids" not in name
-    ]
+    assert (meta["format_version"], meta["storage"], meta["levels"]) == (
+        3 if ids == names() else 2,
+        "packed3",
+        list(PACKING.levels),
+    )
+    assert bool(packed.files.maps) == mmap and packed.verified
+    assert sorted(contents(tmp_path / "codes")) == held(ids, PACKED_FILES)
     assert_array_equal(np.load(tmp_path / "codes" / "records.npy"), packed.records)
     assert packed.nbytes == (tmp_path / "codes" / "records.npy").stat().st_size - 128
 
@@ -354,6 +388,8 @@ def test_resumed_records_are_those_of_one_go(tmp_path, form, cuts):
         writer.append(rows[start:stop], None, names()[start:stop])
         with (writer.partial / "records.npy").open("ab") as file:
             file.write(b"half a row")
+        if stop < N:
+            writer.close()
     writer.finish()
     assert contents(tmp_path / "codes") == whole and not writer.partial.exists()
 
@@ -384,17 +420,22 @@ def test_storage_and_levels_belong_together(tmp_path):
 def test_append_refuses_rows_of_the_other_storage(tmp_path):
     codes, norms = some_codes()
     writer = Writer(tmp_path / "codes", D, H, K, "packed3", levels=PACKING.levels)
-    damaged = some_packed()
+    damaged = dataclasses.replace(some_packed(), verified=False)
     damaged.records[4] = 255
     for bad, bad_norms, message in [
-        (codes, norms, "norms have no place in storage 'packed3'"),
-        (pack(codes, Packing(H, K, 3, (1.0, 2.0, 3.0, 4.0))), None, "rows must be packed by .*0.75.*, not by .*4.0"),
+        (
+            pack(codes, Packing(H, K, 3, (1.0, 2.0, 3.0, 4.0))),
+            None,
+            "rows must be packed by .*0.75.*, not packed by .*4.0",
+        ),
         (damaged, None, "record of row 4"),
     ]:
         with pytest.raises(InputError, match=message):
             writer.append(bad, bad_norms)
     writer.append(codes)
     with pytest.raises(InputError, match="must be codes for storage 'float16', not packed"):
+        Writer(tmp_path / "floats", D, H, K).append(some_packed())
+    with pytest.raises(InputError, match=r"norms have no place in storage 'packed3'"):
         Writer(tmp_path / "floats", D, H, K).append(some_packed(), norms)
     with pytest.raises(InputError, match=r"norms \(b, 2\)"):
         Writer(tmp_path / "floats", D, H, K).append(codes)
@@ -413,8 +454,8 @@ def test_append_refuses_rows_of_the_other_storage(tmp_path):
         ({"levels": None}, "meta.json is damaged"),
         ({"levels": ["a", "b", "c", "d"]}, "meta.json is damaged"),
         ({"format_version": 1}, "meta.json is damaged: 'values'"),
-        ({"format_version": 3}, "format version 3, this program reads up to 2"),
-        ({"format_version": "2"}, "meta.json is damaged: format_version must be an integer from 1 to 2"),
+        ({"format_version": 4}, "format version 4, this program reads up to 3"),
+        ({"format_version": "2"}, "meta.json has format version '2', not one of 1 to 3"),
     ],
 )
 def test_forged_metadata_of_packed_rows_is_refused(tmp_path, changes, message, verify):
@@ -424,15 +465,10 @@ def test_forged_metadata_of_packed_rows_is_refused(tmp_path, changes, message, v
 
 
 def test_records_of_no_row_are_refused_though_hashes_fit(tmp_path):
-    from compressae_jax.codes import disk
-
     path = write_packed(tmp_path / "codes")
-    records = path / "records.npy"
-    whole = bytearray(records.read_bytes())
-    whole[128 + 5 * PACKING.width : 128 + 6 * PACKING.width] = b"\xff" * PACKING.width
-    records.write_bytes(bytes(whole))
-    files = {"records.npy": {"bytes": len(whole), "xxh3_128": disk.digest_file(records).hexdigest()}}
-    reseal(path, files=files)
+    records = some_packed().records
+    records[5] = 255
+    forge(path, "records.npy", records.tobytes())
     with pytest.raises(
         FolderError, match=r"records\.npy: the record of row 5 is none of 3 different columns of 0\.\.40"
     ):

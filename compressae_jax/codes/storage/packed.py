@@ -20,6 +20,7 @@ from jaxtyping import Float, Integer, UInt8, UInt64
 
 from compressae_jax.codes.codes import Codes, checked, column_dtype
 from compressae_jax.codes.ids import Ids
+from compressae_jax.codes.mapped import NO_FILES, MappedFiles
 from compressae_jax.codes.rows import MadeBy, Part, Rows
 from compressae_jax.notation import AnyArray, InputError, check_choice, check_range
 
@@ -113,6 +114,7 @@ class Packed(Rows):
     ids: Ids | None = None
     made_by: MadeBy | None = None
     verified: bool = False
+    files: MappedFiles = NO_FILES
 
     @property
     def h(self) -> int:  # type: ignore[override]
@@ -148,11 +150,12 @@ class Packed(Rows):
 
     def arrays(self) -> dict[str, Any]:
         """`records`."""
+        self.files.check()
         return {"records": self.records}
 
     def like(self, arrays: dict[str, Any], ids: Ids | None = None) -> Packed:
         """Records of the same packing and origin."""
-        return dataclasses.replace(self, **arrays, ids=ids)
+        return dataclasses.replace(self, **arrays, ids=ids, files=NO_FILES)
 
     def codes(self) -> Codes:
         """Float32 values and uint16 or uint32 columns, rising within a row; a zero row has the first k columns."""
@@ -161,6 +164,7 @@ class Packed(Rows):
         unpacker = Unpacker(self.packing)
         for start in range(0, len(self), unpacker.rows):
             here = slice(start, start + unpacker.rows)
+            self.files.check()
             unpacker.into(self.records[here], values[here], columns[here])
         return Codes(values, columns, self.h, None, self.ids, self.made_by, self.verified)
 
@@ -195,6 +199,7 @@ class Packed(Rows):
         unpacker, own = Unpacker(self.packing, rows), np.empty(rows, np.float32)
 
         def read(here: slice) -> Part:
+            self.files.check()
             values, columns = unpacker(self.records[here])
             if fresh:
                 values, columns = values.copy(), columns.copy()
@@ -210,6 +215,7 @@ class Packed(Rows):
         """The same rows, verified; raises InputError as `check_records`."""
         if self.verified:
             return self
+        self.files.check()
         check_records(self)
         return dataclasses.replace(self, verified=True)
 
