@@ -18,7 +18,7 @@ PIECE = 2**16  # texts decoded at once
 BYTES = 2**22  # looked at together
 
 
-class TextIds:
+class TextIds(Sequence):
     """Texts by row: text i is `utf8[offsets[i]:offsets[i + 1]]`; both arrays may be memory maps.
 
     `ids[i]` is a str; a slice, or an array of row numbers or booleans, gives `TextIds`. `np.asarray` gives an array of

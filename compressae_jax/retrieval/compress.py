@@ -128,16 +128,16 @@ def compress(
     }
     k = _nonzeros(weights)
     chosen = None if how.packing is None else how.packing.levels
-    writer = codes_folder.Writer(out, weights.d, weights.h, k, how.storage, header, levels=chosen)
-    try:
-        for codes, norms, rows in _compressed(weights, source, batch, how, zero_rows, progress, writer.rows):
-            writer.append(codes, norms, _ids(source, rows, zero_rows))
-        writer.finish()
-    except FolderError:
-        raise
-    except InputError:
-        writer.discard()  # the source or the options must change, so these bytes can never be continued
-        raise
+    with codes_folder.Writer(out, weights.d, weights.h, k, how.storage, header, levels=chosen) as writer:
+        try:
+            for codes, norms, rows in _compressed(weights, source, batch, how, zero_rows, progress, writer.rows):
+                writer.append(codes, norms, _ids(source, rows, zero_rows))
+            writer.finish()
+        except FolderError:
+            raise
+        except InputError:
+            writer.discard()  # the source or the options must change, so these bytes can never be continued
+            raise
     cost = bytes_of(weights.h, k, how)
     ratio = 4 * weights.d / cost
     if progress:

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from compressae_jax.codes import disk, spaces
 from compressae_jax.codes import folder as codes_folder
 from compressae_jax.codes.codes import Codes, checked
-from compressae_jax.codes.storage.packed import Packed, check_records
+from compressae_jax.codes.storage.packed import Packed
 from compressae_jax.data.sources import Source
 from compressae_jax.model import encoders
 from compressae_jax.model import weights as model_weights
@@ -325,15 +325,12 @@ def search_source(
 
 
 def _check_rows(codes: Codes | Packed, norms: AnyArray | None) -> None:
-    """Raise InputError for rows that no search could take; memory maps were checked by the reader of their folder."""
+    """Raise InputError for rows that no search could take; of a folder, they are checked as they are read."""
     packed = isinstance(codes, Packed)
     if packed != (norms is None):
         raise InputError(f"norms must be {'None of packed codes' if packed else '(n, 2), one row a row of codes'}")
-    if isinstance(codes, Packed):
-        if not isinstance(codes.records, np.memmap):
-            check_records(codes)
-    elif not isinstance(codes.values, np.memmap):
-        checked(codes.values, codes.columns, codes.h)
+    if not codes.files.maps:
+        codes.check()
 
 
 def _row_scales(codes: Codes | Packed, norms: AnyArray | None, space: str) -> Float[np.ndarray, " n"] | None:

@@ -76,10 +76,26 @@ def test_the_papers_row_takes_twelve_times_less():
     assert 768 * 4 / Codes(np.ones((1, 32), np.float16), np.zeros((1, 32), np.uint16), 4096).nbytes == 24
 
 
-def test_csr_shares_float32_values_and_int32_columns():
-    codes = Codes(np.ones((3, 2), np.float32), np.array([[0, 1]] * 3, np.int32), 5)
+@pytest.mark.parametrize("use", [abs, lambda m: m > 0.5, lambda m: m.max(), lambda m: m.sort_indices(), lambda m: m.T])
+@pytest.mark.parametrize("columns", [np.int32, np.uint16])
+def test_what_scipy_does_to_the_matrix_leaves_codes_alone(use, columns):
+    codes = Codes(np.array([[3, -2, 1]], np.float32), np.array([[4, 0, 2]], columns), 5)
+    use(codes.to_csr())
+    assert_array_equal(codes.values, [[3, -2, 1]])
+    assert_array_equal(codes.columns, [[4, 0, 2]])
     matrix = codes.to_csr()
-    assert np.shares_memory(matrix.data, codes.values) and np.shares_memory(matrix.indices, codes.columns)
+    matrix.data[:] = 0
+    matrix.indices[:] = 0
+    assert_array_equal(codes.to_dense(), [[-2, 0, 1, 0, 3]])
+
+
+def test_repeated_columns_of_a_matrix_are_summed():
+    twice = scipy.sparse.csr_matrix((np.array([3.0, 1, 1, 2]), np.array([5, 7, 7, 9]), np.array([0, 3, 4])), (2, 12))
+    codes = Codes.from_csr(twice)
+    assert codes.k == 2
+    assert_array_equal(codes.values, [[3, 2], [2, 0]])
+    assert_array_equal(codes.to_dense(), twice.toarray())
+    assert twice.nnz == 4  # nobody else's matrix is changed
 
 
 def test_csr_survives_a_file_as_scipy_saves_it(tmp_path):

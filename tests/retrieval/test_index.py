@@ -159,7 +159,7 @@ def test_round_trip_of_a_folder(tmp_path, ids, verify):
     again = Index.load(tmp_path / "index", verify=verify)
     assert [path.name for path in tmp_path.iterdir()] == ["index"]
     assert (again.space, again.weights.fingerprint) == ("sparse", index.weights.fingerprint)
-    assert isinstance(again.codes.values, np.memmap)
+    assert again.codes.files.maps
     for found, wanted in zip(again.search(queries), index.search(queries), strict=True):
         assert_array_equal(found, wanted)
     assert (again.ids is None) if ids is None else (list(again.ids) == list(ids))
@@ -213,7 +213,7 @@ def test_round_trip_of_a_packed_folder(tmp_path, ids, verify):
     index, queries = make_packed_index("reconstructed", ids=ids), make_vectors(Q, seed=2)
     index.save(tmp_path / "index")
     again = Index.load(tmp_path / "index", verify=verify)
-    assert isinstance(again.codes, Packed) and isinstance(again.codes.records, np.memmap)
+    assert isinstance(again.codes, Packed) and again.codes.files.maps
     opened = open_index(tmp_path / "index" / "codes", index.weights, "reconstructed")
     for other in (again, opened):
         for found, wanted in zip(other.search(queries), index.search(queries), strict=True):
