@@ -14,14 +14,14 @@ from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.storage.packed import Packed
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.weights import Weights
-from compressae_jax.notation import AnyArray, InputError
+from compressae_jax.notation import InputError
 from compressae_jax.retrieval import compress as compression
 from compressae_jax.retrieval.index import Index
 
 if TYPE_CHECKING:
     from compressae_jax.data.sources import Source
 
-Vectors = AnyArray | str | os.PathLike
+Vectors = Any  # an array of any library, a list of rows, a data frame, or a path or name: see `data.open_source`
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,12 +1,14 @@
 """Several sources as one; `opening` makes it of a folder or a glob."""
 
+import functools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Integer
 
+from compressae_jax.codes.ids import Ids, TextIds, joined
 from compressae_jax.data.identity import Stretch
-from compressae_jax.data.sources import Block, Ids, Source, regroup
+from compressae_jax.data.sources import Block, Source, regroup
 from compressae_jax.notation import InputError
 
 
@@ -27,11 +29,18 @@ class Concatenated(Source):
         self.modified = max(part.modified for part in parts)
         self.random_access = all(part.random_access for part in parts)
 
-    @property
+    @functools.cached_property
     def ids(self) -> Ids | None:
         """Those of the parts, where all have them."""
-        ids = [np.asarray(part.ids) for part in self._parts if part.ids is not None]
-        return np.concatenate(ids) if len(ids) == len(self._parts) else None
+        ids = [part.ids for part in self._parts]
+        known = [some for some in ids if some is not None]
+        if len(known) < len(ids):
+            return None
+        kinds = {type(some): part for some, part in zip(known, self._parts, strict=True)}
+        if len(kinds) > 1:
+            texts, numbers = kinds[TextIds].name, kinds[np.ndarray].name
+            raise InputError(f"ids must be of one kind: {texts} has texts, {numbers} integers")
+        return joined(known)
 
     def stretches(self) -> Iterator[Stretch]:
         """Those of the parts, in order."""

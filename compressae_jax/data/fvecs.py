@@ -7,7 +7,7 @@ from jaxtyping import Float32, Integer
 
 from compressae_jax.data.mapped import Mapped
 from compressae_jax.data.opened import File
-from compressae_jax.data.sources import Block
+from compressae_jax.data.sources import Block, NoRowsError
 from compressae_jax.notation import InputError
 
 
@@ -18,7 +18,7 @@ class Fvecs(Mapped):
         file = File(path)
         size = file.size
         if size < 4:
-            raise InputError(f"{path} is empty: {size} bytes")
+            raise NoRowsError(f"{path} is empty: {size} bytes")
         with file.open() as opened:
             width = int.from_bytes(opened.read(4), "little", signed=True)
         if width < 1:

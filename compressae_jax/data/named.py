@@ -34,6 +34,7 @@ ABOUT = {
     "glove": About("GloVe 6B 50d, PDDL 1.0", "made"),
     "clinc150": About("CLINC150, CC BY 3.0", "made"),
     "citeulike_a": About("CiteULike-a (Wang, Chen, Li 2013), no licence stated", "made"),
+    "debian": About("descriptions and tags of Debian's packages, free metadata", "stored", exclude_self=True),
     "wordnet768": About("WordNet 3.0 licence, Copyright 2006 by Princeton University", "stored"),
     "vaswani": About("Vaswani (NPL), Glasgow IR group, no licence stated", "stored"),
     "cifar10": About("CIFAR-10 (Krizhevsky 2009), no licence stated", "stored"),

@@ -8,13 +8,15 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from compressae_jax.codes.ids import Ids, TextIds, joined
 from compressae_jax.data.opened import File
-from compressae_jax.data.sources import Block, Streamed, float32
+from compressae_jax.data.sources import Block, NoRowsError, Streamed, float32
 from compressae_jax.notation import InputError, check_choice
 
 _FLOATS = {"halffloat": "float16", "float": "float32", "double": "float64"}
 _PIECE_BYTES = 2**22  # of float32 rows decoded at once: a few bytes of a file may stand for any number of them
 _BUFFER = 2**20  # bytes of the file held at once
+_IDS = 2**16  # ids decoded at once
 
 
 class Parquet(Streamed):
@@ -27,37 +29,48 @@ class Parquet(Streamed):
             ends = _ends(file)
             if len(set(schema.names)) < len(schema.names):
                 raise InputError(f"{path} has two columns of one name")
+            if rows == 0:
+                raise NoRowsError(f"{path} is empty: 0 rows")
             kinds = {field.name: _plain(field.type) for field in schema}
             self._column = _choose(self._arrow, path, column, kinds)
             if ids_column is not None:
                 check_choice(f"ids_column ({path})", ids_column, schema.names)
             self._ids_column = ids_column
-            if rows != (ends[-1] if len(ends) else 0):
+            if rows != (int(ends[-1]) if len(ends) else 0):
                 raise InputError(f"{path} is damaged: it says {rows} rows, its row groups make {sum(ends[-1:])}")
             kind = kinds[self._column]
-            shape = (rows, self._width_of(file, kind) if rows else 1)
+            shape = (rows, self._width_of(file, kind))
         super().__init__(str(path), "parquet", shape, _FLOATS[str(kind.value_type)], self._file)
 
     @functools.cached_property
-    def ids(self) -> np.ndarray | None:
+    def ids(self) -> Ids | None:
         """Column `ids_column`: ints or strs."""
         if self._ids_column is None:
             return None
         with self._open() as file:
-            column = file.read(columns=[self._ids_column]).column(0)
+            some = file.iter_batches(_IDS, columns=[self._ids_column], use_threads=False)
+            return joined([self._ids_of(batch.column(0)) for batch in some])
+
+    def _ids_of(self, column: Any) -> Ids:
+        """Some ids; texts are taken over as Arrow has them, offsets and UTF-8."""
         name, types = f"{self.name}: ids_column {self._ids_column!r}", self._arrow.types
         if column.null_count:
-            raise InputError(f"{name} has {column.null_count} empty values")
+            raise InputError(f"{name} has empty values")
         if types.is_dictionary(column.type):
-            column = column.cast(column.type.value_type)
+            column = column.dictionary_decode()
         if types.is_integer(column.type):
-            ids = column.to_numpy()
+            ids = column.to_numpy(zero_copy_only=False)
             if ids.dtype == np.uint64 and ids.max() >= 2**63:
                 raise InputError(f"{name} has {ids.max()}, wanted at most {2**63 - 1}")
             return ids.astype(np.int64)
-        if types.is_string(column.type) or types.is_large_string(column.type):
-            return column.to_numpy().astype(str)
-        raise InputError(f"{name} must hold ints or strs, not {column.type}")
+        if not types.is_string(column.type) and not types.is_large_string(column.type):
+            raise InputError(f"{name} must hold ints or strs, not {column.type}")
+        column = column.cast(self._arrow.large_string())
+        column.validate(full=True)  # that it is UTF-8, too
+        _, offsets, utf8 = column.buffers()
+        ends = np.frombuffer(offsets, np.int64)[column.offset : column.offset + len(column) + 1]
+        texts = np.frombuffer(utf8 or b"", np.uint8)[ends[0] : ends[-1]]
+        return TextIds(ends - ends[0], texts)
 
     def selection(self) -> list[str]:
         """The columns of vectors and of ids."""

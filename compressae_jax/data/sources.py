@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float32, Int64, Integer
 from tqdm import tqdm
 
+from compressae_jax.codes.ids import Ids
 from compressae_jax.data import identity as identities
 from compressae_jax.data.identity import Identity, Stretch
 from compressae_jax.data.opened import File
@@ -23,7 +24,10 @@ PIECE_BYTES = 2**24  # of float32 rows that a stream decodes, or a scan reads, a
 ZERO_ROWS = ("stop", "keep", "drop")  # what a job may do about rows without a direction
 
 Block = Float32[np.ndarray, "b d"]
-Ids = Sequence | np.ndarray
+
+
+class NoRowsError(InputError):
+    """A file that is whole and has no rows: among others of a folder it adds none."""
 
 
 class Source:
@@ -136,7 +140,7 @@ class Source:
 
 
 class InMemory(Source):
-    """A NumPy or JAX array as a source; it is neither copied nor converted as a whole."""
+    """An array as a source; it is neither copied nor converted as a whole."""
 
     def __init__(self, array: AnyArray, name: str = "array"):
         self._array = np.asarray(array)
@@ -223,6 +227,8 @@ def check_shape(name: str, shape: Sequence[int]) -> None:
     """Raise InputError unless the shape is (rows, width) with some of both."""
     if len(shape) != 2:
         raise InputError(f"{name} must be 2-d (rows, width), not {len(shape)}-d: shape {tuple(shape)}")
+    if shape[0] == 0:
+        raise NoRowsError(f"{name} is empty: shape {tuple(shape)}")
     if 0 in shape:
         raise InputError(f"{name} is empty: shape {tuple(shape)}")
     if shape[1] > WIDEST:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from compressae_jax.codes import folder as codes_folder
 from compressae_jax.codes.codes import Codes, column_dtype
+from compressae_jax.codes.ids import TextIds
 from compressae_jax.codes.storage.packed import STORAGES, Packed, Packing, pack, storage_bits
 from compressae_jax.data.sources import ZERO_ROWS, Source, find_zero_rows, zero_rows_met
 from compressae_jax.model import encoders
@@ -283,8 +284,8 @@ def _together(parts: Sequence[Codes | Packed]) -> Codes | Packed:
     return Codes(values, columns, codes[0].h)
 
 
-def _ids(source: Source, rows: np.ndarray, zero_rows: str) -> np.ndarray | list | None:
+def _ids(source: Source, rows: np.ndarray, zero_rows: str) -> np.ndarray | TextIds | None:
     """The ids of some source rows; where rows were dropped and there are none, the row numbers."""
     if source.ids is None:
         return rows if zero_rows == "drop" else None
-    return source.ids[rows] if isinstance(source.ids, np.ndarray) else [source.ids[row] for row in rows]
+    return source.ids[rows]

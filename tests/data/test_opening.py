@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from data import files
@@ -236,6 +238,73 @@ def test_an_option_without_use(option, tmp_path):
         assert data.open_source(source, **{option: ""}) is not None
         with pytest.raises(InputError, match=f"{option} is for .* only"):
             data.open_source(source, **{option: "x"})
+
+
+def test_vectors_in_other_hands():
+    pandas, torch = pytest.importorskip("pandas"), pytest.importorskip("torch")
+    x = rows()
+    for held in (x.tolist(), list(x), tuple(x), pandas.DataFrame(x), torch.tensor(x), np.ma.array(x)):
+        assert_array_equal(data.open_source(held).read(0, ROWS), x)
+    assert_array_equal(data.open_source([[1, 0], [0, 1]]).read(0, 2), np.eye(2))
+    masked = np.ma.masked_greater(x, 1)
+    with pytest.raises(InputError, match="vectors hide values under a mask, first in row"):
+        data.open_source(masked)
+
+
+@pytest.mark.parametrize("held", [None, {"a": [1.0]}, object(), [[1.0], [2.0, 3.0]], ["a.npy", "b.npy"], 3])
+def test_what_are_no_vectors(held):
+    with pytest.raises(InputError, match="must"):
+        data.open_source(held)
+
+
+def test_files_without_rows_add_none(tmp_path):
+    for number, n in enumerate((0, 3, 0, 2)):
+        files.write("npy", tmp_path, rows(n), f"{number}")
+    files.write("parquet, lists", tmp_path, rows(0), "4")
+    assert_array_equal(data.open_source(tmp_path).read(0, 5), np.concatenate([rows(3), rows(2)]))
+    for number in (1, 3):
+        files.write("npy", tmp_path, rows(0), f"{number}")
+    with pytest.raises(InputError, match="is empty"):
+        data.open_source(tmp_path)
+
+
+def test_folders_in_a_folder_are_not_passed_over(tmp_path):
+    for name in ("more", "more/yet", ".hidden", "_temporary", "other"):
+        (tmp_path / name).mkdir()
+    files.write("npy", tmp_path, rows(2), "a")
+    for name in (".hidden", "_temporary"):
+        files.write("npy", tmp_path / name, rows())
+    (tmp_path / "other" / "README.md").write_text("about")
+    assert len(data.open_source(tmp_path)) == 2
+    files.write("npy", tmp_path / "more" / "yet", rows(3))
+    with pytest.raises(InputError, match="vectors in its folder more") as raised:
+        data.open_source(tmp_path)
+    every, own = (each for each in str(raised.value).split("'") if "*" in each)
+    assert (len(data.open_source(every)), len(data.open_source(own))) == (5 + ROWS, 2)
+
+
+def test_digits_that_are_none(tmp_path):
+    for name in ("1²2", "10", "9", "٣"):
+        files.write("npy", tmp_path, rows(), name)
+    assert len(data.open_source(tmp_path)) == 4 * ROWS
+
+
+def test_a_name_that_is_not_utf_8(tmp_path):
+    name = os.fsdecode(b"caf\xe9")
+    try:
+        files.write("npy", tmp_path, rows(), name)
+    except OSError:
+        pytest.skip("this file system takes only UTF-8 names")
+    files.write("npy", tmp_path, rows(), "b")
+    for source in (tmp_path, tmp_path / f"{name}.npy", str(tmp_path / "caf*")):
+        assert data.open_source(source).identity()["sample"]
+
+
+def test_the_users_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    files.write("npy", tmp_path, rows())
+    for source in ("~/x.npy", "~", "~/*.npy"):
+        assert len(data.open_source(source)) == ROWS
 
 
 def test_rows_outside():

@@ -35,14 +35,52 @@ def test_ids_of_a_folder(tmp_path):
     files.parquet_fixed(tmp_path / "part-10.parquet", X[4:])
     assert_array_equal(data.open_source(tmp_path, ids_column="id").ids, [*range(4), *range(7)])
     files.npy(tmp_path / "part-11.npy", X)
-    assert data.open_source(tmp_path, ids_column="id").ids is None
+    with pytest.raises(InputError, match=r"part-11\.npy has no ids, but ids_column='id' was given"):
+        data.open_source(tmp_path, ids_column="id")
+
+
+def test_text_ids_of_a_folder(tmp_path):
+    for number, part in enumerate((X[:4], X[4:4], X[4:])):
+        files.parquet_lists(tmp_path / f"{number}.parquet", part, rows=3)
+    source = data.open_source(tmp_path, ids_column="id")
+    assert list(source.ids) == [f"row-{i}" for i in (*range(4), *range(7))]
+    assert source.ids is source.ids  # joined once, however often a job asks for some
+    assert list(source.ids[np.array([10, 0, 4])]) == ["row-6", "row-0", "row-0"]
+
+
+def test_ids_of_two_kinds(tmp_path):
+    files.parquet_lists(tmp_path / "a.parquet", X)
+    files.parquet_fixed(tmp_path / "b.parquet", X)
+    with pytest.raises(InputError, match=r"ids must be of one kind: .*a\.parquet has texts, .*b\.parquet integers"):
+        _ = data.open_source(tmp_path, ids_column="id").ids
+
+
+def test_one_long_id_costs_itself(tmp_path):
+    names = ["a" * 10**6, *"bcdefghijk"]
+    path = write(tmp_path / "x.parquet", {"v": list(X), "name": names})
+    ids = data.open_source(path, ids_column="name").ids
+    assert list(ids) == names and ids.nbytes < 1.1 * 10**6
+
+
+def test_ids_that_are_no_text(tmp_path):
+    names = pyarrow.array([b"\xff"] * 11, pyarrow.binary()).view(pyarrow.string())
+    path = write(tmp_path / "x.parquet", {"v": list(X), "name": names})
+    with pytest.raises(InputError, match=r"x\.parquet.*UTF"):
+        _ = data.open_source(path, ids_column="name").ids
+
+
+def test_files_whose_columns_have_unlike_names(tmp_path):
+    write(tmp_path / "a.parquet", {"text_embedding": list(X)})
+    write(tmp_path / "b.parquet", {"title_embedding": list(X)})
+    with pytest.raises(InputError, match=r"'text_embedding' in .*a\.parquet, 'title_embedding' in .*b\.parquet"):
+        data.open_source(tmp_path)
 
 
 def test_ids_that_are_none(tmp_path):
     names = ["a", None, *"cdefghijk"]
     path = write(tmp_path / "x.parquet", {"v": list(X), "name": names, "price": X[:, 0]})
     for column, message in (
-        ("name", "1 empty values"),
+        ("name", "empty values"),
         ("price", "must hold ints or strs"),
         ("nam", "did you mean 'name'"),
     ):
