@@ -2,18 +2,21 @@
 
 import dataclasses
 import functools
+import itertools
+import json
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
 import safetensors.numpy
 import xxhash
 
-from compressae_jax.codes import disk
+from compressae_jax.base import files, sealed
+from compressae_jax.base.arrays import vectors
+from compressae_jax.codes import on_host
+from compressae_jax.codes.storage.packed import Packing, storage_bits
 from compressae_jax.model.compressae import CompresSAE
 from compressae_jax.model.topk import ACTIVATIONS
 from compressae_jax.notation import FolderError, InputError, check_choice, check_range
@@ -21,6 +24,7 @@ from compressae_jax.notation import FolderError, InputError, check_choice, check
 FORMAT_VERSION = 1
 PARAMS, META = "params.safetensors", "model.json"
 NAMES = ("encoder_w", "encoder_b", "decoder_w")  # of the published class, which has the same shapes
+LARGEST_HEADER = 2**20  # bytes of what names the arrays of a file; ours have some two hundred
 UNIT_TOLERANCE = 1e-3  # on the length of a decoder row
 
 
@@ -79,18 +83,30 @@ def save(weights: Weights, folder: str | os.PathLike) -> None:
         FolderError: something else stands at that name.
     """
     _check(weights)
-    folder = Path(folder)
-    disk.check_replaceable(folder, (PARAMS, META))
-    aside = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    safetensors.numpy.save_file({name: np.ascontiguousarray(weights.params[name]) for name in NAMES}, aside / PARAMS)
-    disk.sync(aside / PARAMS)
     sizes = {"d": weights.d, "h": weights.h, "k": weights.k, "activation": weights.activation}
     meta = {"format_version": FORMAT_VERSION, **sizes, "fingerprint": weights.fingerprint, "summary": weights.summary}
-    meta |= {"encoder": weights.encoder, "storage": weights.storage}
-    disk.write_json(aside / META, meta)
-    disk.publish(aside, folder, (PARAMS, META))
+    meta |= {"encoder": weights.encoder, "storage": weights.storage, "levels": weights.levels}
+    arrays = {name: np.ascontiguousarray(weights.params[name]) for name in NAMES}
+    with files.replacing(folder, (PARAMS, META), META) as aside:
+        (aside / PARAMS).write_bytes(safetensors.numpy.save(arrays))
+        sealed.write(aside / META, meta)
+
+
+def keep_levels(weights: Weights, folder: str | os.PathLike) -> None:
+    """Write the levels that weights learned since into their model folder; those that it has already count for both.
+
+    Raises:
+        FolderError: a folder of another model, damaged, or newer than this program.
+    """
+    folder = Path(os.path.expanduser(os.fspath(folder)))
+    with files.locked(folder):
+        meta = _meta(folder)
+        if meta["fingerprint"] != weights.fingerprint:
+            raise FolderError(f"{folder} is the model {meta['fingerprint']}, not {weights.fingerprint}")
+        there = _levels(meta)
+        if set(weights.levels) - set(there):
+            sealed.replace(folder / META, {**meta, "levels": {**weights.levels, **there}})
+        weights.levels.update(there)
 
 
 def load(folder: str | os.PathLike) -> Weights:
@@ -99,14 +115,12 @@ def load(folder: str | os.PathLike) -> Weights:
     Raises:
         FolderError: a folder that is missing, damaged, foreign, or newer than this program.
     """
-    folder = Path(folder)
-    remedy = f"train it again or copy it anew (python launch/train.py writes a model folder such as {folder})"
-    if not folder.is_dir():
-        raise FolderError(f"model folder {folder} does not exist; {remedy}")
-    meta = disk.read_json(folder / META, FORMAT_VERSION, remedy)
+    folder = Path(os.path.expanduser(os.fspath(folder)))
+    meta, remedy = _meta(folder), _remedy(folder)
     params = _read_params(folder / PARAMS, meta["d"], meta["h"], remedy)
     use = {name: meta[name] for name in ("encoder", "storage") if name in meta}  # older folders have neither
-    weights = Weights(params, meta["h"], meta["k"], meta["activation"], meta["summary"], **use)
+    fields = meta["h"], meta["k"], meta["activation"], meta["summary"]
+    weights = Weights(params, *fields, **use, levels=_levels(meta))
     if (given := weights.fingerprint) != (wanted := meta["fingerprint"]):
         raise FolderError(f"{folder / PARAMS} is damaged: fingerprint {given}, {META} says {wanted}; {remedy}")
     try:
@@ -117,14 +131,17 @@ def load(folder: str | os.PathLike) -> Weights:
 
 
 def from_published(state: Mapping[str, Any], k: int) -> Weights:
-    """Weights of the published PyTorch class's state dict (arrays or CPU tensors); k is not in it.
+    """Weights of the published PyTorch class's state dict (arrays or tensors, bfloat16 too); k is not in it.
 
     Raises:
         InputError: other names or shapes, values that are not finite, decoder rows that are not of unit length.
     """
     if set(state) != set(NAMES):
         raise InputError(f"state must hold {', '.join(NAMES)}, not {', '.join(sorted(state)) or 'nothing'}")
-    params = {name: np.array(state[name], np.float32) for name in NAMES}
+    given = {name: vectors(name, state[name]) for name in NAMES}
+    params = {name: np.array(given[name], np.float32) for name in NAMES}
+    if given["decoder_w"].dtype.itemsize < 4 or str(getattr(state["decoder_w"], "dtype", "")) == "torch.bfloat16":
+        params["decoder_w"] = on_host.unit_rows(params["decoder_w"])  # rounding took them from their length
     weights = Weights(params, params["encoder_b"].size, k, summary={"origin": "published layout"})
     _check(weights)
     return weights
@@ -142,20 +159,89 @@ def _shapes(d: int, h: int) -> dict[str, tuple[int, ...]]:
     return {"encoder_w": (d, h), "encoder_b": (h,), "decoder_w": (h, d)}
 
 
-def _read_params(path: Path, d: int, h: int, remedy: str) -> dict[str, np.ndarray]:
-    """The three arrays, read only after their names, dtypes and shapes are those that the model says."""
-    wanted = {name: ("F32", list(shape)) for name, shape in _shapes(d, h).items()}
+def _remedy(folder: Path) -> str:
+    return f"train it again or copy it anew (python launch/train.py writes a model folder such as {folder})"
+
+
+def _meta(folder: Path) -> dict[str, Any]:
+    """The fields of `model.json`, once each is seen to be what it must be."""
+    remedy = _remedy(folder)
+    if not folder.is_dir():
+        raise FolderError(
+            f"model folder {folder} {'is not a folder' if folder.exists() else 'does not exist'}; {remedy}"
+        )
+    meta = sealed.read(folder / META, FORMAT_VERSION, remedy)
     try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118, it is not a dict
-            given = {name: (some.get_dtype(), some.get_shape()) for name, some in slices.items()}
-            if given != wanted:
-                raise FolderError(f"{path} must hold {wanted}, not {given}; {remedy}")
-            return {name: file.get_tensor(name) for name in NAMES}
-    except FileNotFoundError:
+        for name, highest in (("d", 2**32), ("h", 2**32), ("k", meta["h"])):
+            check_range(name, meta[name], 1, highest)
+        check_choice("activation", meta["activation"], ACTIVATIONS)
+        for name, kind in {"fingerprint": str, "summary": dict, "encoder": str, "storage": str, "levels": dict}.items():
+            if not isinstance(meta[name] if name in ("fingerprint", "summary") else meta.get(name, kind()), kind):
+                raise InputError(f"{name} must be a {kind.__name__}, not {meta[name]!r:.60}")
+        for name, levels in meta.get("levels", {}).items():
+            bits = storage_bits(name.partition(":")[2])
+            Packing(meta["h"], min(meta["k"], 2**16), bits if bits is not None else 0, tuple(map(_number, levels)))
+    except KeyError as error:
+        raise FolderError(f"{folder / META} is damaged: it has no field {error}; {remedy}") from None
+    except (InputError, TypeError, ValueError) as error:
+        raise FolderError(f"{folder / META} is damaged: {error}; {remedy}") from None
+    return meta
+
+
+def _levels(meta: dict[str, Any]) -> dict[str, tuple[float, ...]]:
+    """None in older folders."""
+    return {name: tuple(map(float, some)) for name, some in meta.get("levels", {}).items()}
+
+
+def _number(level: Any) -> float:
+    if isinstance(level, bool) or not isinstance(level, (int, float)) or abs(level) > float(np.finfo(np.float32).max):
+        raise InputError(f"levels must be numbers of float32, not {str(level)[:60]}")
+    return float(level)
+
+
+def _read_params(path: Path, d: int, h: int, remedy: str) -> dict[str, np.ndarray]:
+    """The three arrays, from one opening of the file, read only after names, dtypes, shapes and sizes are right."""
+    wanted = {name: ("F32", list(shape)) for name, shape in _shapes(d, h).items()}
+    size = 4 * (2 * d * h + h)
+    try:
+        with files.open_regular(path) as file:
+            there = os.fstat(file.fileno()).st_size
+            start = 8 + int.from_bytes(file.read(8), "little")
+            if start > min(there, LARGEST_HEADER) or there != start + size:
+                raise FolderError(
+                    f"{path} is damaged: it has {there} bytes, which are no header and {size} of arrays; {remedy}"
+                )
+            fields = json.loads(file.read(start - 8), object_pairs_hook=_once)
+            fields.pop("__metadata__", None)
+            given = {name: (some["dtype"], some["shape"]) for name, some in fields.items()}
+            if given != wanted or any(type(side) is not int for _, shape in given.values() for side in shape):
+                raise FolderError(f"{path} must hold {wanted}, not {str(given)[:300]}; {remedy}")
+            params, places = {}, []
+            for name, shape in _shapes(d, h).items():
+                first, end = fields[name]["data_offsets"]
+                params[name] = np.empty(shape, "<f4")
+                if type(first) is not int or end - first != params[name].nbytes or not 0 <= first <= size - end + first:
+                    raise ValueError(f"{name} has the bytes {first} to {end}")
+                places.append((first, end))
+                file.seek(start + first)
+                if file.readinto(params[name].reshape(-1).view(np.uint8)) != params[name].nbytes:
+                    raise ValueError("it ended while it was read")
+            if any(end > first for (_, end), (first, _) in itertools.pairwise(sorted(places))):
+                raise ValueError("two arrays share bytes")
+            return params
+    except (FileNotFoundError, NotADirectoryError):
         raise FolderError(f"{path} is missing; {remedy}") from None
-    except safetensors.SafetensorError as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if isinstance(error, FolderError):
+            raise
         raise FolderError(f"{path} is damaged: {error}; {remedy}") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise ValueError("a name twice in its header")
+    return fields
 
 
 def _check(weights: Weights) -> None:

@@ -1,11 +1,14 @@
 import json
+import os
 import shutil
 
 import jax
+import ml_dtypes
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from compressae_jax.base import sealed
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.compressae import CompresSAE
 from compressae_jax.model.weights import META, NAMES, PARAMS, Weights
@@ -69,7 +72,7 @@ def test_save_replaces_a_model_folder_and_nothing_else(folder):
 
     file = folder.parent / "file"
     file.write_text("mine")
-    with pytest.raises(FolderError, match="not a folder"):
+    with pytest.raises(InputError, match="not a folder"):
         model_weights.save(some_weights(), file)
 
 
@@ -120,6 +123,133 @@ def test_truncated_longer_and_missing_files_are_caught(folder, name):
     (folder / name).unlink()
     with pytest.raises(FolderError, match=f"{name} is missing; train it again"):
         model_weights.load(folder)
+
+
+def test_levels_are_kept_and_old_folders_have_none(folder):
+    weights = model_weights.load(folder)
+    levels = tuple(float(np.float32(i + 0.1)) for i in range(4))
+    assert weights.levels == {}
+    weights.levels["pursuit:packed3"] = levels
+    model_weights.keep_levels(weights, folder)
+    again = model_weights.load(folder)
+    assert again.levels == {"pursuit:packed3": levels} and again.fingerprint == weights.fingerprint
+
+    weights.levels["pursuit:packed3"] = tuple(2 * level for level in levels)  # another process was first
+    model_weights.keep_levels(weights, folder)
+    assert weights.levels == again.levels == model_weights.load(folder).levels
+    with pytest.raises(FolderError, match="not"):
+        model_weights.keep_levels(some_weights(seed=3), folder)
+
+    meta = json.loads((folder / META).read_text())
+    for name in ("levels", "encoder", "storage", "seal"):
+        del meta[name]
+    sealed.write(folder / META, meta)
+    assert model_weights.load(folder).levels == {}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"d": 7.0},
+        {"h": True},
+        {"k": "3"},
+        {"k": None},
+        {"h": 2**40},
+        {"d": 2**32},
+        {"activation": []},
+        {"fingerprint": 5},
+        {"summary": "none"},
+        {"encoder": None},
+        {"levels": []},
+        {"levels": {"pursuit:packed3": [1, 2, 3, 10**400]}},
+        {"levels": {"pursuit:packed3": ["1", "2", "3", "4"]}},
+        {"levels": {"pursuit:packed3": [True, 2, 3, 4]}},
+        {"levels": {"pursuit:packed3": 4}},
+        {"levels": {"pursuit": [1, 2, 3, 4]}},
+        {"format_version": True},
+        {"d": ...},
+        {"fingerprint": ...},
+        {"summary": ...},
+    ],
+    ids=lambda changes: str(changes)[:40],
+)
+def test_fields_of_another_kind_are_damage(folder, changes):
+    meta = json.loads((folder / META).read_text()) | changes
+    del meta["seal"]
+    sealed.write(folder / META, {name: value for name, value in meta.items() if value is not ...})
+    with pytest.raises(FolderError):
+        model_weights.load(folder)
+
+
+def header_of(folder, change):
+    """The parameters' file with another header and the same bytes behind it."""
+    whole = (folder / PARAMS).read_bytes()
+    end = 8 + int.from_bytes(whole[:8], "little")
+    text = change(whole[8:end].decode()).encode()
+    (folder / PARAMS).write_bytes(len(text).to_bytes(8, "little") + text + whole[end:])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace('"encoder_b"', '"encoder_w"'),  # a name twice
+        lambda text: text.replace("[23]", "[23.0]"),
+        lambda text: text.replace("[23]", "[23, 1]"),
+        lambda text: text.replace("F32", "I32"),
+        lambda text: text.replace('"data_offsets":[0,', '"data_offsets":[4,'),
+        lambda text: text.replace('"data_offsets":[0,', '"data_offsets":[-4,'),
+        lambda text: text.replace("data_offsets", "offsets"),
+        lambda text: "[" * 5000,
+        lambda text: "[1, 2]",
+        lambda text: "\x00",
+    ],
+)
+def test_headers_of_another_kind_are_damage(folder, change):
+    header_of(folder, change)
+    with pytest.raises(FolderError, match=r"params\.safetensors"):
+        model_weights.load(folder)
+
+
+def test_a_pipe_in_place_of_a_file_keeps_nobody_waiting(folder):
+    for name in (PARAMS, META):
+        whole = (folder / name).read_bytes()
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+        with pytest.raises(FolderError, match=f"{name} is not a regular file"):
+            model_weights.load(folder)
+        (folder / name).unlink()
+        (folder / name).write_bytes(whole)
+
+
+def test_neighbours_and_links_stay_and_files_have_one_mode(folder):
+    for name in ("model.old", "model.partial", "model.json.new"):
+        (folder.parent / name).mkdir()
+        (folder.parent / name / "notes").write_text("mine")
+    os.symlink(folder, folder.parent / "link")
+    model_weights.save(some_weights(seed=1), folder.parent / "link")
+    assert model_weights.load(folder).fingerprint == some_weights(seed=1).fingerprint
+    assert (folder.parent / "link").is_symlink()
+    names = {"link", "model", "model.old", "model.partial", "model.json.new"}
+    assert {path.name for path in folder.parent.iterdir()} == names
+    assert len({(folder / name).stat().st_mode for name in (PARAMS, META)}) == 1
+
+
+@pytest.mark.parametrize("dtype", [ml_dtypes.bfloat16, np.float16])
+def test_published_weights_of_half_precision_have_unit_rows_again(dtype):
+    state = {name: array.astype(dtype) for name, array in model_weights.to_published(some_weights()).items()}
+    weights = model_weights.from_published(state, K)
+    np.testing.assert_allclose(np.linalg.norm(weights.params["decoder_w"], axis=1), 1, atol=1e-6)
+    with pytest.raises(InputError, match="unit length"):
+        model_weights.from_published({**state, "decoder_w": 2 * weights.params["decoder_w"]}, K)
+
+
+def test_published_tensors_that_want_gradients():
+    torch = pytest.importorskip("torch")
+    state = {name: torch.tensor(array) for name, array in model_weights.to_published(some_weights()).items()}
+    wanted = model_weights.from_published({name: array.numpy() for name, array in state.items()}, K)
+    state = {name: torch.nn.Parameter(array) for name, array in state.items()}
+    assert model_weights.from_published(state, K).fingerprint == wanted.fingerprint
+    model_weights.from_published({name: array.bfloat16() for name, array in state.items()}, K)
 
 
 def test_missing_folder_and_newer_version(folder):
