@@ -1,6 +1,5 @@
 """The report's figures, drawn by matplotlib (extra [figures]) from what `report` measured; tables are in `tables`."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from compressae_jax.base import files
 from compressae_jax.notation import InputError
 
 SPACES = {"dense_query": ("#0072B2", "o"), "reconstructed": ("#009E73", "s"), "sparse": ("#D55E00", "^")}
@@ -31,8 +31,8 @@ def available() -> bool:
     return True
 
 
-def recall_bytes(contenders: Sequence[Mapping[str, Any]], title: str, path: Path) -> None:
-    """Recall@100 of held-out rows against bytes per vector (log scale), with 95 % intervals; lines join one method."""
+def recall_bytes(contenders: Sequence[Mapping[str, Any]], title: str, path: Path, metric: str = "recall@100") -> None:
+    """A recall of held-out rows against bytes per vector (log scale), with 95 % intervals; lines join one method."""
     figure, axes = _canvas()
     methods: dict[str, list[Mapping[str, Any]]] = {}
     for one in contenders:
@@ -41,13 +41,13 @@ def recall_bytes(contenders: Sequence[Mapping[str, Any]], title: str, path: Path
     for method, points in methods.items():
         kind, space = points[0]["kind"], points[0]["space"]
         looks = SPACES[space] if kind == "code" else DENSE if kind == "dense" else next(plain)
-        _line(axes, method, points, *looks, dashed=kind != "code")
+        _line(axes, method, points, metric, *looks, dashed=kind != "code")
     axes.set_xscale("log", base=2)
     sizes = np.log2([one["bytes_per_vector"] for one in contenders])
     ticks = 2 ** np.arange(int(np.floor(sizes.min())), int(np.ceil(sizes.max())) + 1)
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     axes.set_ylim(0, 1.03)
-    axes.set(xlabel="bytes per vector (log scale)", ylabel="recall@100 of the dense neighbours")
+    axes.set(xlabel="bytes per vector (log scale)", ylabel=f"{metric} of the dense neighbours")
     axes.set_title(title, loc="left")
     handles, labels = axes.get_legend_handles_labels()
     lines = [handle.lines[0] for handle in handles]  # without their error bars
@@ -114,9 +114,17 @@ def _method(one: Mapping[str, Any]) -> str:
     return f"CompresSAE {one['space']}" if one["kind"] == "code" else one["name"].partition(",")[0]
 
 
-def _line(axes: Any, method: str, points: Sequence[Mapping[str, Any]], colour: str, marker: str, dashed: bool) -> None:
+def _line(
+    axes: Any,
+    method: str,
+    points: Sequence[Mapping[str, Any]],
+    metric: str,
+    colour: str,
+    marker: str,
+    dashed: bool,
+) -> None:
     points = sorted(points, key=lambda one: one["bytes_per_vector"])
-    recalls = [one["scores"]["neighbours"]["recall@100"] for one in points]
+    recalls = [one["scores"]["neighbours"][metric] for one in points]
     mean = np.array([one["mean"] for one in recalls])
     ends = np.array([[one["low"] for one in recalls], [one["high"] for one in recalls]])
     axes.errorbar(
@@ -147,6 +155,5 @@ def _canvas(panels: int = 1) -> tuple[Any, Any]:
 
 
 def _save(figure: Any, path: Path) -> None:
-    aside = path.with_name(f".{path.name}.new")
-    figure.savefig(aside, dpi=150, format="png")
-    os.replace(aside, path)
+    with files.replacing(path) as aside:
+        figure.savefig(aside, dpi=150, format="png")

@@ -40,6 +40,7 @@ def described(asked: Sequence[Protocol], scores: Scores) -> dict[str, dict[str, 
             "scored": one.scored,
             "unit": one.unit,
             "rows": len(one.corpus),
+            "cut": list(one.cut),
         }
         for one in asked
     }

@@ -55,8 +55,9 @@ def validator(
 ) -> Callable[[Weights], dict[str, float]]:
     """A function from weights to 'cosine' (mean cos(x, z) of the validation rows) and 'recall@100' (dense_query).
 
-    It searches at most `sample` of the index rows, drawn once by `seed`, and no validation row. Truth is computed here,
-    once. Zero rows have no direction and are not counted.
+    It searches at most `sample` of the index rows, drawn once by `seed`, and no validation row; where these are no more
+    than 100, all of which any model would find, there is no recall. Truth is computed here, once. Zero rows have no
+    direction and are not counted.
     """
     queries = streams.take(source, validation_rows)
     queries = queries[(queries != 0).any(axis=1)]
@@ -65,13 +66,16 @@ def validator(
     if not len(queries) or not len(rows):
         raise InputError(f"validation needs rows to ask for and to search, not {len(queries)} and {len(rows)}")
     vectors = streams.take(source, rows)
-    depth = min(100, len(rows))
-    _, nearest = dense.fit(vectors).add(vectors).search(queries, depth)
+    depth = max(DEPTHS)
+    nearest = dense.fit(vectors).add(vectors).search(queries, depth)[1] if len(rows) > depth else None
 
     def validate(weights: Weights) -> dict[str, float]:
-        index = Index(*compress.encode(weights, vectors), "dense_query", weights)
-        _, found = index.search(queries, depth, backend=backend)
-        return {"cosine": _cosine(weights, queries), "recall@100": float(overlap(found, nearest).mean())}
+        scores = {"cosine": _cosine(weights, queries)}
+        if nearest is not None:
+            index = Index(*compress.encode(weights, vectors), "dense_query", weights)
+            _, found = index.search(queries, depth, backend=backend)
+            scores[f"recall@{depth}"] = float(overlap(found, nearest).mean())
+        return scores
 
     return validate
 

@@ -1,7 +1,7 @@
 """The three questions made ready for one dataset: rows to search, queries, and how an answer is scored."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import scipy.sparse
@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from compressae_jax.data.named import Dataset
 from compressae_jax.data.sources import Source
-from compressae_jax.evaluation import judgements, neighbours, purchases, rankings, streams
+from compressae_jax.evaluation import judgements, neighbours, purchases, streams
 from compressae_jax.evaluation.corpus import Corpus
 from compressae_jax.evaluation.judgements import Search
 from compressae_jax.evaluation.rankings import PerQuery
@@ -28,9 +28,10 @@ class Protocol:
     scored: int  # queries or users
     unit: str  # what they are
     ask: Callable[[Search], dict[str, PerQuery]]
+    cut: tuple[str, ...] = ()  # metrics that find every row, since as deep as all rows: 1 whatever is compared
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Neighbours(Protocol):
     """The neighbour protocol, with what examples need of it: the queries' rows in the source, vectors, and truth."""
 
@@ -48,14 +49,26 @@ def of_neighbours(source: Source, corpus: Corpus) -> Neighbours:
     rows = corpus.left_out
     queries = streams.take(source, rows)
     rows, queries = rows[queries.any(axis=1)], queries[queries.any(axis=1)]
-    if not len(queries) or not len(corpus):
+    if not len(queries) or len(corpus) <= min(neighbours.DEPTHS):
         raise InputError(f"{source.name}: neighbours need rows held out as queries; {len(source)} rows are too few")
     _, truth = neighbours.truth(source, corpus.left_out, queries)
 
     def ask(search: Search) -> dict[str, PerQuery]:
         return neighbours.per_query(search(queries, truth.shape[1])[1], truth)
 
-    return Neighbours("neighbours", corpus, "recall@100", len(queries), "held-out rows", ask, rows, queries, truth)
+    cut = _cut(neighbours.METRICS, len(corpus))
+    return Neighbours(
+        name="neighbours",
+        corpus=corpus,
+        headline=[metric for metric in neighbours.METRICS if metric not in cut][-1],
+        scored=len(queries),
+        unit="held-out rows",
+        ask=ask,
+        cut=cut,
+        query_rows=rows,
+        queries=queries,
+        truth=truth,
+    )
 
 
 def of_judgements(
@@ -71,7 +84,8 @@ def of_judgements(
     def ask(search: Search) -> dict[str, PerQuery]:
         return judgements.per_query(search, queries, wanted, own_rows)
 
-    return Protocol(name, corpus, "nDCG@10", judged, "judged queries", ask)
+    cut = _cut(judgements.METRICS, len(corpus))
+    return Protocol(name, corpus, "nDCG@10", judged, "judged queries", ask, cut)
 
 
 def of_dataset(name: str, dataset: Dataset, corpus: Corpus) -> Protocol:
@@ -92,5 +106,12 @@ def of_purchases(corpus: Corpus, train: scipy.sparse.csr_matrix, test: scipy.spa
     def ask(search: Search) -> dict[str, PerQuery]:
         return purchases.per_user(search, profile, train, test)
 
-    users = int((rankings.count(test) > 0).sum())
-    return Protocol("purchases", corpus, "recall@20", users, "users with later purchases", ask)
+    users = len(purchases.tested(purchases.new(train, test)))
+    cut = _cut(purchases.METRICS, len(corpus))
+    headline = next(metric for metric in purchases.METRICS if metric not in cut)
+    return Protocol("purchases", corpus, headline, users, "users with later purchases", ask, cut)
+
+
+def _cut(metrics: Iterable[str], rows: int) -> tuple[str, ...]:
+    """The recalls whose depth is not below the rows searched."""
+    return tuple(name for name in metrics if name.startswith("recall@") and int(name.partition("@")[2]) >= rows)

@@ -31,6 +31,11 @@ def profiles(
     return total / np.maximum(rankings.count(train), 1)[:, None].astype(np.float32)
 
 
+def new(train: scipy.sparse.csr_matrix, test: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
+    """The test items that are not among the same user's train items."""
+    return scipy.sparse.csr_matrix(test - test.multiply(train != 0))
+
+
 def tested(test: scipy.sparse.csr_matrix) -> Int[np.ndarray, " tested"]:
     """Numbers of the users with a test item; only they are scored."""
     return np.flatnonzero(rankings.count(test))
@@ -42,13 +47,15 @@ def per_user(
     train: scipy.sparse.csr_matrix,
     test: scipy.sparse.csr_matrix,
 ) -> dict[str, PerQuery]:
-    """Every metric of `METRICS` for every user with test items; a user's train items are taken out of the ranking.
+    """Every metric of `METRICS` for every user with new test items; the train items are taken out of the ranking.
 
-    recall@20 is hits over min(20, items wanted).
+    What was bought before may not be recommended, so it is not asked for either, see `new`. recall@20 is hits over
+    min(20, items wanted).
     """
     if train.shape != test.shape or len(profile) != train.shape[0]:
         shapes = f"train {train.shape}, test {test.shape}, {len(profile)} profiles"
         raise InputError(f"train, test and profiles must be of the same users and items, not {shapes}")
+    test = new(train, test)
     users = tested(test)
     # Users with few train items first, so that a block searches only as deep as its own histories ask.
     users = users[np.argsort(rankings.count(train)[users], kind="stable")]

@@ -1,6 +1,7 @@
 """What a ranked list of rows earns, one score a query; which lists are ranked is told by the protocols beside this one.
 
-Wanted rows stand in a CSR matrix (queries × rows) of gains: 1, or a grade. Gains count as they are, not as 2^gain − 1.
+Wanted rows stand in a CSR matrix (queries × rows) of gains: 1, or a grade. Gains count as they are, not as 2^gain − 1;
+below 0, as TREC grades junk, they count as 0: not relevant.
 """
 
 import numpy as np
@@ -14,10 +15,14 @@ PerQuery = Float[np.ndarray, " q"]
 
 def gains(rows: Rows, wanted: scipy.sparse.csr_matrix) -> Float[np.ndarray, "q r"]:
     """The gain at every rank; row -1, which stands for nothing found, gains 0."""
+    return np.maximum(_entries(rows, wanted), 0)
+
+
+def _entries(rows: Rows, matrix: scipy.sparse.csr_matrix) -> Float[np.ndarray, "q r"]:
     query = np.arange(len(rows))[:, None]
-    if not rows.size or not wanted.nnz:
+    if not rows.size or not matrix.nnz:
         return np.zeros(rows.shape)
-    found = np.asarray(wanted[np.broadcast_to(query, rows.shape), np.maximum(rows, 0)].todense(), np.float64)
+    found = np.asarray(matrix[np.broadcast_to(query, rows.shape), np.maximum(rows, 0)].todense(), np.float64)
     return np.where(rows >= 0, found, 0)
 
 
@@ -25,7 +30,7 @@ def ndcg(gained: Float[np.ndarray, "q r"], wanted: scipy.sparse.csr_matrix, top:
     """nDCG@top: discounted gains over those of the best possible list; 0 where nothing is wanted."""
     ideal = np.zeros((wanted.shape[0], top))
     for query, (start, stop) in enumerate(zip(wanted.indptr[:-1], wanted.indptr[1:], strict=True)):
-        best = np.sort(wanted.data[start:stop])[::-1][:top]
+        best = np.maximum(np.sort(wanted.data[start:stop])[::-1][:top], 0)
         ideal[query, : len(best)] = best
     return _ratio(_discounted(gained[:, :top]), _discounted(ideal))
 
@@ -55,7 +60,7 @@ def without(
     scores: Scores, rows: Rows, banned: scipy.sparse.csr_matrix, top: int
 ) -> tuple[Float[np.ndarray, "q t"], Integer[np.ndarray, "q t"]]:
     """The first `top` of every ranking after its banned rows are taken out; -inf at row -1 fills short ones."""
-    out = (gains(rows, banned) != 0) | (rows < 0)
+    out = (_entries(rows, banned) != 0) | (rows < 0)
     order = np.argsort(out, axis=1, kind="stable")[:, :top]
     out = np.take_along_axis(out, order, axis=1)
     scores = np.where(out, -np.inf, np.take_along_axis(scores, order, axis=1))

@@ -25,7 +25,7 @@ def drawn(workdir: Path, report: dict[str, Any], usage: Float[np.ndarray, " h"])
     if "neighbours" in report["protocols"]:
         asked = report["protocols"]["neighbours"]
         title = f"{report['source']['name']}: {asked['scored']:,} held-out rows, {asked['rows']:,} searched"
-        figures.recall_bytes(report["contenders"], title, workdir / "recall_bytes.png")
+        figures.recall_bytes(report["contenders"], title, workdir / "recall_bytes.png", asked["headline"])
         drawn.append("recall_bytes.png")
     lines = records.read_metrics(workdir)
     if lines:

@@ -50,6 +50,7 @@ def markdown(report: Report) -> str:
         f"model {model['fingerprint']}.",
         *[f"- {_asked(name, protocol)}" for name, protocol in report["protocols"].items()],
         _markdown_table(_headings(report), _rows(report, lambda text: f"**{text}**")),
+        *_cut(report),
         "Mean and 95 % bootstrap interval. Bytes count all that a row needs to be searched: values, columns and scale. "
         "Baselines are searched with dense queries and fitted to "
         f"{report['baseline_rows']:,} of the rows that the model was trained on. "
@@ -132,9 +133,20 @@ def _asked(name: str, protocol: Mapping[str, Any]) -> str:
     return f"{name}: {protocol['scored']:,} {protocol['unit']}, {protocol['rows']:,} rows searched"
 
 
+def _cut(report: Report) -> list[str]:
+    """What is said of metrics that find all rows."""
+    return [
+        f"{name} has no {metric} here: {protocol['rows']:,} rows are searched, too few for that depth; every row would "
+        "be found by every method."
+        for name, protocol in report["protocols"].items()
+        for metric in protocol["cut"]
+    ]
+
+
 def _details(report: Report, protocol: str) -> str:
     """All metrics of a protocol, and the paired difference of its headline to dense search."""
-    headline, metrics = report["protocols"][protocol]["headline"], report["protocols"][protocol]["metrics"]
+    asked = report["protocols"][protocol]
+    headline, metrics = asked["headline"], [metric for metric in asked["metrics"] if metric not in asked["cut"]]
     rows = []
     for one in report["contenders"]:
         scores = one["scores"][protocol]

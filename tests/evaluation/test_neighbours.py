@@ -62,6 +62,12 @@ def test_validation_is_the_protocol_on_a_sample():
     assert validate(weights) == scores
 
 
+def test_no_recall_where_all_rows_are_found():
+    source = data.open_source(small.vectors(120))
+    for sample, names in ((100, {"cosine"}), (101, {"cosine", "recall@100"})):
+        assert set(neighbours.validator(source, np.arange(9), np.arange(9, 120), sample)(small.weights())) == names
+
+
 def test_a_sample_is_drawn_by_its_seed():
     rows, weights = small.vectors(400), small.weights()
     source = data.open_source(rows)

@@ -60,3 +60,16 @@ def test_without_is_a_filter(seed):
 def test_empty():
     assert rankings.gains(np.zeros((0, 5), np.int64), WANTED[:0]).shape == (0, 5)
     assert rankings.reciprocal_rank(np.zeros((3, 0)), 10).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("grades", "expected"),
+    [([-2, 1, 0], 1 / np.log2(3)), ([1, 0, -1], 1), ([-1, -1, -2], 0), ([2, -3, 1], (2 + 0.5) / (2 + 1 / np.log2(3)))],
+)
+def test_a_grade_below_0_is_not_relevant(grades, expected):
+    wanted, rows = scipy.sparse.csr_matrix(np.array([grades])), np.array([[0, 1, 2]])
+    gained = rankings.gains(rows, wanted)
+    assert_allclose(rankings.ndcg(gained, wanted, 3), [expected])
+    assert_array_equal(rankings.recall(gained, wanted, 3), [float(max(grades) > 0)])
+    masked = rankings.without(np.ones((1, 3), np.float32), rows, wanted, 3)[1]
+    assert_array_equal(masked[masked >= 0], np.flatnonzero(np.array(grades) == 0))  # whatever stands there is banned

@@ -30,6 +30,7 @@ def report():
                 "scored": 260,
                 "unit": "rows",
                 "rows": 9,
+                "cut": [],
             },
             "judgements on scifact": {
                 "headline": "nDCG@10",
@@ -37,6 +38,7 @@ def report():
                 "scored": 3,
                 "unit": "queries",
                 "rows": 9,
+                "cut": [],
             },
         },
         "baseline_rows": 2000,
@@ -100,3 +102,13 @@ def test_examples(report):
     assert max(map(len, tables.format_examples(report).splitlines())) <= 110
     report["examples"] = []
     assert tables.closing(report).count("Lamp") == 0
+
+
+def test_a_depth_that_finds_all_rows_is_not_shown(report):
+    for one in report["contenders"]:
+        one["scores"]["neighbours"]["recall@10"] = score(0.4)
+    report["protocols"]["neighbours"] |= {"headline": "recall@10", "metrics": ["recall@10", "recall@100"], "rows": 86}
+    report["protocols"]["neighbours"]["cut"] = ["recall@100"]
+    page = tables.markdown(report)
+    assert "has no recall@100 here: 86 rows are searched, too few" in page
+    assert "| recall@100" not in page and "| recall@10 " in page

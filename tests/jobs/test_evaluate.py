@@ -78,6 +78,7 @@ def test_neighbours_are_those_of_the_protocol(run):
         "scored": 260,
         "unit": "held-out rows",
         "rows": 2340,
+        "cut": [],
     }
     for metric in ("recall@10", "recall@100"):
         assert_allclose(
@@ -246,10 +247,20 @@ def test_refuses(tmp_path, field, value, message):
 
 
 def test_too_few_rows_to_hold_any_out(tmp_path):
-    np.save(tmp_path / "vectors.npy", small.vectors(9))
+    np.save(tmp_path / "vectors.npy", small.vectors(11))
     model_weights.save(small.weights(), tmp_path / "model")
-    with pytest.raises(InputError, match="9 rows are too few"):
+    with pytest.raises(InputError, match="11 rows are too few"):
         evaluate(experiment(str(tmp_path / "vectors.npy")), tmp_path, progress=False)
+
+
+def test_a_depth_that_finds_all_rows_heads_no_table(tmp_path):
+    np.save(tmp_path / "vectors.npy", small.vectors(95))
+    model_weights.save(small.weights(), tmp_path / "model")
+    config = experiment(str(tmp_path / "vectors.npy"))
+    config.evaluation.baselines, config.evaluation.spaces = (), ("sparse",)
+    found = evaluate(config, tmp_path, progress=False)["protocols"]["neighbours"]
+    assert (found["rows"], found["headline"], found["cut"]) == (86, "recall@10", ["recall@100"])
+    assert "86 rows are searched, too few" in (tmp_path / "report.md").read_text()
 
 
 def test_names_of_metrics_are_those_of_the_protocols(run):
