@@ -3,15 +3,19 @@
 As in `writers`, nothing here may start JAX.
 """
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from data.files import WRITERS
+from faults import writers
 from faults.writers import vectors
 
 from compressae_jax.base import sealed
+from compressae_jax.codes import folder as codes_folder
+from compressae_jax.codes.rows import Rows
 from compressae_jax.data import opening
 
 
@@ -33,7 +37,11 @@ def sources() -> list[Reader]:
 
 def folders() -> list[Reader]:
     """What this program writes, and seals or hashes."""
-    return [Reader("sealed JSON", _sealed, lambda path: sealed.read(path, 1, "make it anew"))]
+    return [
+        Reader("sealed JSON", _sealed, lambda path: sealed.read(path, 1, "make it anew")),
+        Reader("codes", functools.partial(_written, rows=writers.codes), writers.read_codes),
+        Reader("packed codes", functools.partial(_written, rows=writers.packed), writers.read_codes),
+    ]
 
 
 def _source(write: Callable, suffix: str) -> Callable[[Path], Path]:
@@ -51,6 +59,11 @@ def _read_source(path: Path) -> Any:
     if source.random_access and len(source):
         source.take(np.array([len(source) - 1, 0]))
     return [np.concatenate(blocks) if blocks else None, None if source.ids is None else list(source.ids)]
+
+
+def _written(folder: Path, rows: Callable[[int], Rows]) -> Path:
+    codes_folder.write(folder / "codes", rows(0), d=writers.D)
+    return folder / "codes"
 
 
 def _sealed(folder: Path) -> Path:

@@ -14,7 +14,12 @@ from faults.forked import Outcome
 
 from compressae_jax.base import files
 from compressae_jax.codes import folder
+from compressae_jax.codes.codes import Codes
+from compressae_jax.codes.ids import TextIds
+from compressae_jax.codes.rows import MadeBy
+from compressae_jax.codes.storage.packed import Packed, Packing, pack
 from compressae_jax.model.weights import Weights
+from compressae_jax.notation import BusyError, InputError
 
 D, H, K, N = 8, 32, 4, 30
 
@@ -60,6 +65,8 @@ def table() -> list[Writer]:
     return [
         Writer("a file", _put_file, Path.read_bytes, ".bin"),
         Writer("a folder", _put_folder, _read_folder, read_whole=False),
+        Writer("codes piece by piece", _put_pieces, read_codes),
+        Writer("packed codes", put_packed, read_codes),
     ]
 
 
@@ -80,6 +87,42 @@ def _put_folder(path: Path, which: int) -> None:
 
 def _read_folder(path: Path) -> dict[str, bytes]:
     return {name: (path / name).read_bytes() for name in ("a", "below/b")}
+
+
+@functools.cache
+def codes(which: int) -> Codes:
+    """Rows with texts for ids, norms and who made them, made anew for each number."""
+    rng = np.random.default_rng(200 + which)
+    values = -np.sort(-rng.random((N, K)).astype(np.float16), axis=1)
+    columns = rng.random((N, H)).argsort(axis=1)[:, :K].astype(np.uint16)
+    norms, made_by = rng.random((N, 2)).astype(np.float32), MadeBy(f"{which:04}", "topk")
+    return Codes(values, columns, H, norms, TextIds.of([f"{which}: ß{i}" for i in range(N)]), made_by).check()
+
+
+@functools.cache
+def packed(which: int) -> Packed:
+    """The same, packed."""
+    return pack(codes(which), Packing(H, K, 3, (0.125, 0.25, 0.5, 0.75)))
+
+
+def _put_pieces(path: Path, which: int) -> None:
+    rows = codes(which)
+    try:
+        writer = folder.Writer(path, D, H, K, header={"which": which})
+    except BusyError:
+        raise
+    except InputError:  # what the other number began, and did not end
+        files.remove(path.with_name(path.name + ".partial"))
+        writer = folder.Writer(path, D, H, K, header={"which": which})
+    with writer:
+        for start in range(writer.rows, N, 11):
+            writer.append(rows[start : start + 11])
+        writer.finish()
+
+
+def put_packed(path: Path, which: int) -> None:
+    """Packed rows written at once."""
+    folder.write(path, packed(which), d=D)
 
 
 def read_codes(path: Path) -> Any:
