@@ -40,7 +40,7 @@ def compiled(function: Callable | None = None, **options: Any) -> Any:
 def version() -> str:
     """16 hex digits of all kernel modules and of the compiler's versions."""
     digest = xxhash.xxh3_64(f"{numba.__version__} {llvmlite.__version__}".encode())
-    for path in sorted([*PACKAGE.rglob("*kernels.py"), Path(__file__)]):
+    for path in sorted([*PACKAGE.rglob("*kernels.py"), Path(__file__).resolve()]):
         digest.update(str(path.relative_to(PACKAGE)).encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()

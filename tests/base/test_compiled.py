@@ -1,5 +1,6 @@
 """The cache of compiled loops: its name follows every kernel module, and no writable place is no error."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -54,3 +55,12 @@ def test_the_user_s_own_place_is_taken(tmp_path):
     site = copy(tmp_path)
     run(site, NUMBA_CACHE_DIR=str(tmp_path / "mine"))
     assert caches(tmp_path / "mine") == caches(site) and len(caches(site)) == 1
+
+
+def test_a_package_behind_a_link_has_the_same_cache(tmp_path):
+    (tmp_path / "link").symlink_to(compiled.PACKAGE)
+    path = tmp_path / "link/base/compiled.py"
+    spec = importlib.util.spec_from_file_location("linked", path)
+    linked = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(linked)
+    assert linked.version() == compiled.version()

@@ -1,6 +1,6 @@
 """All faults, in full: `python -m tests.faults` from the project's root; `--write` puts what it counts into the docs.
 
-python -m tests.faults --only=kills,errors --what=model,index
+python -m tests.faults --only=kills,errors --what="model;index"
 """
 
 import argparse
@@ -74,6 +74,11 @@ def _scripts(options: argparse.Namespace) -> Iterator[Count]:
             yield from injected.tried(script, "errors", None, options.seed)
 
 
+def _unread(options: argparse.Namespace) -> Iterator[Count]:
+    for reader in _chosen(options, readers.sources() + readers.folders()):
+        yield from injected.unread(reader, FAST["calls"] if options.fast else None, options.seed)
+
+
 def _flips(options: argparse.Namespace) -> Iterator[Count]:
     chosen = _chosen(options, readers.folders())
     yield from damaged.flipped(chosen, (FAST["flips"] if options.fast else FLIPS) // len(chosen) + 1, options.seed)
@@ -106,6 +111,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], Iterator[Count]]] = {
     "kills": _kills,
     "errors": _errors,
     "scripts": _scripts,
+    "unread": _unread,
     "flips": _flips,
     "fuzz": _fuzz,
     "pairs": _pairs,
@@ -116,14 +122,14 @@ PARTS: dict[str, Callable[[argparse.Namespace], Iterator[Count]]] = {
 
 
 def _chosen(options: argparse.Namespace, table: list) -> list:
-    return [one for one in table if not options.what or one.name in options.what.split(",")]
+    return [one for one in table if not options.what or one.name in options.what.split(";")]
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fast", action="store_true", help="a few of everything, as the test suite has it")
     parser.add_argument("--only", default="", help=f"parts, of {', '.join(PARTS)}")
-    parser.add_argument("--what", default="", help="names of writers or readers; left out, all")
+    parser.add_argument("--what", default="", help="names of writers or readers, between semicolons; left out, all")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn")
     parser.add_argument("--shown", type=int, default=3, help="failures of each row to print")
     parser.add_argument("--json", default="", help="a file for the counts")

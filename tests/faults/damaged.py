@@ -10,6 +10,7 @@ import struct
 import tempfile
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ def _tried(part: str, reader: Reader, inputs: int, seed: int, change: Change, ju
             _guard()
             for number in range(next_one, inputs):
                 at[:] = struct.pack("q", number)
-                rng = np.random.default_rng([seed, number])
+                rng = np.random.default_rng([seed, zlib.crc32(reader.name.encode()), number])
                 damaged = paths[rng.integers(len(paths))]
                 _overwrite(damaged, change(rng, contents[damaged]))
                 signal.alarm(SECONDS)

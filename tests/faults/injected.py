@@ -1,6 +1,7 @@
 """A kill, and an error of the system, at every call of every writer; what must hold afterwards."""
 
 import errno
+import functools
 import itertools
 import os
 import shutil
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 from faults import forked, shim
 from faults.counts import Count
+from faults.readers import Reader
 from faults.writers import Writer
 
 # What happens at call N, the number of the error, and the kinds of call that it can happen to (None: all).
@@ -42,6 +44,32 @@ def tried(writer: Writer, part: str, at_most: int | None = None, seed: int = 0) 
                     where = f"call {at} of {len(kinds)} ({kinds[at - 1]}), {'over an old one' if over_old else 'new'}"
                     for failure in site.tried(mode, at, error, over_old):
                         count.failures.append(f"{writer.name}, {name} at {where}: {failure}")
+    count.seconds = time.monotonic() - began
+    yield count
+
+
+def unread(reader: Reader, at_most: int | None = None, seed: int = 0) -> Iterator[Count]:
+    """EIO at every call that reads: the error goes up as it is, since nothing says that the bytes are damaged."""
+    began = time.monotonic()
+    count = Count("unread", reader.name)
+    with tempfile.TemporaryDirectory(prefix="faults-", dir=IN_MEMORY) as scratch:
+        path = reader.make(Path(scratch))
+        before = {each: each.read_bytes() for each in Path(scratch).rglob("*") if each.is_file()}
+
+        def read(mode: int, at: int) -> list[str]:
+            shim.arm(Path(scratch), mode, at, errno.EIO, reads=True)
+            reader.read(path)
+            shim.disarm()
+            return shim.met()
+
+        calls = forked.run(lambda: read(shim.COUNT, 0), SECONDS).value
+        for at in drawn(range(1, len(calls) + 1), at_most, seed):
+            count.tried += 1
+            done = forked.run(functools.partial(read, shim.FAIL, at), SECONDS)
+            if not done.whole and "OSError" not in done.error:
+                count.failures.append(f"{reader.name}, EIO at read {at} of {len(calls)}: {done}\n{done.where}")
+        if before != {each: each.read_bytes() for each in Path(scratch).rglob("*") if each.is_file()}:
+            count.failures.append(f"{reader.name}: files were changed by reading")
     count.seconds = time.monotonic() - began
     yield count
 

@@ -19,6 +19,7 @@ PACKAGES = ("jax", "jaxlib", "orbax-checkpoint", "numpy", "numba", "pyarrow", "s
 HEADINGS = {
     "kills": "Killed at a call",
     "errors": "Errors of the system at a call",
+    "unread": "EIO at a read",
     "flips": "One bit flipped",
     "fuzz": "Files changed at will",
     "pairs": "Two writers of one name",

@@ -3,7 +3,6 @@
 As in `writers`, nothing here may start JAX.
 """
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,11 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from data.files import WRITERS
 from faults import writers
-from faults.writers import vectors
+from faults.writers import Writer, vectors
 
 from compressae_jax.base import sealed
-from compressae_jax.codes import folder as codes_folder
-from compressae_jax.codes.rows import Rows
 from compressae_jax.data import opening
 
 
@@ -37,11 +34,18 @@ def sources() -> list[Reader]:
 
 def folders() -> list[Reader]:
     """What this program writes, and seals or hashes."""
-    return [
-        Reader("sealed JSON", _sealed, lambda path: sealed.read(path, 1, "make it anew")),
-        Reader("codes", functools.partial(_written, rows=writers.codes), writers.read_codes),
-        Reader("packed codes", functools.partial(_written, rows=writers.packed), writers.read_codes),
-    ]
+    own = [_written(writer) for writer in writers.table() if writer.read_whole and not writer.suffix]
+    return [Reader("sealed JSON", _sealed, lambda path: sealed.read(path, 1, "make it anew")), *own]
+
+
+def _written(writer: Writer) -> Reader:
+    def make(folder: Path) -> Path:
+        if writer.beside is not None:
+            writer.beside(folder)
+        writer.put(folder / "it", 0)
+        return folder / "it"
+
+    return Reader(writer.name, make, writer.read)
 
 
 def _source(write: Callable, suffix: str) -> Callable[[Path], Path]:
@@ -59,11 +63,6 @@ def _read_source(path: Path) -> Any:
     if source.random_access and len(source):
         source.take(np.array([len(source) - 1, 0]))
     return [np.concatenate(blocks) if blocks else None, None if source.ids is None else list(source.ids)]
-
-
-def _written(folder: Path, rows: Callable[[int], Rows]) -> Path:
-    codes_folder.write(folder / "codes", rows(0), d=writers.D)
-    return folder / "codes"
 
 
 def _sealed(folder: Path) -> Path:

@@ -15,11 +15,10 @@ from faults.forked import Outcome
 from compressae_jax.base import files
 from compressae_jax.codes import folder
 from compressae_jax.codes.codes import Codes
-from compressae_jax.codes.ids import TextIds
+from compressae_jax.codes.ids import as_ids
 from compressae_jax.codes.rows import MadeBy
 from compressae_jax.codes.storage.packed import Packed, Packing, pack
 from compressae_jax.model.weights import Weights
-from compressae_jax.notation import BusyError, InputError
 
 D, H, K, N = 8, 32, 4, 30
 
@@ -60,13 +59,31 @@ def weights(which: int) -> Weights:
     return Weights(params, H, K, summary={"number": which})
 
 
+def codes(which: int, ids: str = "") -> Codes:
+    """Rows that no encoder made, with ids that are text, numbers or not there."""
+    rng = np.random.default_rng(which)
+    columns = rng.permuted(np.tile(np.arange(H), (N, 1)), axis=1)[:, :K].astype(np.uint16)
+    values = -np.sort(-rng.uniform(0.5, 2, (N, K)), axis=1).astype(np.float16)
+    names = {"text": [f"Zeile {i}·{which}" for i in range(N)], "numbers": np.arange(N) * 7 + which, "": None}[ids]
+    norms = rng.uniform(1, 2, (N, 2)).astype(np.float32)
+    made_by = MadeBy(f"{which:016x}", "topk")
+    return Codes(values, columns, H, norms, None if names is None else as_ids(names, N), made_by)
+
+
+def packed(which: int) -> Packed:
+    """The same, packed."""
+    return pack(codes(which), Packing(H, K, 4, tuple(np.linspace(0.5, 2, 8, dtype=np.float32).tolist())))
+
+
 def table() -> list[Writer]:
     """All writers."""
     return [
         Writer("a file", _put_file, Path.read_bytes, ".bin"),
         Writer("a folder", _put_folder, _read_folder, read_whole=False),
-        Writer("codes piece by piece", _put_pieces, read_codes),
-        Writer("packed codes", put_packed, read_codes),
+        Writer("codes", lambda path, which: folder.write(path, codes(which), d=D), read_codes),
+        Writer("codes with text ids", lambda path, which: folder.write(path, codes(which, "text"), d=D), read_codes),
+        Writer("packed codes", lambda path, which: folder.write(path, packed(which), d=D), read_codes),
+        Writer("codes by pieces", _put_pieces, read_codes),
     ]
 
 
@@ -85,50 +102,22 @@ def _put_folder(path: Path, which: int) -> None:
         (aside / "below/b").write_bytes(bytes([which]) * 10)
 
 
+def _put_pieces(path: Path, which: int) -> None:
+    rows = codes(which, "text")
+    with folder.Writer(path, D, H, K, "float16", {"which": which}) as writer:
+        while writer.rows < N:
+            writer.append(rows[writer.rows : writer.rows + N // 3])
+        writer.finish()
+
+
 def _read_folder(path: Path) -> dict[str, bytes]:
     return {name: (path / name).read_bytes() for name in ("a", "below/b")}
 
 
-@functools.cache
-def codes(which: int) -> Codes:
-    """Rows with texts for ids, norms and who made them, made anew for each number."""
-    rng = np.random.default_rng(200 + which)
-    values = -np.sort(-rng.random((N, K)).astype(np.float16), axis=1)
-    columns = rng.random((N, H)).argsort(axis=1)[:, :K].astype(np.uint16)
-    norms, made_by = rng.random((N, 2)).astype(np.float32), MadeBy(f"{which:04}", "topk")
-    return Codes(values, columns, H, norms, TextIds.of([f"{which}: ß{i}" for i in range(N)]), made_by).check()
-
-
-@functools.cache
-def packed(which: int) -> Packed:
-    """The same, packed."""
-    return pack(codes(which), Packing(H, K, 3, (0.125, 0.25, 0.5, 0.75)))
-
-
-def _put_pieces(path: Path, which: int) -> None:
-    rows = codes(which)
-    try:
-        writer = folder.Writer(path, D, H, K, header={"which": which})
-    except BusyError:
-        raise
-    except InputError:  # what the other number began, and did not end
-        files.remove(path.with_name(path.name + ".partial"))
-        writer = folder.Writer(path, D, H, K, header={"which": which})
-    with writer:
-        for start in range(writer.rows, N, 11):
-            writer.append(rows[start : start + 11])
-        writer.finish()
-
-
-def put_packed(path: Path, which: int) -> None:
-    """Packed rows written at once."""
-    folder.write(path, packed(which), d=D)
-
-
 def read_codes(path: Path) -> Any:
     """All that is in a codes folder, hashes and ranges checked."""
-    rows, norms, ids, _ = folder.read(path, mmap=False)
-    return [rows.arrays(), norms, None if ids is None else list(ids)]
+    rows = folder.read(path, mmap=False).rows
+    return [rows.arrays(), rows.storage, rows.made_by, None if rows.ids is None else list(rows.ids)]
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
