@@ -15,4 +15,4 @@ def source(config: ml_collections.ConfigDict) -> Source:
 
 def split(config: ml_collections.ConfigDict, rows: int) -> Split:
     """The rows of a source of so many that are held out as queries and for validation, and the others."""
-    return data.split_rows(rows, config.data.queries, config.data.validation)
+    return data.Split(rows, config.data.queries, config.data.validation)

@@ -1,6 +1,7 @@
 """From bytes a vector to the h, k and storage that pursuit codes should have; results/frontier shows what they give."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from compressae_jax.codes.storage.packed import packed_width, storage_bits
 from compressae_jax.notation import InputError, check_range
@@ -10,6 +11,7 @@ ROWS_A_LATENT = (
     4  # that a dictionary is learned from, at least; h=1,024 of 2,080 rows found more still, but is half of them
 )
 STORAGES = ("packed4", "packed5", "packed6", "packed8")  # finer values where more atoms would gain less
+STAGES = ({"kind": "rounds", "rounds": 15},)  # from rows of the data; at equal time they find more than gradients do
 FILLED = 0.5  # of d: more atoms than this share of the width are no longer sparse in it
 
 
@@ -20,6 +22,7 @@ class Budget(NamedTuple):
     k: int
     storage: str
     encoder: str = "pursuit"
+    stages: tuple[Mapping[str, Any], ...] = STAGES  # of training, as `training.plan` has them
 
 
 def choose(budget_bytes: int, d: int, n: int) -> Budget:

@@ -1,27 +1,52 @@
-"""Checkpoints of the training state, by Orbax: the newest and the best, saved in the background, verified when read."""
+"""Checkpoints of a run, by Orbax: the newest ones, saved in the background, with the sums of their files inside.
+
+A checkpoint counts when every file that its `sums.json` names is there with the bytes that were written. What fails
+that is damaged; what is raised on the way (no memory, no file handle, a server that is gone) says nothing about the
+checkpoint, and goes up. Nothing is deleted but what newer checkpoints make superfluous.
+"""
 
 import itertools
+import os
+import re
 import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from compressae_jax.base import files, sealed
 from compressae_jax.notation import FolderError
-from compressae_jax.training.state import State
+from compressae_jax.training import processes
 
+FORMAT_VERSION = 1
+SUMS = "sums.json"  # in a checkpoint: the hashes of its other files
+# Of those, what Orbax still writes or removes when it gives the folder its name, and reads nothing from.
+PASSING = re.compile(r"_CHECKPOINT_METADATA|commit_success\.txt|sums\.json|.*/ocdbt\.process_.*")
+UNNAMED = re.compile(r"[0-9]+\.orbax-checkpoint-tmp.*")
+DAMAGED = "damaged-"  # before the number of a checkpoint that is kept but not read any more
+
+Arrays = Mapping[str, Any]
 Sums = dict[str, list[int]]
 
 
+class Saved(NamedTuple):
+    """What one checkpoint holds: how far the run was, its arrays by name, and what else it must remember (JSON)."""
+
+    number: int
+    arrays: dict[str, Any]
+    told: dict[str, Any]
+
+
 class Checkpoints:
-    """The checkpoints of one run; a context, at whose end all that was begun is on the disk."""
+    """The checkpoints of one run, whose folder is locked; a context, at whose end all that was begun is on the disk."""
 
     def __init__(self, folder: Path, keep_last: int):
         self.folder = folder.absolute()
-        self._manager = _open(self.folder, keep_last)
+        self._manager = self._open(keep_last)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -33,63 +58,93 @@ class Checkpoints:
     def newest(self) -> str:
         """The newest checkpoint, in words."""
         self._manager.wait_until_finished()
-        step = self._manager.latest_step()
-        return "none yet" if step is None else f"step {step} in {self.folder}"
+        number = self._manager.latest_step()
+        return "none yet" if number is None else f"step {number} in {self.folder}"
 
-    def save(self, state: State, score: float | None) -> None:
-        """Begin to write the state; `score` (higher is better) is that of its validation, if there was one."""
+    def save(self, number: int, arrays: Arrays, told: Mapping[str, Any] | None = None) -> None:
+        """Begin to write what the run is after so many steps and rounds."""
         import orbax.checkpoint as ocp
 
-        parts = ocp.args.Composite(state=ocp.args.StandardSave(_tree(state)), sums=ocp.args.JsonSave(sums(state)))
-        metrics = None if score is None else {"score": float(score)}
-        self._manager.save(int(state.step), args=parts, metrics=metrics, force=True)
+        beside = {"told": dict(told or {}), "sums": sums(arrays)}
+        parts = ocp.args.Composite(state=ocp.args.StandardSave(dict(arrays)), beside=ocp.args.JsonSave(beside))
+        self._manager.save(number, args=parts, force=True)
 
     def wait(self) -> None:
         """Return when what was begun is on the disk."""
         self._manager.wait_until_finished()
 
-    def restore(self, like: State) -> State | None:
-        """The newest state whose checksums hold, put straight where `like` says; None where nothing was saved yet.
+    def restore(self, like: Callable[[int], Arrays]) -> Saved | None:
+        """The newest checkpoint that is whole for every process, put straight where `like` of its number says.
 
-        A damaged checkpoint is named in a warning, removed, and the one before it taken.
+        None where nothing was saved yet. Damaged ones are named in a warning and kept as `damaged-…`.
 
         Raises:
             FolderError: there are checkpoints, and all are damaged.
         """
-        found = sorted(self._manager.all_steps(), reverse=True)
-        for step, before in itertools.pairwise([*found, None]):
-            try:
-                return self._read(step, like)
-            except Exception as error:  # Orbax and its stores raise all kinds for damaged files
-                reason = " ".join(str(error).split())[:200]
-            if before is None:
-                raise FolderError(
-                    f"no checkpoint in {self.folder} can be read (step {step}: {reason}); "
-                    f"remove that folder to train from the start"
-                )
-            warnings.warn(
-                f"checkpoint of step {step} in {self.folder} is damaged ({reason}); continuing from step {before}",
-                stacklevel=2,
+        damaged: dict[int, str] = {}
+        for number in sorted(processes.first(lambda: _numbers(self.folder)), reverse=True):
+            damage = _any_of(lambda number=number: _damage(self.folder / str(number)))
+            if damage is None:
+                saved, mismatch = self._read(number, like(number))
+                damage = _any_of(lambda mismatch=mismatch: mismatch)
+                if damage is None:
+                    self._put_aside(damaged, number)
+                    return saved
+            damaged[number] = damage
+        if damaged:
+            number, damage = next(iter(damaged.items()))
+            raise FolderError(
+                f"no checkpoint in {self.folder} can be read (step {number}: {damage}); "
+                "remove that folder to train from the start"
             )
-            self._manager.delete(step)
         return None
 
-    def _read(self, step: int, like: State) -> State:
+    def _read(self, number: int, like: Arrays) -> tuple[Saved, str | None]:
+        """A checkpoint, and what is wrong with its arrays: the sums of its files have held."""
         import orbax.checkpoint as ocp
 
-        parts = ocp.args.Composite(state=ocp.args.StandardRestore(_tree(like)), sums=ocp.args.JsonRestore())
-        read = self._manager.restore(step, args=parts)
-        state = jax.tree.unflatten(jax.tree.structure(like), [read["state"][name] for name in _tree(like)])
-        wanted, given = read["sums"], sums(state)
-        damaged = [name for name in given if wanted.get(name) != given[name]]
-        if damaged or int(state.step) != step:
-            raise FolderError(f"its arrays {', '.join(damaged) or 'step'} are not those that were saved")
-        return state
+        parts = ocp.args.Composite(state=ocp.args.StandardRestore(dict(like)), beside=ocp.args.JsonRestore())
+        read = self._manager.restore(number, args=parts)
+        arrays, wanted = {name: read["state"][name] for name in like}, read["beside"]["sums"]
+        wrong = [name for name, given in sums(arrays).items() if wanted.get(name) != given]
+        saved = Saved(number, arrays, read["beside"]["told"])
+        return saved, f"its arrays {', '.join(wrong)} are not those that were saved" if wrong else None
+
+    def _put_aside(self, damaged: Mapping[int, str], good: int) -> None:
+        """Give damaged checkpoints a name that Orbax does not read."""
+        for number, damage in damaged.items():
+            name = processes.first(lambda number=number: _renamed(self.folder / str(number)))
+            warnings.warn(
+                f"checkpoint of step {number} in {self.folder} is damaged ({damage}), and kept as {name}; "
+                f"continuing from step {good}",
+                stacklevel=3,
+            )
+        if damaged:
+            self._manager.reload()
+
+    def _open(self, keep_last: int) -> Any:
+        import orbax.checkpoint as ocp
+
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep_last,
+            cleanup_tmp_directories=True,
+            enable_async_checkpointing=True,
+            # Orbax calls this when all files of a checkpoint are there, before it gives it its name.
+            async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
+        )
+        return ocp.CheckpointManager(self.folder, options=options)
+
+    def _seal(self) -> None:
+        """Write the sums of the checkpoint that is being written, from process 0."""
+        if jax.process_index() == 0:
+            for folder in self.folder.iterdir():
+                if UNNAMED.fullmatch(folder.name):
+                    sealed.write(folder / SUMS, {"format_version": FORMAT_VERSION, "files": _files(folder)})
 
 
-def sums(state: State) -> Sums:
+def sums(arrays: Arrays) -> Sums:
     """Two 32-bit checksums of every array: of its bits and their places, whatever mesh it lies on."""
-    return {name: [int(part) for part in np.asarray(pair)] for name, pair in _sums(_tree(state)).items()}
+    return {name: [int(part) for part in np.asarray(pair)] for name, pair in _sums(dict(arrays)).items()}
 
 
 @jax.jit
@@ -112,22 +167,51 @@ def _mix(x: Array) -> Array:
     return x ^ (x >> 16)
 
 
-def _tree(state: State) -> dict[str, Any]:
-    """The state as one flat dict, so that files do not depend on the classes that optax nests."""
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="."): leaf
-        for path, leaf in jax.tree_util.tree_leaves_with_path(state)
-    }
+def _any_of(damage: Callable[[], str | None]) -> str | None:
+    """What any process finds damaged."""
+    return next((found for found in processes.all_of(damage) if found is not None), None)
 
 
-def _open(folder: Path, keep_last: int) -> Any:
-    import orbax.checkpoint as ocp
-    from orbax.checkpoint.checkpoint_managers import preservation_policy as keep
+def _numbers(folder: Path) -> list[int]:
+    return [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
 
-    best = keep.BestN(get_metric_fn=lambda metrics: metrics["score"], n=1, keep_checkpoints_without_metrics=False)
-    options = ocp.CheckpointManagerOptions(
-        preservation_policy=keep.AnyPreservationPolicy([keep.LatestN(keep_last), best]),
-        cleanup_tmp_directories=True,
-        enable_async_checkpointing=True,
-    )
-    return ocp.CheckpointManager(folder, options=options)
+
+def _files(folder: Path) -> dict[str, str]:
+    """The hash of every file of a checkpoint that stays as it is."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.is_file() and not PASSING.fullmatch(name):
+            with files.open_regular(path) as file:
+                found[name] = files.digest(file).hexdigest()
+    return found
+
+
+def _damage(folder: Path) -> str | None:
+    """What is missing or changed in a checkpoint, if anything; an error of the system is none, and goes up."""
+    try:
+        noted = sealed.read(folder / SUMS, FORMAT_VERSION, "nothing tells its files")["files"]
+    except FolderError as error:
+        return str(error)
+    for name, wanted in noted.items():
+        try:
+            with files.open_regular(folder / name) as file:
+                given = files.digest(file).hexdigest()
+        except (FileNotFoundError, NotADirectoryError):
+            return f"{name} is missing"
+        except FolderError:
+            return f"{name} is not a regular file"
+        if given != wanted:
+            return f"{name} does not match its checksum"
+    return None
+
+
+def _renamed(folder: Path) -> str:
+    aside = folder.with_name(f"{DAMAGED}{folder.name}")
+    for again in itertools.count(2):
+        if not os.path.lexists(aside):
+            break
+        aside = folder.with_name(f"{DAMAGED}{folder.name}-{again}")
+    folder.rename(aside)
+    files.sync(folder.parent)
+    return aside.name

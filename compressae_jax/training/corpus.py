@@ -1,54 +1,112 @@
 """The rows that training may draw: seen to be finite, zero rows dealt with, at hand by number; `feed` draws."""
 
+import contextlib
 from pathlib import Path
 
 import jax
 import numpy as np
-import xxhash
-from jax.experimental import multihost_utils
-from jaxtyping import Int
 
 from compressae_jax import data
+from compressae_jax.base import sealed
+from compressae_jax.data import identity
+from compressae_jax.data.identity import Identity
+from compressae_jax.data.sampling import Rest
 from compressae_jax.data.sources import InMemory, Source
-from compressae_jax.notation import InputError, check_choice
+from compressae_jax.notation import FolderError, InputError, check_choice
+from compressae_jax.training import processes
 
-ENDS = 128  # rows at either end of a source that tell it apart
-
-
-def fingerprint(source: Source, rows: Int[np.ndarray, " n"]) -> str:
-    """16 hex digits of a source's first and last rows and of the rows that are trained on."""
-    digest = xxhash.xxh3_128(np.ascontiguousarray(rows, np.int64))
-    digest.update(source.read(0, min(ENDS, len(source))))
-    digest.update(source.read(max(0, len(source) - ENDS), len(source)))
-    return digest.hexdigest()[:16]
+SEEN, CACHE, COPY = "source.json", "cache", "vectors.npy"  # in a run folder
+FORMAT_VERSION = 1
+MOST_NOTED = 2**20  # zero rows: of more, none is remembered and the source is read again
 
 
-def usable_rows(source: Source, rows: Int[np.ndarray, " n"], zero_rows: str, shown: bool) -> Int[np.ndarray, " m"]:
-    """The rows less the zero ones, where the policy says 'drop'; every value of the source is seen on the way.
+def same_for_all(source: Source) -> Identity:
+    """What the source is, which must be the same for every process."""
+    first, *others = processes.all_of(source.identity)
+    for number, other in enumerate(others, 1):
+        if (what := identity.difference(first, other)) is not None:
+            raise InputError(f"process {number} has another source than process 0: {source.name} has {what}")
+    return first
+
+
+def prepared(
+    source: Source, now: Identity, rows: Rest, zero_rows: str, folder: Path | None, shown: bool
+) -> tuple[Source, Rest]:
+    """The source with its rows at hand by number, and the rows less the zero ones, where the policy says 'drop'.
+
+    Every value is seen on the way, once in the life of a run: what was found is kept in its folder. A source that must
+    be decoded in order is copied there, or to memory where there is no folder.
 
     Raises:
         InputError: NaN or infinity, with its row; zero rows, where the policy is 'stop'; no row left.
     """
     check_choice("config.data.zero_rows", zero_rows, data.ZERO_ROWS)
-    zero = data.find_zero_rows(source, progress=None if shown else False)
-    if len(zero) and zero_rows == "stop":
-        raise data.zero_rows_met(source, zero)
-    rows = np.setdiff1d(rows, zero) if zero_rows == "drop" else rows
-    if not len(rows):
-        raise InputError(f"{source.name} has no row to train on")
-    return rows
+    noted = processes.first(lambda: _noted(folder, now))
+    try:
+        near = _within_reach(source, folder, shown)
+        zero = noted if noted is not None else processes.first(lambda: _zero_rows(source, near, shown))
+        found = np.asarray(zero, np.int64)
+        if len(found) and zero_rows == "stop":
+            raise data.zero_rows_met(source, found)
+        rows = rows.without(found) if zero_rows == "drop" else rows
+        if not len(rows):
+            raise InputError(f"{source.name} has no row to train on")
+    except InputError:
+        if folder is not None:
+            remove_copy(folder)
+        raise
+    if folder is not None and noted is None and jax.process_index() == 0 and len(zero) <= MOST_NOTED:
+        fields = {"format_version": FORMAT_VERSION, "source": now, "zero_rows": zero}
+        folder.mkdir(parents=True, exist_ok=True)
+        sealed.replace(folder / SEEN, fields)
+    return near, rows
 
 
-def within_reach(source: Source, cache: Path | None, shown: bool) -> Source:
-    """The source, if its rows can be taken by number; else a copy under `cache`, or in memory where there is none."""
+def remove_copy(folder: Path) -> None:
+    """Remove the copy of the source that a run made for itself, and a folder that holds nothing else."""
+    if jax.process_index() == 0:
+        (folder / CACHE / COPY).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            (folder / CACHE).rmdir()
+            folder.rmdir()
+
+
+def _noted(folder: Path | None, now: Identity) -> list[int] | None:
+    """The zero rows that an earlier life of the run found in this very source."""
+    if folder is None or not (folder / SEEN).exists():
+        return None
+    try:
+        fields = sealed.read(folder / SEEN, FORMAT_VERSION, "it is made anew")
+    except FolderError:
+        return None
+    return fields["zero_rows"] if identity.surely_same(fields["source"], now) else None
+
+
+def _zero_rows(source: Source, near: Source, shown: bool) -> list[int]:
+    """Numbers of the zero rows; every value is seen to be finite, as those of a copy were when it was made."""
+    bar = None if shown else False
+    return data.find_zero_rows(source if source.random_access else near, progress=bar).tolist()
+
+
+def _within_reach(source: Source, folder: Path | None, shown: bool) -> Source:
+    """The source, if its rows can be taken by number; else a copy in the run folder, or in memory without one."""
     if source.random_access:
         return source
-    if cache is None:
-        return InMemory(source.read(0, len(source)), source.name)
-    path = cache / "vectors.npy"
-    if jax.process_index() == 0:
-        cache.mkdir(parents=True, exist_ok=True)
-        data.stage(source, path, progress=None if shown else False)
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices("staged")
-    return data.open_source(path)
+    if folder is None:
+        return _in_memory(source)
+
+    def stage() -> None:
+        (folder / CACHE).mkdir(parents=True, exist_ok=True)
+        data.stage(source, folder / CACHE / COPY, progress=None if shown else False)
+
+    processes.first(stage)
+    return data.open_source(folder / CACHE / COPY)
+
+
+def _in_memory(source: Source) -> Source:
+    """A copy that takes no more than its own bytes and those of a piece."""
+    dtype = np.float16 if source.dtype == "float16" else np.float32
+    array = np.empty((len(source), source.width), dtype)
+    for first, block in source.batches(source.piece_rows):
+        array[first : first + len(block)] = block
+    return InMemory(array, source.name)

@@ -1,4 +1,4 @@
-"""Batches on their way to the devices: the next is read while a step runs; their order is `data.batches`'."""
+"""Batches on their way to the devices: the next is read while a step runs; their order is `data.sampling`'."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jaxtyping import Array, Float, Int
 
-from compressae_jax.data.batches import rows_of_step
+from compressae_jax.data.sampling import Rest, rows_of_step
 from compressae_jax.data.sources import Source
 
 
@@ -18,7 +18,7 @@ class Feed:
     def __init__(
         self,
         source: Source,
-        rows: Int[np.ndarray, " n"],
+        rows: Rest,
         placed: NamedSharding,
         *,
         seed: int,

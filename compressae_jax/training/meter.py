@@ -9,8 +9,8 @@ from typing import Any
 
 import jax
 from jaxtyping import Array
-from tqdm import tqdm
 
+from compressae_jax.base import progress
 from compressae_jax.notation import NonFiniteLossError
 from compressae_jax.training.records import Log
 from compressae_jax.training.step import Metrics
@@ -40,13 +40,12 @@ class Meter:
     ):
         self._log, self._steps, self._batch, self._every, self._last_good = log, steps, batch, every, last_good
         self._late: tuple[int, Metrics] | None = None
-        self._before = log.last.get("seconds", 0.0) if log else 0.0  # of the run's earlier lives
+        self._before = log.seconds if log else 0.0  # of the run's earlier lives
         self._start = time.perf_counter()
         self._seen = collections.deque([(done, self._start)], maxlen=RATE_STEPS)
         self.last: Numbers = dict(log.last) if log else {}
-        self._bar = tqdm(
-            total=steps, initial=done, unit=" steps", desc="train", disable=not (shown and steps), file=sys.stderr
-        )
+        self._shown = shown
+        self._bar = progress.bar(steps, "train", "steps", done, shown and done < steps)
 
     def __enter__(self) -> "Meter":
         return self
@@ -79,6 +78,11 @@ class Meter:
         self._seen.append((numbers["step"], time.perf_counter()))
         return found
 
+    def round(self, number: int, told: Numbers) -> None:
+        """Write the line of a round of `refine`."""
+        if self._log:
+            self._log.write({"stage": "rounds", "round": number, **told, "seconds": round(self.seconds, 3)})
+
     def check(self, done: int, finite: Array) -> None:
         """Raise NonFiniteLossError unless the state after `done` steps is finite."""
         if not finite:
@@ -91,8 +95,8 @@ class Meter:
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
-        if not self._bar.disable:
-            self._bar.write(text, file=sys.stderr)
+        if self._shown:
+            self._bar.write(progress.encodable(text, sys.stderr), file=sys.stderr)
 
     def _read(self, done: int, metrics: Metrics) -> Numbers:
         numbers = {name: float(value) for name, value in jax.device_get(metrics).items()}

@@ -1,5 +1,6 @@
 """What training carries from step to step, made on the devices; `step` advances it, `checkpoints` keeps it."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -53,3 +54,16 @@ def create(module: CompresSAE, optimizer: optax.GradientTransformation, mesh: Me
 def all_finite(state: State) -> Array:
     """Whether every number of a state is finite."""
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state)]).all()
+
+
+def flat(state: State) -> dict[str, Any]:
+    """The state's leaves by name, so that files do not depend on the classes that optax nests."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(state)
+    }
+
+
+def from_flat(like: State, leaves: Mapping[str, Any]) -> State:
+    """The state of leaves by name, in the tree of another."""
+    return jax.tree.unflatten(jax.tree.structure(like), [leaves[name] for name in flat(like)])

@@ -1,4 +1,8 @@
+import errno
 import json
+import os
+import resource
+import shutil
 import warnings
 
 import jax
@@ -7,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from compressae_jax.base import sealed
 from compressae_jax.model.compressae import CompresSAE
 from compressae_jax.notation import FolderError
 from compressae_jax.training import checkpoints, sharding, state, step
@@ -32,11 +37,17 @@ def like(data=1, model=1):
     return state.abstract(MODULE, ADAM, sharding.make_mesh(data, model))
 
 
-def saved(folder, first, scores, keep_last=2):
+def saved(folder, first, *numbers, keep_last=2):
     with Checkpoints(folder, keep_last) as keeper:
-        for number, score in scores.items():
-            keeper.save(at(first, number), score)
+        for number in numbers:
+            keeper.save(number, state.flat(at(first, number)), {"number": number})
             keeper.wait()
+
+
+def restored(keeper, *mesh):
+    found = keeper.restore(lambda number: state.flat(like(*mesh)))
+    assert found.told == {"number": found.number}
+    return state.from_flat(like(*mesh), found.arrays)
 
 
 def steps_in(folder):
@@ -50,78 +61,120 @@ def assert_same(one, other):
 
 @pytest.mark.parametrize("mesh", [(1, 1), (4, 2)])
 def test_a_state_comes_back_bit_for_bit_where_it_should_lie(tmp_path, first, mesh):
-    saved(tmp_path, first, {3: None, 7: None})
+    saved(tmp_path, first, 3, 7)
     with Checkpoints(tmp_path, 2) as keeper:
-        restored = keeper.restore(like(*mesh))
+        given = restored(keeper, *mesh)
         assert "step 7" in keeper.newest
-    assert_same(restored, at(first, 7))
-    for leaf, wanted in zip(jax.tree.leaves(restored), jax.tree.leaves(like(*mesh)), strict=True):
+    assert_same(given, at(first, 7))
+    for leaf, wanted in zip(jax.tree.leaves(given), jax.tree.leaves(like(*mesh)), strict=True):
         assert leaf.sharding == wanted.sharding
 
 
-def test_the_newest_and_the_best_are_kept(tmp_path, first):
-    saved(tmp_path, first, {1: 0.1, 2: 0.9, 3: 0.3, 4: None, 5: 0.2})
-    assert steps_in(tmp_path) == [2, 4, 5]
+def test_the_newest_are_kept(tmp_path, first):
+    saved(tmp_path, first, 1, 2, 3, 5)
+    assert steps_in(tmp_path) == [3, 5]
 
 
 def test_what_is_saved_is_the_state_before_it_is_donated(tmp_path, first):
     with Checkpoints(tmp_path, 2) as keeper:
         held = jax.tree.map(jnp.copy, at(first, 1))
-        keeper.save(held, None)
+        keeper.save(1, state.flat(held), {"number": 1})
         jax.jit(lambda tree: jax.tree.map(lambda leaf: leaf * 0, tree), donate_argnums=0)(held)
         keeper.wait()
-        assert_same(keeper.restore(like()), at(first, 1))
+        assert_same(restored(keeper), at(first, 1))
 
 
 def test_nothing_saved_is_none(tmp_path):
     with Checkpoints(tmp_path, 2) as keeper:
-        assert keeper.restore(like()) is None
+        assert keeper.restore(lambda number: {}) is None
         assert keeper.newest == "none yet"
 
 
-def damage(folder, number):
-    """Flip one bit in the middle of every large file of a checkpoint, as a bad disk would."""
-    for path in (folder / str(number)).rglob("*"):
-        if path.is_file() and path.stat().st_size > 500:
-            content = bytearray(path.read_bytes())
-            content[len(content) // 2] ^= 4
-            path.write_bytes(content)
+def flip(path):
+    """One bit in the middle, as a bad disk would."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
 
 
-def test_a_damaged_checkpoint_gives_way_to_the_one_before_it(tmp_path, first):
-    saved(tmp_path, first, {3: None, 7: None})
-    damage(tmp_path, 7)
-    with Checkpoints(tmp_path, 2) as keeper:
-        with pytest.warns(UserWarning, match=r"step 7 .* is damaged .*continuing from step 3"):
-            restored = keeper.restore(like())
-        assert_same(restored, at(first, 3))
-        keeper.save(at(first, 7), None)  # the same number again
+def files_of(folder):
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
+
+
+@pytest.mark.parametrize("harm", [flip, lambda path: path.unlink(), lambda path: os.truncate(path, 1)])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before_it_and_stays(tmp_path, first, harm):
+    """Whichever file is harmed, that of the sums included; all but Orbax's notes, which nothing needs."""
+    saved(tmp_path / "whole", first, 3, 7)
+    for path in files_of(tmp_path / "whole" / "7"):
+        shutil.rmtree(tmp_path / "run", ignore_errors=True)
+        shutil.copytree(tmp_path / "whole", tmp_path / "run")
+        harm(tmp_path / "run" / path.relative_to(tmp_path / "whole"))
+        name = str(path.relative_to(tmp_path / "whole" / "7"))
+        passing = name != "sums.json" and checkpoints.PASSING.fullmatch(name) is not None
+        assert (checkpoints._damage(tmp_path / "run" / "7") is None) == passing, name
+    assert name == "sums.json"
+    with Checkpoints(tmp_path / "run", 2) as keeper:
+        with pytest.warns(UserWarning, match=r"step 7 .* is damaged .*kept as damaged-7; continuing from step 3"):
+            given = restored(keeper)
+        assert_same(given, at(first, 3))
+        assert steps_in(tmp_path / "run") == [3] and (tmp_path / "run" / "damaged-7" / "state").is_dir()
+        keeper.save(7, state.flat(at(first, 7)), {"number": 7})  # the same number again
         keeper.wait()
-        assert_same(keeper.restore(like()), at(first, 7))
+        assert_same(restored(keeper), at(first, 7))
+    flip(tmp_path / "run" / "7" / "sums.json")
+    with Checkpoints(tmp_path / "run", 2) as keeper, pytest.warns(UserWarning, match="kept as damaged-7-2"):
+        restored(keeper)
 
 
 def test_only_damaged_checkpoints_are_an_error(tmp_path, first):
-    saved(tmp_path, first, {3: None})
-    damage(tmp_path, 3)
-    with Checkpoints(tmp_path, 2) as keeper, pytest.raises(FolderError, match="remove that folder"):
-        keeper.restore(like())
-    assert steps_in(tmp_path) == [3]
+    saved(tmp_path, first, 3, 7)
+    for number in (3, 7):
+        flip(tmp_path / str(number) / "state" / "_METADATA")
+    with (
+        Checkpoints(tmp_path, 2) as keeper,
+        pytest.raises(FolderError, match="step 7: state/_METADATA does"),
+    ):
+        restored(keeper)
+    assert steps_in(tmp_path) == [3, 7]
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ESTALE, "Stale file handle"), MemoryError(), None])
+def test_what_the_system_raises_is_no_damage(tmp_path, first, error, monkeypatch):
+    saved(tmp_path, first, 3, 7)
+    with Checkpoints(tmp_path, 2) as keeper:
+        if error is None:  # too many open files, truly
+            limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+            with pytest.raises(OSError, match="Too many open files"):
+                try:
+                    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+                    restored(keeper)
+                finally:
+                    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        else:
+            monkeypatch.setattr(checkpoints.files, "digest", lambda file: (_ for _ in ()).throw(error))
+            with pytest.raises(type(error)):
+                restored(keeper)
+    assert steps_in(tmp_path) == [3, 7] and not list(tmp_path.glob("damaged*"))
 
 
 def test_an_array_that_is_not_the_one_saved_is_named(tmp_path, first):
-    """What a flip inside an array gives where the store's own checks miss it."""
-    saved(tmp_path, first, {3: None})
-    path = tmp_path / "3" / "sums" / "metadata"
-    sums = json.loads(path.read_text())
-    sums["params.encoder_w"][0] ^= 1
-    path.write_text(json.dumps(sums))
+    """What Orbax gives where it reads other than it wrote."""
+    saved(tmp_path, first, 3)
+    path = tmp_path / "3" / "beside" / "metadata"
+    beside = json.loads(path.read_text())
+    beside["sums"]["params.encoder_w"][0] ^= 1
+    path.write_text(json.dumps(beside))
+    fields = {"format_version": 1, "files": checkpoints._files(tmp_path / "3")}
+    sealed.write(tmp_path / "3" / "sums.json", fields)
     with Checkpoints(tmp_path, 2) as keeper, pytest.raises(FolderError, match=r"arrays params\.encoder_w are not"):
-        keeper.restore(like())
+        restored(keeper)
 
 
 def test_sums_see_any_flipped_bit_and_any_swap(first):
-    sums = checkpoints.sums(first)
-    assert sums == checkpoints.sums(jax.device_put(first, sharding.of_tree(sharding.make_mesh(4, 2), first)))
+    sums = checkpoints.sums(state.flat(first))
+    assert sums == checkpoints.sums(
+        state.flat(jax.device_put(first, sharding.of_tree(sharding.make_mesh(4, 2), first)))
+    )
     rng = np.random.default_rng(0)
     w = np.array(first.params["encoder_w"])
     for _ in range(40):
@@ -133,11 +186,12 @@ def test_sums_see_any_flipped_bit_and_any_swap(first):
 
 
 def one_sum(first, encoder_w):
-    return checkpoints.sums(first._replace(params={**first.params, "encoder_w": encoder_w}))["params.encoder_w"]
+    given = first._replace(params={**first.params, "encoder_w": encoder_w})
+    return checkpoints.sums(state.flat(given))["params.encoder_w"]
 
 
 def test_reading_warns_of_nothing(tmp_path, first):
-    saved(tmp_path, first, {3: None})
+    saved(tmp_path, first, 3)
     with warnings.catch_warnings(), Checkpoints(tmp_path, 2) as keeper:
         warnings.simplefilter("error")
-        keeper.restore(like(2, 4))
+        restored(keeper, 2, 4)

@@ -3,6 +3,8 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from compressae_jax import data
+from compressae_jax.data import sampling
+from compressae_jax.data.sampling import Rest
 from compressae_jax.data.sources import InMemory
 from compressae_jax.notation import InputError
 from compressae_jax.training import sharding
@@ -10,13 +12,14 @@ from compressae_jax.training.feed import Feed, local_rows
 
 N, D = 53, 6
 ROWS = np.arange(3, N, 2)  # some of the source only
+TRAIN = Rest(N, np.setdiff1d(np.arange(N), ROWS))
 
 
 def vectors():
     return np.random.default_rng(0).standard_normal((N, D)).astype(np.float32)
 
 
-def feed(source, mesh=(1, 1), steps=9, batch=16, microbatch=16, rows=ROWS):
+def feed(source, mesh=(1, 1), steps=9, batch=16, microbatch=16, rows=TRAIN):
     placed = sharding.of(sharding.make_mesh(*mesh), "batch")
     return Feed(source, rows, placed, seed=5, steps=steps, batch=batch, microbatch=microbatch)
 
@@ -28,7 +31,7 @@ def test_batches_are_a_function_of_seed_and_step(tmp_path, mesh, microbatch):
     with feed(data.open_source(tmp_path / "vectors.npy"), mesh, microbatch=microbatch) as some:
         for step in (0, 1, 2, 7, 3, 8):  # in order, and not
             batch = some.batch(step)
-            rows = ROWS[data.rows_of_step(5, step, 16, len(ROWS))]
+            rows = ROWS[sampling.rows_of_step(5, step, 16, len(ROWS))]
             assert_array_equal(np.asarray(batch).reshape(16, D), vectors()[rows])
             assert batch.sharding.shard_shape(batch.shape) == (16 // microbatch, microbatch // mesh[0], D)
 
@@ -49,7 +52,10 @@ def test_only_rows_to_train_on_are_read():
 
 
 def test_an_error_while_reading_comes_out():
-    with feed(data.open_source(vectors()), rows=np.array([2, N])) as some, pytest.raises(InputError, match="rows"):
+    with (
+        feed(data.open_source(vectors()), rows=Rest(N + 1, np.arange(N))) as some,
+        pytest.raises(InputError, match="rows"),
+    ):
         some.batch(0)
 
 

@@ -10,19 +10,21 @@ from training import tiny_run
 from training.tiny_run import train, vectors
 
 from compressae_jax import data
+from compressae_jax.base import progress
+from compressae_jax.data.sampling import Rest
 from compressae_jax.model import weights as model_weights
-from compressae_jax.notation import InputError, NonFiniteLossError, Stopped
-from compressae_jax.training import loop, recipes, records, refine
+from compressae_jax.notation import BusyError, InputError, NonFiniteLossError, Stopped
+from compressae_jax.training import corpus, loop, recipes, records, refine
 
 
-def stop_at(step):
-    """A validation that gets SIGTERM while it runs for the given time."""
+def stop_at(step, number=signal.SIGTERM):
+    """A validation that gets a signal while it runs for the given time."""
     calls = []
 
     def validate(weights):
         calls.append(weights.fingerprint)
         if len(calls) == step:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         return {"cosine": 0.5, "recall@100": len(calls) / 100}
 
     return validate
@@ -43,10 +45,12 @@ def uninterrupted(tmp_path_factory):
     return train(folder), folder
 
 
-def test_resumed_is_uninterrupted_bit_for_bit(tmp_path, uninterrupted):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_resumed_is_uninterrupted_bit_for_bit(tmp_path, uninterrupted, number):
     wanted, wanted_folder = uninterrupted
-    with pytest.raises(Stopped, match="stopped at step 5; the same command continues"):
-        train(tmp_path, validate=stop_at(5), validate_every=1)
+    with pytest.raises(Stopped, match=r"stopped at step 5 of 12, .*/checkpoints; the same command continues") as stop:
+        train(tmp_path, validate=stop_at(5, number), validate_every=1)
+    assert stop.value.signal == number
     assert kept(tmp_path) == [5]
     assert not (tmp_path / "model").exists()
     before = records.read_metrics(tmp_path)
@@ -59,33 +63,156 @@ def test_resumed_is_uninterrupted_bit_for_bit(tmp_path, uninterrupted):
     pairs = zip(records.read_metrics(tmp_path), records.read_metrics(wanted_folder), strict=True)
     assert all(one["loss"] == other["loss"] for one, other in pairs)
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
 
 
-def test_sigterm_between_rounds_keeps_them(tmp_path, monkeypatch):
-    rounds, fields = refine._round, {"steps": 0, "refine_rounds": 3}
+def test_ctrl_c_twice_ends_at_once(tmp_path):
+    def twice(weights):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        return {}
 
-    def asked_to_stop(*arguments):
-        os.kill(os.getpid(), signal.SIGTERM)
-        return rounds(*arguments)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, validate=twice, validate_every=2, checkpoint_every=1)
+    assert kept(tmp_path) == [1]
 
+
+def test_without_a_folder_ctrl_c_is_what_it_always_is():
+    with pytest.raises(KeyboardInterrupt):
+        train(validate=stop_at(1, signal.SIGINT), validate_every=1)
+
+
+def test_a_signal_after_the_last_step_ends_the_program_and_the_run_ends_when_it_continues(tmp_path, uninterrupted):
+    with pytest.raises(Stopped, match="stopped at step 12 of 12"):
+        train(tmp_path, validate=stop_at(1), checkpoint_every=5)
+    assert not (tmp_path / "model").exists()
+    assert train(tmp_path, checkpoint_every=5).fingerprint == uninterrupted[0].fingerprint
+
+
+ROUNDS = {"steps": 0, "refine_rounds": 4, "refine_gain": 0.0}
+
+
+@pytest.fixture(scope="module")
+def four_rounds(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rounds")
+    return train(folder, **ROUNDS), folder
+
+
+def interrupting(monkeypatch, rounds, number):
+    """The round after so many gets a signal."""
+    improved, calls = refine.improved, []
+
+    def watched(*arguments):
+        calls.append(arguments)
+        if len(calls) == rounds + 1:
+            os.kill(os.getpid(), number)
+        return improved(*arguments)
+
+    monkeypatch.setattr(refine, "improved", watched)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("fields", [ROUNDS, {**ROUNDS, "steps": 3, "batch": 200}])
+def test_interrupted_rounds_continue_to_the_same_bits(tmp_path, monkeypatch, number, fields):
     with monkeypatch.context() as patch:
-        patch.setattr(refine, "_round", asked_to_stop)
-        with pytest.raises(Stopped, match="round 1 of 3"):
+        interrupting(patch, 1, number)
+        with pytest.raises(Stopped, match=r"after round 2 of at most 4, .*; the same command continues") as stop:
             train(tmp_path, **fields)
-    assert (tmp_path / "refined").exists() and not (tmp_path / "model").exists()
-    again = train(tmp_path, **fields)
-    assert again.fingerprint == train(**fields).fingerprint
-    assert not (tmp_path / "refined").exists()
+    assert stop.value.signal == number
+    assert kept(tmp_path)[-1] == fields["steps"] + 2 and not (tmp_path / "model").exists()
+    before = records.read_metrics(tmp_path)
+    for other in ({"seed": 1}, {"source": vectors() + 1}, {"refine_rounds": 5}):
+        with pytest.raises(InputError, match="holds a run with another config"):
+            train(tmp_path, **{**fields, **other})
+    again, whole = train(tmp_path, **fields), train(**fields)
+    assert again.fingerprint == whole.fingerprint
+    assert again.summary["refine"] == whole.summary["refine"]
+    assert records.read_metrics(tmp_path)[: len(before)] == before
+
+
+def test_an_interrupted_budget_is_continued_by_no_other(tmp_path, monkeypatch):
+    fields = {"budget_bytes": 8, "refine_rounds": 3, "refine_gain": 0.0}
+    with monkeypatch.context() as patch:
+        interrupting(patch, 0, signal.SIGINT)
+        with pytest.raises(Stopped):
+            train(tmp_path, **fields)
+    for other, named in (({"budget_bytes": 9}, "budget_bytes was 8, now 9"), ({"seed": 1}, "seed was 0, now 1")):
+        with pytest.raises(InputError, match=named):
+            train(tmp_path, **{**fields, **other})
+    with pytest.raises(InputError, match="other contents"):
+        train(tmp_path, source=vectors() + 1, **fields)
+    weights = train(tmp_path, **fields, lr=0.5)  # which rounds do not read
+    assert (weights.encoder, weights.storage) == ("pursuit", "packed4")
+    assert weights.fingerprint == train(**fields).fingerprint
+
+
+def test_rounds_write_lines_and_checkpoints_and_leave_nothing_else(four_rounds):
+    weights, folder = four_rounds
+    lines = records.read_metrics(folder)
+    assert [line["round"] for line in lines] == [1, 2, 3, 4]
+    assert {"stage", "round", "cosine", "replaced", "seconds"} == set(lines[0]) == set(lines[1]) - {"gain"}
+    cosines = [round(line["cosine"], 5) for line in lines]
+    assert weights.summary["refine"]["cosines"] == cosines and weights.summary["refine"]["rounds"] == 4
+    assert kept(folder) == [3, 4] and weights.encoder == "pursuit"
+    assert weights.summary["stages"] == [{"kind": "rounds", "rounds": 4, "gain": 0.0}]
+    names = {path.name for path in folder.iterdir()} - {"tensorboard"}
+    assert names == {"config.json", "source.json", "metrics.jsonl", "checkpoints", "model"}
+
+
+def test_rounds_end_when_they_gain_less_than_asked(tmp_path):
+    fields = {**ROUNDS, "refine_rounds": 9, "refine_gain": 0.5}
+    weights = train(tmp_path, **fields)
+    assert weights.summary["refine"]["rounds"] == 4  # of the fewest that say something
+    assert json.loads((tmp_path / "config.json").read_text())["train"]["refine_gain"] == 0.5
+
+
+def test_ctrl_c_without_a_folder_loses_only_the_round_under_way(monkeypatch):
+    two = train(**{**ROUNDS, "refine_rounds": 2})
+    with monkeypatch.context() as patch:
+        interrupting(patch, 2, signal.SIGINT)
+        with pytest.warns(UserWarning, match="interrupted in round 3 of 4"):
+            weights = train(**ROUNDS)
+    assert weights.fingerprint == two.fingerprint and weights.summary["refine"]["rounds"] == 2
+    with monkeypatch.context() as patch:
+        interrupting(patch, 0, signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            train(**ROUNDS)
+
+
+def test_two_trainings_of_one_folder(tmp_path, uninterrupted):
+    caught = []
+
+    def validate(weights):
+        with pytest.raises(BusyError, match=f"is being written by process {os.getpid()}") as busy:
+            train(tmp_path)
+        caught.append(busy)
+        return {}
+
+    assert train(tmp_path, validate=validate).fingerprint == uninterrupted[0].fingerprint
+    assert len(caught) == 1
+
+
+def test_a_source_is_read_once_in_the_life_of_a_run(tmp_path, monkeypatch):
+    reads = []
+    monkeypatch.setattr(corpus.data, "find_zero_rows", lambda *given, **more: reads.append(given) or np.zeros(0, int))
+    with pytest.raises(Stopped):
+        train(tmp_path, validate=stop_at(1), validate_every=4)
+    train(tmp_path, validate_every=4)
+    train(tmp_path, validate_every=4)
+    assert len(reads) == 1
 
 
 def test_a_run_folder_holds_what_it_should(uninterrupted):
     weights, folder = uninterrupted
     assert {path.name for path in folder.iterdir()} - {"tensorboard"} == {
         "config.json",
+        "source.json",
         "metrics.jsonl",
         "checkpoints",
         "model",
     }
+    assert [path.name for path in folder.parent.iterdir()].count(folder.name) == 1
+    assert not list(folder.parent.glob(".compressae*"))
     stored = model_weights.load(folder / "model")
     assert stored.fingerprint == weights.fingerprint
     summary = stored.summary
@@ -108,7 +235,7 @@ def test_another_config_or_other_vectors_are_refused(uninterrupted):
     _, folder = uninterrupted
     with pytest.raises(InputError, match=r"train\.steps was 12, now 13"):
         train(folder, steps=13)
-    with pytest.raises(InputError, match=r"source\.sample"):
+    with pytest.raises(InputError, match="source array had other contents"):
         train(folder, source=vectors() + 1)
 
 
@@ -124,7 +251,7 @@ def test_validation_and_checkpoints_come_when_they_are_due(tmp_path):
     assert list(lines) == [3, 4, 6, 8, 9, 11]
     assert [step for step, line in lines.items() if "validation/cosine" in line] == [3, 6, 9, 11]
     assert lines[6]["validation/recall@100"] == 0.5
-    assert kept(tmp_path) == [3, 9, 11]  # the best, and the last two
+    assert kept(tmp_path) == [9, 11]
     assert seen[-1].fingerprint == weights.fingerprint
     assert len({each.fingerprint for each in seen}) == 4  # copies, not views of what the next step takes
 
@@ -160,8 +287,9 @@ CHANGED = {
     "b2": {"b2": 0.5},
     "refine_rounds": {"refine_rounds": 1},
 }
-# Read by the loop around the step: test_validation_and_checkpoints_come_when_they_are_due changes each.
-AROUND = {"log_every", "validate_every", "checkpoint_every", "keep_last"}
+# Read around the steps: test_validation_and_checkpoints_come_when_they_are_due changes each of the first four,
+# test_rounds_end_when_they_gain_less_than_asked the last.
+AROUND = {"log_every", "validate_every", "checkpoint_every", "keep_last", "refine_gain"}
 
 
 def test_every_field_of_the_table_is_tried():
@@ -242,12 +370,27 @@ def test_sources_without_random_access_are_staged(tmp_path, base):
     source = data.open_source(tmp_path / "vectors.npz")
     assert not source.random_access
     assert train(source=source, **BASE).fingerprint == base.fingerprint
-    assert train(tmp_path / "run", source=source, **BASE).fingerprint == base.fingerprint
-    assert (tmp_path / "run" / "cache" / "vectors.npy").exists()
+
+    def validate(weights):
+        assert (tmp_path / "run" / "cache" / "vectors.npy").exists()
+        return {}
+
+    assert train(tmp_path / "run", validate, source, **BASE).fingerprint == base.fingerprint
+    assert not (tmp_path / "run" / "cache").exists()
+
+
+@pytest.mark.parametrize("bad", [np.nan, 0])
+def test_a_bad_source_that_must_be_staged_leaves_nothing(tmp_path, bad):
+    some = vectors()
+    some[150] = bad
+    np.savez_compressed(tmp_path / "vectors.npz", x=some)
+    with pytest.raises(InputError, match="150"):
+        train(tmp_path / "run", source=tmp_path / "vectors.npz")
+    assert not (tmp_path / "run").exists()
 
 
 def test_only_the_rows_given_are_learned_from(base):
-    rows = np.arange(0, tiny_run.N, 2)
+    rows = Rest(tiny_run.N, np.arange(1, tiny_run.N, 2))
     some = vectors()
     some[1::2] += 5  # of no consequence
     weights = [
@@ -267,10 +410,13 @@ def test_fit_fills_in_the_recipe_and_writes_nothing(tmp_path, monkeypatch):
         loop.fit(vectors(), bacth=3)
     with pytest.raises(InputError, match="recipe"):
         loop.fit(vectors(), recipe="none")
+    with pytest.raises(InputError, match="no batch, no lr; leave them out"):
+        loop.fit(vectors(), budget_bytes=8, lr=0.1, batch=3)
 
 
-def test_progress_shows_loss_rate_and_time(capfd):
+def test_progress_shows_loss_rate_and_time(capfd, monkeypatch):
+    monkeypatch.setattr(progress, "FIRST", 0)
     train(progress=True, **BASE)
     shown = capfd.readouterr().err
     assert f"1 × {jax.devices()[0].device_kind}" in shown and "data=1 × model=1" in shown
-    assert "10/10" in shown and "loss 0." in shown and "rows/s" in shown
+    assert "loss 0." in shown and "rows/s" in shown

@@ -15,7 +15,7 @@ def metrics(loss=0.5):
 
 
 def test_a_step_is_shown_once_the_next_is_dispatched(tmp_path):
-    with meter(records.Log(tmp_path, 0)) as shown:
+    with meter(records.Log(tmp_path, 0, 9)) as shown:
         for done in (1, 2, 3):
             shown.dispatched(done, metrics())
             assert len(records.read_metrics(tmp_path)) == done - 1
@@ -26,7 +26,7 @@ def test_a_step_is_shown_once_the_next_is_dispatched(tmp_path):
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_a_metric_that_is_not_finite_stops_before_it_is_written(tmp_path, loss):
-    with meter(records.Log(tmp_path, 0)) as shown:
+    with meter(records.Log(tmp_path, 0, 9)) as shown:
         shown.dispatched(1, metrics())
         shown.dispatched(2, metrics(loss))
         with pytest.raises(NonFiniteLossError, match=rf"step 2 \(loss {loss}\).* 0\.25 .*step 2 in here"):
@@ -44,7 +44,7 @@ def test_a_state_that_is_not_finite_stops_where_its_metrics_were():
 
 
 def test_what_a_validation_finds_joins_the_line_of_its_step(tmp_path):
-    with meter(records.Log(tmp_path, 0), every=5) as shown:
+    with meter(records.Log(tmp_path, 0, 9), every=5) as shown:
         for done in range(1, 10):
             shown.dispatched(done, metrics())
             if done == 3:

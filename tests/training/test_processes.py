@@ -75,7 +75,7 @@ def test_killed_at_random_moments_it_ends_bit_identical(tmp_path, wanted, starte
     assert model_weights.load(tmp_path / "model").fingerprint == wanted.fingerprint
     assert [line["step"] for line in records.read_metrics(tmp_path)] == list(range(1, 61))
     names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
-    assert names == {"56", "60"}  # nothing half written stays
+    assert names == {"56", "60"}  # nothing half written or set aside stays
 
 
 def spawn_pair(started, folder, **fields):

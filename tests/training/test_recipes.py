@@ -47,6 +47,7 @@ def test_a_recipe_is_a_copy():
         ("weight_4k", float("nan")),
         ("weight_pairs", -0.1),
         ("weight_prefixes", "much"),
+        *(("refine_gain", value) for value in (-1e-3, 1.0)),
         *(("b1", value) for value in (1, -0.1)),
         ("b2", 1.0),
         ("activation", "relu"),

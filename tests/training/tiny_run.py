@@ -34,7 +34,13 @@ def train(workdir=None, validate=None, source=None, progress=False, **changes):
     from compressae_jax.training import loop
 
     source = data.open_source(vectors() if source is None else source)
-    return loop.train(config(**changes), source, np.arange(len(source)), workdir, validate, progress)
+    return loop.train(config(**changes), source, all_of(source), workdir, validate, progress)
+
+
+def all_of(source):
+    from compressae_jax.data.sampling import Rest
+
+    return Rest(len(source), np.zeros(0, np.int64))
 
 
 def spawn(workdir, coordinator=None, processes=1, process=0, devices=1, **changes):
