@@ -15,10 +15,12 @@ BASELINES = ("#666666", "#8C6BB1", "#C49A00", "#A0522D", "#999999")
 MARKERS = "Dvp<>"
 INK = "#333333"
 DENSE = (INK, "*")
+ROUNDS = "rounds of the dictionary"
 CURVES = (
     ("training loss", {"loss": "loss"}),
     ("validation", {"validation/cosine": "cosine", "validation/recall@100": "recall@100"}),
     ("latents", {"dead_share": "share dead", "usage_entropy": "usage entropy"}),
+    (ROUNDS, {"cosine": "mean cosine"}),
 )
 
 
@@ -56,7 +58,8 @@ def recall_bytes(contenders: Sequence[Mapping[str, Any]], title: str, path: Path
 
 
 def training(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """The curves of metrics.jsonl by step: loss, validation, dead latents and usage entropy, as far as lines have them.
+    """The curves of metrics.jsonl, as far as lines have them: loss, validation, dead latents and usage entropy by step,
+    the cosine by round.
 
     Raises:
         InputError: no line has any of them.
@@ -67,15 +70,16 @@ def training(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
     ]
     panels = [(title, names) for title, names in panels if names]
     if not panels:
-        raise InputError("lines must have a loss, a validation or a share of dead latents, not none of them")
+        raise InputError("lines must have a loss, a validation, a share of dead latents or a cosine, not none of them")
     figure, grid = _canvas(len(panels))
     for axes, (title, names) in zip(np.atleast_1d(grid), panels, strict=True):
         for (name, label), colour in zip(names.items(), ("#0072B2", "#D55E00"), strict=False):
-            steps, values = np.array([(line["step"], line[name]) for line in lines if name in line], float).T
+            place = "round" if title == ROUNDS else "step"
+            steps, values = np.array([(line[place], line[name]) for line in lines if name in line], float).T
             marker = "o" if len(steps) < 20 else None
             axes.plot(steps, values, color=colour, label=label, marker=marker, markersize=4, clip_on=False)
         axes.set_title(title, loc="left")
-        axes.set(xlabel="step")
+        axes.set(xlabel=place)
         axes.set_ylim(0, None if title == CURVES[0][0] else 1)
         if len(names) > 1:
             axes.legend(frameon=False, loc="center right")

@@ -3,7 +3,7 @@
 import ml_collections
 
 from compressae_jax import data
-from compressae_jax.data.batches import Split
+from compressae_jax.data.sampling import Split
 from compressae_jax.data.sources import Source
 
 

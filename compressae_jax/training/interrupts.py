@@ -33,6 +33,8 @@ class Watch:
     def __exit__(self, *error: Any) -> None:
         for number, before in self._before.items():
             signal.signal(number, before)
+        if self._asked is not None and error[0] is None and jax.process_count() == 1:
+            signal.raise_signal(self._asked)  # it came too late to be answered here
 
     def asked(self, done: int) -> bool:
         """Whether to stop, after so many steps and rounds."""
@@ -47,9 +49,9 @@ class Watch:
         return Stopped(f"{where}; the same command continues", self._asked or signal.SIGTERM)
 
     def _ask(self, number: int, frame: Any) -> None:
-        del frame
         if self._asked is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt
+            before = self._before[number]
+            (before if callable(before) else signal.default_int_handler)(number, frame)
         self._asked = number
         if jax.process_count() > 1:
             os.kill(os.getpid(), signal.SIGTERM)

@@ -46,6 +46,8 @@ def test_training_draws_what_there_is(tmp_path):
     figures.training(loss, tmp_path / "loss.png")
     figures.training([*loss[:20], *rest[20:]], tmp_path / "rest.png")
     assert drawn(tmp_path / "loss.png").shape[1] < drawn(tmp_path / "rest.png").shape[1]
+    figures.training([{"stage": "rounds", "round": 1, "cosine": 0.9}], tmp_path / "rounds.png")
+    drawn(tmp_path / "rounds.png")
 
 
 def test_nothing_to_draw(tmp_path):

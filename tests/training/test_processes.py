@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,8 +14,10 @@ import pytest
 from numpy.testing import assert_allclose
 from training import tiny_run
 
+from compressae_jax.base import files
 from compressae_jax.model import weights as model_weights
-from compressae_jax.training import records
+from compressae_jax.notation import InputError
+from compressae_jax.training import processes, records
 
 PATIENCE = 150  # seconds, for a machine with much else to do
 RUN = {"steps": 60, "checkpoint_every": 4, "data": 1}
@@ -78,16 +81,17 @@ def test_killed_at_random_moments_it_ends_bit_identical(tmp_path, wanted, starte
     assert names == {"56", "60"}  # nothing half written or set aside stays
 
 
-def spawn_pair(started, folder, **fields):
+def spawn_pair(started, folder, other=None, **fields):
     with socket.socket() as free:
         free.bind(("localhost", 0))
         coordinator = f"localhost:{free.getsockname()[1]}"
-    pair = [tiny_run.spawn(folder, coordinator, processes=2, process=i, **fields) for i in range(2)]
+    folders = (folder, other or folder)
+    pair = [tiny_run.spawn(folders[i], coordinator, processes=2, process=i, **fields) for i in range(2)]
     started.extend(pair)
     return pair
 
 
-def test_sigterm_ends_the_launch_script_cleanly(tmp_path, started):
+def test_a_signal_ends_the_launch_script_cleanly(tmp_path, started):
     config = ["--config=configs/tiny.py", "--config.train.steps=100000", "--config.train.log_every=1"]
     config += ["--config.train.checkpoint_every=0", "--config.train.validate_every=0"]
     process = subprocess.Popen(
@@ -101,21 +105,80 @@ def test_sigterm_ends_the_launch_script_cleanly(tmp_path, started):
     wait_for_lines(process, tmp_path, 3)
     process.terminate()
     _, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, err
+    assert process.returncode == 143, err
     assert "Traceback" not in err
-    (last,) = re.findall(r"stopped at step (\d+); the same command continues", err)
+    (last,) = re.findall(r"stopped at step (\d+) of 100000, .*; the same command continues", err)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [last]
     assert [line["step"] for line in records.read_metrics(tmp_path)] == list(range(1, int(last) + 1))
 
 
-def test_sigterm_to_one_of_two_processes_stops_both_at_one_step(tmp_path, started):
+def test_a_signal_to_one_of_two_processes_stops_both_at_one_step(tmp_path, started):
     pair = spawn_pair(started, tmp_path, steps=1_000_000, data=2, model=1)
     wait_for_lines(pair[0], tmp_path, 3)
-    pair[1].terminate()
+    pair[1].send_signal(signal.SIGINT)
     said = [finish(process) for process in pair]
     assert said[0] == said[1]
-    (last,) = re.findall(r"stopped at step (\d+);", said[0])
+    (last,) = re.findall(r"stopped at step (\d+) of", said[0])
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [last]
+
+
+def test_processes_with_folders_of_their_own_say_so_at_once(tmp_path, started):
+    pair = spawn_pair(started, tmp_path / "one", other=tmp_path / "two", data=2)
+    said = [finish(process) for process in pair]
+    assert said[0].replace("/one", "/two") == said[1]
+    assert re.search(r"workdir .* of process 1 \(host .*\) is not that of process 0 .* one folder that all", said[0])
+    assert not list(tmp_path.rglob("*.json")) and not list(tmp_path.rglob(".compressae*"))
+
+
+def test_a_busy_folder_is_told_to_all_processes(tmp_path, started):
+    with files.locked(tmp_path / "run"):
+        pair = spawn_pair(started, tmp_path / "run", data=2)
+        said = [finish(process) for process in pair]
+    assert f"is being written by process {os.getpid()}" in said[0]
+    assert said[1].endswith(said[0])
+
+
+def test_processes_that_do_not_come_are_waited_for_in_words_and_not_for_ever(tmp_path, started):
+    process = tiny_run.spawn(tmp_path, "localhost:1", processes=2, process=1, patience=3)
+    started.append(process)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode != 0
+    assert "process 1 of 2 waits for the others at localhost:1, 3 seconds at most" in err
+
+
+def test_damage_that_one_process_sees_is_damage_for_all(tmp_path, started):
+    fields = {"steps": 6, "checkpoint_every": 2, "data": 2}
+    pair = spawn_pair(started, tmp_path, **fields)
+    wanted = [finish(process) for process in pair]
+    shutil.rmtree(tmp_path / "model")
+    (tmp_path / "checkpoints" / "6" / "sums.json").unlink()
+    pair = spawn_pair(started, tmp_path, **fields)
+    assert [finish(process) for process in pair] == wanted
+    assert (tmp_path / "checkpoints" / "damaged-6").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((None, 2, None), "num_processes and process_id need --coordinator"),
+        (("here", 2, 0), "host:port of process 0"),
+        (("here:12", None, 0), "needs --num_processes"),
+        (("here:12", 2, 2), "process_id must be from 0"),
+    ],
+)
+def test_flags_that_do_not_go_together(given, message):
+    with pytest.raises(InputError, match=message):
+        processes.start(*given)
+
+
+@pytest.mark.parametrize("name", processes.STARTED)
+def test_a_forgotten_coordinator_is_seen_in_a_launcher_s_environment(name, monkeypatch):
+    monkeypatch.setenv(name, "2")
+    with pytest.raises(InputError, match=f"several processes \\({name}=2\\), and each would train alone"):
+        processes.start()
+    processes.start(processes.ALONE)
+    monkeypatch.setenv(name, "1")
+    processes.start()
 
 
 @pytest.mark.parametrize("data", [2, 1])

@@ -43,9 +43,10 @@ def all_of(source):
     return Rest(len(source), np.zeros(0, np.int64))
 
 
-def spawn(workdir, coordinator=None, processes=1, process=0, devices=1, **changes):
+def spawn(workdir, coordinator=None, processes=1, process=0, devices=1, patience=120, **changes):
     """The same run in a process of its own, which prints the model's fingerprint."""
     options = {"workdir": str(workdir), "coordinator": coordinator, "processes": processes, "process": process}
+    options["patience"] = patience
     flags = f"--xla_force_host_platform_device_count={devices}"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, __file__, json.dumps({**options, "changes": changes})]
@@ -53,16 +54,15 @@ def spawn(workdir, coordinator=None, processes=1, process=0, devices=1, **change
 
 
 def main(options):
-    import jax
-
-    from compressae_jax.notation import Stopped
+    from compressae_jax.notation import InputError, Stopped
+    from compressae_jax.training import processes
 
     if options["processes"] > 1:
-        jax.distributed.initialize(options["coordinator"], options["processes"], options["process"])
+        processes.start(options["coordinator"], options["processes"], options["process"], options["patience"])
     try:
         print(train(options["workdir"], **options["changes"]).fingerprint)
-    except Stopped as stop:
-        print(stop)
+    except (InputError, Stopped) as told:
+        print(told)
 
 
 if __name__ == "__main__":
