@@ -116,7 +116,7 @@ def replacing(
         check_replaceable(path, holds, marker)
     with locked(path):
         remove_leftovers(path)
-        aside = path.parent / f"{_own(path)}{secrets.token_hex(4)}{path.suffix if holds is None else ''}"
+        aside = aside_of(path, path.suffix if holds is None else "")
         try:
             if holds is not None:
                 aside.mkdir()
@@ -187,10 +187,15 @@ def remove_leftovers(path: str | os.PathLike) -> None:
                 _unlink(path.parent / name)
 
 
+def aside_of(path: Path, suffix: str = "") -> Path:
+    """A new name beside `path`, which `remove_leftovers` of `path` knows."""
+    return path.parent / f"{_own(path)}{secrets.token_hex(4)}{suffix}"
+
+
 def remove(path: str | os.PathLike) -> None:
     """Remove a file or folder of ours: out of its name in one step, so that no half of it stands there after a kill."""
     path = real(path)
-    aside = path.parent / f"{_own(path)}{secrets.token_hex(4)}"
+    aside = aside_of(path)
     with contextlib.suppress(FileNotFoundError):
         path.rename(aside)
         _unlink(aside)

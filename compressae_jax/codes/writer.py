@@ -81,9 +81,17 @@ class Writer:
             if resume and (self.partial / MANIFEST).is_file():
                 self._work.resume()
             else:
-                with files.replacing(self.partial, NAMES, MANIFEST) as aside:
-                    sealed.write(aside / MANIFEST, self._work.manifest())
+                self._begin()
             self._held = held.pop_all()
+
+    def _begin(self) -> None:
+        """An empty partial folder, which bears our mark from its first moment on; an older one goes away."""
+        files.remove(self.partial)
+        aside = files.aside_of(self.partial)
+        aside.mkdir()
+        sealed.write(aside / MANIFEST, self._work.manifest())
+        files.sync_tree(aside)
+        files.exchange(aside, self.partial)
 
     @property
     def rows(self) -> int:
@@ -173,8 +181,6 @@ def _clear(folder: Path) -> None:
     for path in (folder, partial):
         if path.parent.is_dir():
             files.remove_leftovers(path)
-    with files.locked(partial):
-        pass  # whoever was killed while it made the partial folder has left that one's lock
     if (folder / META).is_file() and not folder.is_symlink():
         for name in (MANIFEST, *_asides(folder)):
             (folder / name).unlink(missing_ok=True)
