@@ -132,27 +132,22 @@ def _checked_meta(
     if ids is not None and not (isinstance(ids, str) and re.fullmatch(IDS if version > 2 else OLDER_IDS, ids)):
         raise InputError(f"ids must be <i8 or <U…, from version 3 on also <u8 or utf8, not {ids!r}")
     packing = None
-    if version == 1:
-        storage = meta["dtypes"]["values"]
-        check_choice("values", storage, VALUES)
-        check_choice("columns", meta["dtypes"]["columns"], [column_dtype(meta["h"]).name])
+    storage = meta["dtypes"]["values"] if version == 1 else meta["storage"]
+    check_choice("storage", storage, (VALUES, STORAGES[len(VALUES) :], STORAGES)[version - 1])
+    if (bits := storage_bits(storage)) is not None:
+        packing = Packing(meta["h"], meta["k"], bits, _levels(meta["levels"]))
     else:
-        storage = meta["storage"]
-        check_choice("storage", storage, STORAGES if version > 2 else STORAGES[len(VALUES) :])
-        if (bits := storage_bits(storage)) is not None:
-            packing = Packing(meta["h"], meta["k"], bits, _levels(meta["levels"]))
+        check_choice("values", meta["dtypes"]["values"], [storage])
+        check_choice("columns", meta["dtypes"]["columns"], [column_dtype(meta["h"]).name])
     arrays = layout(meta["n"], meta["h"], meta["k"], storage, ids)
-    sizes = {}
+    sizes = {name: HEADER + math.prod(shape) * np.dtype(dtype).itemsize for name, (dtype, shape) in arrays.items()}
     for name in [*arrays, UTF8] if ids == TEXT else arrays:
         said = meta["files"][name]
-        if not isinstance(said["xxh3_128"], str):
-            raise InputError(f"the xxh3_128 of {name} must be text, not {said['xxh3_128']!r}")
-        if name in arrays:
-            dtype, shape = arrays[name]
-            sizes[name] = HEADER + math.prod(shape) * np.dtype(dtype).itemsize
-        else:
-            check_range(f"bytes of {name}", said["bytes"], 0, 2**53)
-            sizes[name] = said["bytes"]
+        check_range(f"bytes of {name}", said["bytes"], 0, 2**63)
+        if not isinstance(said["xxh3_128"], str) or not re.fullmatch("[0-9a-f]{32}", said["xxh3_128"]):
+            raise InputError(f"the xxh3_128 of {name} must be 32 hex digits, not {str(said['xxh3_128'])[:80]!r}")
+        if sizes.setdefault(name, said["bytes"]) != said["bytes"]:
+            raise InputError(f"{name} must have {sizes[name]} bytes, not {said['bytes']}")
     return packing, _made_by(meta), arrays, sizes
 
 

@@ -301,12 +301,12 @@ def forge(path, name, data):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"n": 10**12}, "columns.npy is damaged: 6000000000128 bytes wanted"),  # before anything is allocated
+        ({"n": 10**12}, "columns.npy must have 6000000000128 bytes"),  # before anything is allocated
         ({"n": -1}, "meta.json is damaged: n must be"),
         ({"n": 3.0}, "meta.json is damaged: n must be"),
         ({"k": H + 1}, "meta.json is damaged: k must be an integer from 1 to 41"),
         ({"h": "x"}, "meta.json is damaged: h must be"),
-        ({"dtypes": {"values": "float64", "columns": "uint16", "ids": None}}, "values must be one of"),
+        ({"dtypes": {"values": "float64", "columns": "uint16", "ids": None}}, "storage must be one of"),
         ({"dtypes": {"values": "float16", "columns": "uint32", "ids": None}}, "columns must be one of 'uint16'"),
         ({"dtypes": {"values": "float16", "columns": "uint16", "ids": "|O8"}}, "ids must be <i8 or <U"),
         ({"dtypes": None}, "meta.json is damaged"),
@@ -442,7 +442,7 @@ def test_append_refuses_rows_of_the_other_storage(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"n": 10**12}, f"records.npy is damaged: {PACKING.width}000000000128 bytes wanted"),
+        ({"n": 10**12}, f"records.npy must have {PACKING.width}000000000128 bytes"),
         ({"k": H + 1}, "meta.json is damaged: k must be an integer from 1 to 41"),
         ({"storage": "float16"}, "meta.json is damaged: storage must be one of 'packed3'"),
         ({"storage": "packed4"}, "meta.json is damaged: levels must be 8 of 4 bits"),
