@@ -25,7 +25,6 @@ from compressae_jax.evaluation import intervals, neighbours
 from compressae_jax.evaluation.intervals import Interval
 from compressae_jax.model import encoders
 from compressae_jax.model.weights import Weights
-from compressae_jax.retrieval import compress
 from compressae_jax.retrieval.index import Index
 
 PRODUCTS = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -119,7 +118,7 @@ def compared(
     """Recall@100 by product, and what bfloat16 changes, paired query by query."""
     recalls = {}
     for name, (rows, asked) in encoded.items():
-        index = Index(rows, compress.norms_of(weights, rows), space, weights)
+        index = Index(rows, weights, space)
         _, found = index.search(queries if space == "dense_query" else asked, truth.shape[1])
         recalls[name] = neighbours.overlap(found, truth)
     report = {name: intervals.interval(some)._asdict() for name, some in recalls.items()}

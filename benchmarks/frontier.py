@@ -211,8 +211,8 @@ def of_codes(weights: Weights, encoder: str) -> Fitted:
     """Codes of a model by an encoder, asked by dense queries and, in the reconstructed space, by compressed ones."""
 
     def over(rows: np.ndarray) -> dict[str, Search]:
-        codes, norms = compress.encode(weights, rows, weights.storage, encoder=encoder)
-        index = Index(codes, norms, "dense_query", weights, encoder=encoder)
+        codes, _ = compress.encode(weights, rows, weights.storage, encoder=encoder)
+        index = Index(codes, weights, encoder=encoder)
         return {"": index.search, " compressed queries": index.in_space("reconstructed").search}
 
     record = budgets.packed_width(weights.h, weights.k, budgets.storage_bits(weights.storage))

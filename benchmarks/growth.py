@@ -24,7 +24,7 @@ from benchmarks import memory, timing
 from benchmarks.peers import FAISS_BLAS
 from benchmarks.synthetic import packed_codes
 from compressae_jax.codes.codes import Codes, column_dtype
-from compressae_jax.codes.storage.packed import Packed
+from compressae_jax.codes.rows import Rows
 from compressae_jax.retrieval.backends import host
 
 TOP = 100
@@ -105,10 +105,10 @@ def point(at: dict[str, int], repeats: int) -> dict[str, Any]:
     dense = unit(rng.standard_normal((at["q"], at["d"]), np.float32))
 
     before = settled()
-    codes, row_scales = random_codes(rng, at["n"], at["h"], at["k"])
-    ours: Search = lambda queries: host.search(codes, row_scales, queries, TOP)  # noqa: E731
+    codes = random_codes(rng, at["n"], at["h"], at["k"])
+    ours: Search = lambda queries: host.search(codes, "reconstructed", queries, TOP)  # noqa: E731
     mib = {"host": peak(ours, u) - before}
-    check("host", ours, u[:CHECKED], len(u), functools.partial(code_scores, codes, row_scales))
+    check("host", ours, u[:CHECKED], len(u), functools.partial(code_scores, codes, codes.scales("reconstructed")))
 
     before = settled()
     theirs, scores = peer(rng, at["n"], at["d"])
@@ -119,8 +119,8 @@ def point(at: dict[str, int], repeats: int) -> dict[str, Any]:
     return {**at, **{side: timing.milliseconds(some) | {"mib": round(mib[side], 2)} for side, some in seconds.items()}}
 
 
-def random_codes(rng: np.random.Generator, n: int, h: int, k: int) -> tuple[Codes, np.ndarray]:
-    """Normal float16 values, one column in each of k ranges of the h (so distinct), and row scales."""
+def random_codes(rng: np.random.Generator, n: int, h: int, k: int) -> Codes:
+    """Normal float16 values with norms, one column in each of k ranges of the h (so distinct)."""
     values, columns = np.empty((n, k), np.float16), np.empty((n, k), column_dtype(h))
     for start in range(0, n, PIECE):
         here = slice(start, min(n, start + PIECE))
@@ -128,10 +128,11 @@ def random_codes(rng: np.random.Generator, n: int, h: int, k: int) -> tuple[Code
         values[here] = np.take_along_axis(part, np.argsort(-np.abs(part), axis=1), axis=1)
         ranges = rng.permuted(np.broadcast_to(np.arange(k), part.shape), axis=1)
         columns[here] = (ranges + rng.random(part.shape, np.float32) * 0.999) * (h / k)
-    row_scales = np.concatenate(
-        [1 / np.linalg.norm(values[start : start + PIECE].astype(np.float32), axis=1) for start in range(0, n, PIECE)]
+    lengths = np.concatenate(
+        [np.linalg.norm(values[start : start + PIECE].astype(np.float32), axis=1) for start in range(0, n, PIECE)]
     )
-    return Codes(values, columns, h), row_scales.astype(np.float32)
+    # One space needs one norm a row, so that is what is held here.
+    return Codes(values, columns, h, np.broadcast_to(lengths[:, None], (n, 2)), verified=True)
 
 
 def code_scores(codes: Codes, row_scales: np.ndarray, u: np.ndarray) -> np.ndarray:
@@ -252,20 +253,18 @@ def copy_rate() -> float:
 def scale(at: dict[str, Any], repeats: int) -> dict[str, Any]:
     """Milliseconds and bytes a row of float16 and packed4 codes of one shape, for the arithmetic of larger n."""
     rng = np.random.default_rng(1)
-    codes, row_scales = random_codes(rng, at["n"], at["h"], at["k"])
-    packed = packed_codes(codes, 4)
-    rows: dict[str, tuple[Codes | Packed, np.ndarray]] = {
-        "float16": (codes, row_scales),
-        "packed4": (packed, np.broadcast_to(np.float32(1), len(packed))),
-    }
-    sizes = {"float16": (codes.nbytes + row_scales.nbytes) / len(codes), "packed4": packed.nbytes / len(packed)}
+    codes = random_codes(rng, at["n"], at["h"], at["k"])
+    rows: dict[str, Rows] = {"float16": codes, "packed4": packed_codes(codes, 4)}
+    sizes = {"float16": codes.nbytes / len(codes) + 4, "packed4": rows["packed4"].nbytes / len(codes)}
     u = rng.standard_normal((max(at["q"]), at["h"])).astype(np.float32)
     times: dict[str, dict[str, Any]] = {name: {} for name in rows}
     for q in at["q"]:
-        sides: dict[str, Search] = {name: lambda x, of=of: host.search(*of, x, TOP) for name, of in rows.items()}
-        for name, (those, scales) in rows.items():
-            floats = those.unpack() if isinstance(those, Packed) else those
-            check(name, sides[name], u[: min(q, CHECKED)], q, functools.partial(code_scores, floats, scales))
+        sides: dict[str, Search] = {
+            name: lambda x, of=of: host.search(of, "reconstructed", x, TOP) for name, of in rows.items()
+        }
+        for name, of in rows.items():
+            exact = functools.partial(code_scores, of.codes(), of.scales("reconstructed"))
+            check(name, sides[name], u[: min(q, CHECKED)], q, exact)
         calls = {name: functools.partial(side, u[:q]) for name, side in sides.items()}
         for name, some in timing.alternate(calls, repeats, rest=REST).items():
             times[name][str(q)] = timing.milliseconds(some)

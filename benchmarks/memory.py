@@ -108,7 +108,7 @@ def job(name: str, arguments: list[str]) -> None:
         source = data.open_source(path)
         taken = peak(lambda: compress.compress(model, source, out, batch=int(batch), progress=False))
     else:
-        index.Index(*compress.encode(model, queries), "reconstructed", model).search(queries, 1)
+        index.Index(compress.encode(model, queries)[0], model, "reconstructed").search(queries, 1)
         rows = index.open_index(arguments[1], model, "reconstructed", verify=False)
         taken = peak(lambda: rows.search(queries, 100))
     print(json.dumps(taken))

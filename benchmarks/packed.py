@@ -70,12 +70,13 @@ def both(rng: np.random.Generator, flags: argparse.Namespace, k: int) -> tuple[P
     """Packed rows, and the same rows as float16 values and uint16 columns."""
     packed = packed_codes(random_codes(rng, flags.n, flags.h, k, "float32"), flags.bits)
     unpacked = packed.unpack()
-    return packed, Codes(unpacked.values.astype(np.float16), unpacked.columns, flags.h)
+    ones = np.ones((len(packed), 2), np.float32)
+    return packed, Codes(unpacked.values.astype(np.float16), unpacked.columns, flags.h, ones, verified=True)
 
 
 def search(rows: Packed | Codes, u: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
     """Results of rows whose scales are in their values."""
-    return host.search(rows, np.broadcast_to(np.float32(1), len(rows)), u, top)
+    return host.search(rows, "reconstructed", u, top)
 
 
 def check(packed: Packed, floats: Codes, u: np.ndarray, top: int) -> None:

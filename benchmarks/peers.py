@@ -37,7 +37,7 @@ def our_host(data: Data) -> dict[str, Side]:
     size = data.codes.nbytes / len(data.codes) + 4
 
     def side(u: np.ndarray, truth: Truth) -> Side:
-        return Side(lambda q: host.search(data.codes, data.row_scales, u[:q], data.top), truth, size)
+        return Side(lambda q: host.search(data.codes, "reconstructed", u[:q], data.top), truth, size)
 
     return {
         "host, dense u": side(data.u, data.code_truth),
@@ -47,11 +47,10 @@ def our_host(data: Data) -> dict[str, Side]:
 
 def our_scan(data: Data) -> dict[str, Side]:
     """The scan backend on codes that lie on the devices."""
-    codes, row_scales = scan.place(data.codes, data.row_scales)
-    n, size = len(data.codes), data.codes.nbytes / len(data.codes) + 4
+    placed, size = scan.Placed(data.codes), data.codes.nbytes / len(data.codes) + 4
 
     def side(u: np.ndarray, truth: Truth) -> Side:
-        return Side(lambda q: scan.search(codes, row_scales, u[:q], data.top, n=n), truth, size)
+        return Side(lambda q: scan.search(placed, "reconstructed", u[:q], data.top), truth, size)
 
     return {
         "scan, dense u": side(data.u, data.code_truth),
@@ -62,9 +61,8 @@ def our_scan(data: Data) -> dict[str, Side]:
 def our_packed(data: Data) -> dict[str, Side]:
     """The host backend on packed rows, whose scales are in their values; their own values are their truth."""
     packed = packed_codes(data.codes, PACKED_BITS)
-    ones = np.broadcast_to(np.float32(1), len(packed))
     truth = Truth(packed.unpack().to_csr(), data.u, data.top)
-    call = lambda q: host.search(packed, ones, data.u[:q], data.top)  # noqa: E731
+    call = lambda q: host.search(packed, "reconstructed", data.u[:q], data.top)  # noqa: E731
     return {"host, packed4, dense u": Side(call, truth, packed.packing.width)}
 
 

@@ -1,5 +1,6 @@
 """Random rows and queries, block by block, and the float64 oracle that results are held against."""
 
+import dataclasses
 import functools
 from collections.abc import Iterator
 from typing import Any
@@ -23,9 +24,11 @@ class Data:
     """Rows as unit vectors and as codes (two data sets of one length), and queries of each kind."""
 
     def __init__(self, dense: np.ndarray, codes: Codes, vectors: np.ndarray, u: np.ndarray, few: Codes, top: int):
-        self.dense, self.codes, self.vectors, self.u, self.few, self.top = dense, codes, vectors, u, few, top
-        norms = np.linalg.norm(codes.values.astype(np.float32), axis=1)
-        self.row_scales = (1 / norms).astype(np.float32)
+        self.dense, self.vectors, self.u, self.few, self.top = dense, vectors, u, few, top
+        if codes.norms is None:  # of z too: for times only
+            own = np.linalg.norm(codes.values.astype(np.float32), axis=1)
+            codes = dataclasses.replace(codes, norms=np.repeat(own[:, None], 2, axis=1))
+        self.codes, self.row_scales = codes, codes.scales("sparse")
         self.dense_truth = Truth(dense, vectors, top)
         self.code_truth = Truth(self.csr, u, top)
         self.sparse_truth = Truth(self.csr, few.to_dense(), top)
@@ -69,8 +72,7 @@ class Data:
 
     def index(self, space: str) -> Index:
         """The codes as an index of the untrained model."""
-        norms = np.repeat(1 / self.row_scales[:, None], 2, axis=1)  # of z too: for times only
-        return Index(self.codes, norms, space, self.weights)
+        return Index(self.codes, self.weights, space)
 
 
 class Truth:

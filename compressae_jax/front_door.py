@@ -16,7 +16,7 @@ from compressae_jax.model import weights as model_weights
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import InputError
 from compressae_jax.retrieval import compress as compression
-from compressae_jax.retrieval.index import Index
+from compressae_jax.retrieval.index import SPACE, Index
 
 if TYPE_CHECKING:
     from compressae_jax.data.sources import Source
@@ -64,7 +64,7 @@ class Model:
     def index(
         self,
         vectors: Vectors | Source | Codes | Packed,
-        space: str = "reconstructed",
+        space: str = SPACE,
         encoder: str | None = None,
         storage: str | None = None,
         zero_rows: str = "stop",
@@ -75,11 +75,11 @@ class Model:
         """
         encoder = encoder or self.weights.encoder
         if isinstance(vectors, Packed):
-            return Index(vectors, None, space, self.weights, encoder=encoder)
+            return Index(vectors, self.weights, space, encoder=encoder)
         if isinstance(vectors, Codes):
-            return Index(vectors, compression.norms_of(self.weights, vectors), space, self.weights, encoder=encoder)
-        codes, row_norms, ids = self._compress(vectors, encoder, storage, zero_rows)
-        return Index(codes, row_norms, space, self.weights, ids=ids, encoder=encoder)
+            return Index(vectors, self.weights, space, encoder=encoder)
+        codes, _, ids = self._compress(vectors, encoder, storage, zero_rows)
+        return Index(codes, self.weights, space, ids=ids, encoder=encoder)
 
     def reconstruct(self, codes: Codes | Packed) -> np.ndarray:
         """z = s W_d (n, d) float32: the vectors that codes stand for, up to their length."""

@@ -66,9 +66,9 @@ def test_without_faiss_the_peer_is_numpy_and_exact(monkeypatch):
 
 def test_wrong_results_stop_the_run():
     rng = np.random.default_rng(0)
-    codes, scales = growth.random_codes(rng, 500, 64, 4)
+    codes = growth.random_codes(rng, 500, 64, 4)
     u = rng.standard_normal((2, 64)).astype(np.float32)
-    exact = growth.code_scores(codes, scales, u)
+    exact = growth.code_scores(codes, codes.scales("sparse"), u)
     rows = np.argsort(-exact, axis=1)
     best = np.take_along_axis(exact, rows, axis=1)
 

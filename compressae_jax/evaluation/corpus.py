@@ -1,5 +1,6 @@
 """Rows that a protocol searches, as vectors and as codes; who searches them is told in `contenders`."""
 
+import dataclasses
 import functools
 from collections.abc import Iterator
 
@@ -28,8 +29,8 @@ class Corpus:
         self.source, self.weights, self.left_out = source, weights, left_out
         self.rows = np.setdiff1d(np.arange(len(source)), left_out, assume_unique=True)  # their numbers in the source
         whole = not len(left_out)
-        self.codes = codes if whole else codes[self.rows]
-        self.norms = norms if whole or norms is None else norms[self.rows]
+        rows = codes if norms is None else dataclasses.replace(codes, norms=norms)
+        self.codes = rows if whole else rows[self.rows]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -43,8 +44,12 @@ class Corpus:
         """The codes of budget k, in a space."""
         return self._of_budget(k).in_space(space)
 
+    @functools.cached_property
+    def _index(self) -> Index:
+        return Index(self.codes, self.weights, "sparse")
+
     @functools.lru_cache(maxsize=1)  # noqa: B019, the corpora of an evaluation are few and live as long as it does
     def _of_budget(self, k: int) -> Index:
         if k == self.codes.k:
-            return Index(self.codes, self.norms, "sparse", self.weights)
-        return Index(self.codes, self.norms, "sparse", self.weights).prefix(k)
+            return self._index
+        return self._index.prefix(k)

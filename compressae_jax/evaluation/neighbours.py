@@ -72,7 +72,7 @@ def validator(
     def validate(weights: Weights) -> dict[str, float]:
         scores = {"cosine": _cosine(weights, queries)}
         if nearest is not None:
-            index = Index(*compress.encode(weights, vectors), "dense_query", weights)
+            index = Index(compress.encode(weights, vectors)[0], weights)
             _, found = index.search(queries, depth, backend=backend)
             scores[f"recall@{depth}"] = float(overlap(found, nearest).mean())
         return scores

@@ -14,11 +14,11 @@ TOP = 10
 
 
 def search(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> None:
-    """Search the run folder's codes for the held-out queries (reconstructed space) and write scores and rows."""
+    """Search the run folder's codes for the held-out queries and write scores and rows."""
     workdir, source = Path(workdir), inputs.source(config)
     queries = streams.take(source, inputs.split(config, len(source)).queries)
     queries = queries[queries.any(axis=1)]
     weights = model_weights.load(workdir / run_folder.MODEL)
-    rows = index.open_index(workdir / run_folder.CODES, weights, "reconstructed")
-    scores, numbers = rows.search(queries, min(TOP, len(rows)), backend=config.search.backend)
-    found.write(workdir / run_folder.FOUND, scores, numbers, rows.ids)
+    rows = index.open_index(workdir / run_folder.CODES, weights)
+    best = rows.search(queries, min(TOP, len(rows)), backend=config.search.backend)
+    found.write(workdir / run_folder.FOUND, best)

@@ -1,56 +1,150 @@
-"""What a search found, as a file: scores, rows and ids in .npz or .parquet; sources read the other way."""
+"""What a search found: scores, row numbers and ids; several of them merged; written to .npz or .parquet."""
 
+from __future__ import annotations
+
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 
-from compressae_jax.notation import InputError
+from compressae_jax.base import files
+from compressae_jax.codes.ids import Ids, as_ids
+from compressae_jax.notation import InputError, check_range
+
+SUFFIXES = (".npz", ".parquet")
+NOTHING = -1  # in the place of a row, beside a score of -inf
+
+
+class Found(tuple):
+    """The pair `scores, rows` of a search, (q, top) each, best first; `ids` are the rows' names.
+
+    Places without a row (a zero query, a `top` above the rows there are) have score -inf, row -1, id None.
+    """
+
+    _ids: Callable[[], Shaped[np.ndarray, "q r"]] | None
+
+    def __new__(
+        cls,
+        scores: Float[np.ndarray, "q r"],
+        rows: Int[np.ndarray, "q r"],
+        ids: Shaped[np.ndarray, "q r"] | Callable[[], Shaped[np.ndarray, "q r"]] | None = None,
+    ) -> Found:
+        """`ids`: an array like `rows`, or what looks them up when they are asked for."""
+        found = super().__new__(cls, (scores, rows))
+        found._ids = ids if ids is None or callable(ids) else lambda: ids
+        return found
+
+    @property
+    def scores(self) -> Float[np.ndarray, "q r"]:
+        """Cosines, falling."""
+        return self[0]
+
+    @property
+    def rows(self) -> Int[np.ndarray, "q r"]:
+        """Row numbers."""
+        return self[1]
+
+    @functools.cached_property
+    def ids(self) -> Shaped[np.ndarray, "q r"] | None:
+        """The ids of the rows, None where the index has none: integers, or objects where there are texts or None."""
+        return None if self._ids is None else self._ids()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Found, (self.scores, self.rows, self.ids)
+
+
+def named(ids: Ids | None, rows: Int[np.ndarray, "q r"]) -> Callable[[], Shaped[np.ndarray, "q r"]] | None:
+    """What looks up the ids of row numbers when they are asked for."""
+    return None if ids is None else functools.partial(_looked_up, ids, rows)
+
+
+def merge(parts: Sequence[Found], first_rows: Sequence[int], top: int) -> Found:
+    """The best of what was found in several shards, whose rows begin at `first_rows` of the whole.
+
+    The same as one search of all rows; ties go to the lower row number. Ids are kept if all parts have them.
+
+    Raises:
+        InputError: no parts, or parts of different numbers of queries.
+    """
+    if not parts or len(parts) != len(first_rows) or len({len(part[0]) for part in parts}) != 1:
+        sizes = [len(part[0]) for part in parts]
+        raise InputError(f"parts must have one number of queries and a first row each, not {sizes} and {first_rows}")
+    check_range("top", top, 1, 2**31 - 1)
+    scores = np.concatenate([scores for scores, _ in parts], axis=1)
+    moved = [np.where(rows < 0, NOTHING, rows + first) for (_, rows), first in zip(parts, first_rows, strict=True)]
+    rows = np.concatenate(moved, axis=1)
+    order = np.lexsort((np.where(rows < 0, np.iinfo(np.int64).max, rows), -scores), axis=1)[:, :top]
+    ids = [part.ids for part in parts]
+    whole = None
+    if all(one is not None for one in ids):
+        whole = np.take_along_axis(np.concatenate([np.asarray(one, object) for one in ids], axis=1), order, axis=1)
+        whole = whole.astype(np.int64) if _integers(whole) else whole
+    return Found(np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1), whole)
 
 
 def check_path(path: str | os.PathLike) -> Path:
-    """The path, when its name ends in .npz or .parquet (which needs pyarrow) and its folder exists."""
-    path = Path(path)
-    if path.suffix not in (".npz", ".parquet"):
-        raise InputError(f"out must end in .npz or .parquet, not {path.name!r}")
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"out: there is no folder {path.absolute().parent}")
+    """The path, `~` expanded, when its name ends in .npz or .parquet (which needs pyarrow) and it can be written."""
+    path = files.check_out(path, SUFFIXES, folder=False)
     if path.suffix == ".parquet":
         _pyarrow()
     return path
 
 
-def write(
-    path: str | os.PathLike,
-    scores: Float[np.ndarray, "q r"],
-    rows: Int[np.ndarray, "q r"],
-    ids: Sequence[str] | np.ndarray | None = None,
-) -> None:
-    """Write arrays `scores`, `rows` and, where the index has ids, `ids` (q, r); aside, then renamed.
+def write(path: str | os.PathLike, found: Found, query_ids: Any = None) -> None:
+    """Write `scores`, `rows` and, where the index has ids, `ids` (q, top), whole or not at all.
 
-    In parquet these are columns of lists, one row a query.
+    `query_ids`, if any, name the queries. In parquet these are columns, of lists but for `query_ids`, one row a query,
+    and null is the id of no row; in .npz that is an empty text or -1.
+
+    Raises:
+        InputError: another suffix, a path that cannot be written, `query_ids` that are not one a query.
     """
     path = check_path(path)
-    arrays: dict[str, np.ndarray] = {"scores": scores, "rows": rows}
-    if ids is not None:
-        arrays["ids"] = np.asarray(ids)[rows]
-    aside = path.with_name(f".{path.name}.partial{path.suffix}")
-    if path.suffix == ".npz":
-        with aside.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-    else:
-        from pyarrow import parquet
+    columns: dict[str, Any] = {"scores": found.scores, "rows": found.rows}
+    if query_ids is not None:
+        columns["query_ids"] = np.asarray(as_ids(query_ids, len(found.scores)))
+    if found.ids is not None:
+        columns["ids"] = found.ids
+    with files.replacing(path) as aside:
+        if path.suffix == ".npz":
+            with aside.open("wb") as file:
+                np.savez(file, **{name: _plain(column) for name, column in columns.items()})
+        else:
+            pyarrow = _pyarrow()
+            from pyarrow import parquet
 
-        table = _pyarrow().table({name: list(array) for name, array in arrays.items()})
-        parquet.write_table(table, aside)
-    os.replace(aside, path)
+            parquet.write_table(pyarrow.table({name: column.tolist() for name, column in columns.items()}), aside)
+
+
+def _looked_up(ids: Ids, rows: Int[np.ndarray, "q r"]) -> Shaped[np.ndarray, "q r"]:
+    there = rows >= 0
+    some = np.asarray(ids[np.where(there, rows, 0).reshape(-1)]).reshape(rows.shape) if len(ids) else None
+    if some is None or not there.all():
+        some = np.full(rows.shape, None, object) if some is None else some.astype(object)
+        some[~there] = None
+    return some
+
+
+def _integers(ids: np.ndarray) -> bool:
+    return all(isinstance(one, (int, np.integer)) for one in ids.flat)
+
+
+def _plain(column: np.ndarray) -> np.ndarray:
+    """Without objects, which only pickles could hold."""
+    if column.dtype != object:
+        return column
+    known = [one for one in column.flat if one is not None]
+    missing: Any = NOTHING if known and not isinstance(known[0], str) else ""
+    return np.array([missing if one is None else one for one in column.flat]).reshape(column.shape)
 
 
 def _pyarrow():
     try:
         import pyarrow
     except ImportError as error:
-        raise InputError(".parquet needs pyarrow: pip install 'compressae_jax[parquet]'") from error
+        raise InputError(".parquet needs pyarrow: pip install pyarrow") from error
     return pyarrow

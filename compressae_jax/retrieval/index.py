@@ -1,80 +1,97 @@
-"""An exact search index: codes, row scales in one space, and the model that expands queries; backends score."""
+"""An exact search index: rows in one space and the model that made them; `queries` expands, `backends` score."""
 
 from __future__ import annotations
 
 import copy
-import functools
+import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-from jaxtyping import Float, Int
 
-from compressae_jax.codes import disk, spaces
+from compressae_jax.base import devices, files, sealed
+from compressae_jax.base.arrays import pieces
 from compressae_jax.codes import folder as codes_folder
-from compressae_jax.codes.codes import Codes, checked
-from compressae_jax.codes.storage.packed import Packed
+from compressae_jax.codes import spaces
+from compressae_jax.codes.ids import Ids, as_ids
+from compressae_jax.codes.rows import Rows, check_made_by
 from compressae_jax.data.sources import Source
-from compressae_jax.model import encoders
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import AnyArray, Expanded, FolderError, InputError, check_choice, check_range
-from compressae_jax.retrieval import compress
+from compressae_jax.retrieval import found
 from compressae_jax.retrieval.backends import bcoo, host, lists, scan
+from compressae_jax.retrieval.found import Found
+from compressae_jax.retrieval.queries import Expander, without_direction
 
 BACKENDS = {"host": host.search, "scan": scan.search, "bcoo": bcoo.search}
 LISTS = "lists"  # a backend, too, of an index `with_lists`
+SPACE = "dense_query"  # unless another is asked for: dense queries are compared as they are, codes as reconstructions
 FORMAT_VERSION = 1
 CODES, MODEL, META = "codes", "model", "index.json"
 QUERIES = 1024  # searched at a time: bounds the expanded queries
-QUERY_BLOCKS = (8, 64)  # queries are expanded in blocks of one of two shapes, so that their number compiles nothing
+MOST = 2**16  # results a query, at most, unless there are more rows
 
 
 class Index:
-    """Codes that one model made, searched exactly in one of the three spaces of `codes.spaces`.
+    """Rows that one model made, searched exactly in one of the three spaces of `codes.spaces`.
 
-    `norms` (n, 2) are those of `compress`, None for packed codes, whose values were multiplied with their row's scale.
-    `ids`, if any, name the rows; results are row numbers. `encoder` made the codes (default: the one that the model was
-    trained for); queries that are compared as codes go through it, too.
+    Norms that the rows need and lack are computed. `ids`, one a row, default to those that the rows bring; results are
+    row numbers. `encoder` is asked of rows only that do not say what made them; queries that are compared as codes go
+    through it, too. `verify=False` leaves the look at all rows to those who read them, a piece at a time.
+
+    Raises:
+        InputError: rows of another model or encoder, of another width, damaged ones, ids that are not one a row.
     """
 
     def __init__(
         self,
-        codes: Codes | Packed,
-        norms: Float[AnyArray, "n 2"] | None,
-        space: str,
+        rows: Rows,
         weights: Weights,
-        ids: Sequence[Any] | np.ndarray | None = None,
+        space: str = SPACE,
+        ids: Any = None,
         encoder: str | None = None,
+        verify: bool = True,
     ) -> None:
         check_choice("space", space, spaces.SPACES)
-        if codes.h != weights.h:
-            raise InputError(f"codes have width h={codes.h}, the model {weights.h} (fingerprint {weights.fingerprint})")
-        for name, each in (("norms", norms), ("ids", ids)):
-            if each is not None and len(each) != len(codes):
-                raise InputError(f"{name} must be {len(codes)}, one a row of codes, not {len(each)}")
-        _check_rows(codes, norms)
-        self.codes, self.norms, self.space, self.weights, self.ids = codes, norms, space, weights, ids
-        self.row_scales = _row_scales(codes, norms, space)
+        if rows.h != weights.h:
+            raise InputError(f"codes have width h={rows.h}, the model {weights.h} (fingerprint {weights.fingerprint})")
+        check_made_by(rows, weights.fingerprint)
+        made = rows.made_by.encoder if rows.made_by else None
+        if made and encoder and made != encoder:
+            raise InputError(f"rows were made by encoder {made!r}, not by {encoder!r}, so queries go through {made!r}")
+        rows = rows.check() if verify else rows
+        self.rows = rows.with_norms(weights.params["decoder_w"])
+        self.weights, self.space = weights, space
+        self.ids: Ids | None = rows.ids if ids is None else as_ids(ids, len(rows))
+        self.encoder = made or encoder or weights.encoder
+        self.expander = Expander(weights, space, self.encoder, rows.storage, rows.k)
         self.lists: lists.Lists | None = None
-        self.encoder = encoder or weights.encoder
-        encoders.check(self.encoder, weights, rounded=False)
+        self._places: list[scan.Placed] = []  # one at most, shared by the spaces of these rows
 
     def __len__(self) -> int:
-        return len(self.codes)
+        return len(self.rows)
+
+    def __repr__(self) -> str:
+        size = f"{self.bytes_per_vector:g} bytes each"
+        return f"<Index of {len(self):,} rows in {self.space}, {size}, {self.rows.storage}, by {self.encoder}>"
+
+    @property
+    def codes(self) -> Rows:
+        """The rows, by the name they had in version 0.1."""
+        return self.rows
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory that search needs for the rows: values, columns and row scales, or packed records alone.
+        """Bytes in memory that search needs for the rows: values, columns and a scale, or packed records alone.
 
-        Lists, which only some indexes hold, come on top.
+        The scale is one of the two norms that rows keep, so that they can be searched in all spaces. Lists, which only
+        some indexes hold, come on top.
         """
-        if isinstance(self.codes, Packed) or self.row_scales is None:
-            return self.codes.nbytes
-        return self.codes.nbytes + self.row_scales.nbytes + (self.lists.nbytes if self.lists else 0)
+        scales = 0 if self.rows.norms is None else 4 * len(self)
+        return self.rows.nbytes + scales + (self.lists.nbytes if self.lists else 0)
 
     @property
     def bytes_per_vector(self) -> float:
@@ -84,77 +101,73 @@ class Index:
     @property
     def name(self) -> str:
         """How tables call it."""
-        return f"CompresSAE k={self.codes.k}, {self.space}"
+        return f"CompresSAE k={self.rows.k}, {self.space}"
 
-    def search(
-        self,
-        queries: AnyArray | Codes | Packed | Sequence,
-        top: int = 10,
-        backend: str = "auto",
-        chunk: int | None = None,
-    ) -> tuple[Float[np.ndarray, "q r"], Int[np.ndarray, "q r"]]:
+    def search(self, queries: Any, top: int = 10, backend: str = "auto", chunk: int | None = None) -> Found:
         """Cosines and row numbers of the `top` best rows of each query, best first; ties go to the lower row number.
 
-        Queries are vectors (q, d) or codes; codes in `dense_query` stand for their reconstructions. Where the space
-        compares codes, vectors are encoded as the rows were. `backend` 'auto' is 'scan' on an accelerator, on a CPU
-        'lists' where the index holds them (`with_lists`) and the queries are at most 8 and sparse, else 'host'.
-        `chunk` is the rows that a backend takes at a time, but for 'lists', whose blocks are fixed.
+        Queries are vectors (q, d), in whatever holds them, or codes; codes in `dense_query` stand for their
+        reconstructions. Where the space compares codes, vectors are encoded as the rows were. A zero query, which has
+        no direction, finds nothing, as do places beyond the last row: score -inf, row -1. `backend` 'auto' is 'scan' on
+        an accelerator, on a CPU 'lists' where the index holds them (`with_lists`) and the queries are at most 8 and
+        sparse, else 'host'. `chunk` is the rows that a backend takes at a time, but for 'lists', whose blocks are
+        fixed. On a CPU any number of threads may search, and forked processes, too.
 
         Raises:
-            InputError: queries of another width, not 2-d, not finite or zero; `top` above the number of rows;
-                'lists' of an index without them.
+            InputError: queries of another width, not 2-d, not finite, or another model's codes; `top` or `chunk` below
+                1; 'lists' of an index without them.
         """
-        check_choice("backend", backend, ("auto", *BACKENDS, LISTS))
-        check_range("top", top, 1, len(self))
-        if backend == LISTS and self.lists is None:
+        self._check_asked(top, backend, chunk)
+        checked = self.expander.checked(queries)
+        blocks = (self.expander.of_checked(some) for some in pieces(checked, QUERIES))
+        return self._found(blocks, len(checked), top, backend, chunk)
+
+    def search_expanded(self, u: AnyArray, top: int = 10, backend: str = "auto", chunk: int | None = None) -> Found:
+        """`search` for queries that `Expander.expand` has already made u (q, h) of, here or on another machine.
+
+        Raises:
+            InputError: another width, numbers that are not finite, and as `search`.
+        """
+        self._check_asked(top, backend, chunk)
+        u = np.asarray(u)
+        if u.ndim != 2 or u.shape[1] != self.rows.h or u.dtype.kind != "f":
+            raise InputError(f"u must be floats of shape (q, {self.rows.h}), not {u.dtype} of shape {u.shape}")
+        u = u.astype(np.float32, copy=False)
+        if not np.isfinite(u).all():
             raise InputError(
-                "backend is 'lists', which this index does not hold; index.with_lists() makes one that does"
+                f"u holds a value that is not finite, first in row {int((~np.isfinite(u)).any(1).argmax())}"
             )
-        queries = self._checked(queries)
-        parts = []
-        for start in range(0, len(queries), QUERIES):
-            u = self._expanded(queries[start : start + QUERIES])
-            chosen = self._fastest(u, len(queries)) if backend == "auto" else backend
-            parts.append(self._score(u, top, chosen, chunk))
-        return np.concatenate([scores for scores, _ in parts]), np.concatenate([rows for _, rows in parts])
+        return self._found(pieces(u, QUERIES), len(u), top, backend, chunk)
 
     def with_lists(self) -> Index:
-        """The same codes with inverted lists beside them (see `lists`): faster for few queries in the space 'sparse'.
+        """The same rows with inverted lists beside them (see `lists`): faster for few queries in the space 'sparse'.
 
-        They take as many bytes again as the codes, and 4 (h + 1) a block of 2^15 rows; `save` leaves them out, since
-        they build in .01 s for 117,000 rows.
+        They take as many bytes again as float rows, 4 more a row, and 4 (h + 1) a block of 2^15 rows; `save` leaves
+        them out, since they build in .01 s for 117,000 rows.
 
         Raises:
-            InputError: another space, where a query touches every row, or packed codes.
+            InputError: another space, where a query touches every row.
         """
         if self.space != "sparse":
             raise InputError(f"lists serve the space 'sparse', where queries have few nonzeros, not {self.space!r}")
-        if isinstance(self.codes, Packed):
-            raise InputError(
-                "lists are made of float16 or float32 values, not of packed codes: compress again as those"
-            )
         index = copy.copy(self)
-        index.lists = lists.build(self.codes)
+        index.lists = lists.build(self.rows)
         return index
 
     def in_space(self, space: str) -> Index:
-        """The same codes, searched in another space, without lists; nothing is copied."""
-        return Index(self.codes, self.norms, space, self.weights, self.ids, self.encoder)
+        """The same rows, searched in another space, without lists; nothing is copied."""
+        index = copy.copy(self)
+        index.space, index.lists = space, None
+        index.expander = dataclasses.replace(self.expander, space=space)
+        return index
 
     def prefix(self, k: int) -> Index:
         """The index of a smaller budget, the k largest nonzeros of every row, without lists; norms are computed anew.
 
         Raises:
-            InputError: k out of range, or packed codes.
+            InputError: k out of range, or packed rows.
         """
-        if isinstance(self.codes, Packed):
-            raise InputError(
-                f"packed columns are a set without an order, so they have no prefix of {k}: compress again with a "
-                "smaller k"
-            )
-        codes = self.codes.prefix(k)
-        norms = compress.norms_of(self.weights, codes)
-        return Index(codes, norms, self.space, self.weights, self.ids, self.encoder)
+        return Index(self.rows.prefix(k), self.weights, self.space, self.ids, self.encoder, verify=False)
 
     def save(self, folder: str | os.PathLike) -> None:
         """Write an index folder (`codes/`, `model/`, `index.json`), complete or not at all; an older one is replaced.
@@ -162,128 +175,92 @@ class Index:
         Raises:
             FolderError: something else stands at that name.
         """
-        folder = Path(folder)
-        aside = disk.begin(folder, (CODES, MODEL, META))
         header = {"fingerprint": self.weights.fingerprint, "encoder": self.encoder}
-        codes_folder.write(aside / CODES, self.codes, self.norms, self.ids, d=self.weights.d, header=header)
-        model_weights.save(self.weights, aside / MODEL)
-        disk.write_json(aside / META, {"format_version": FORMAT_VERSION, "space": self.space, **header})
-        disk.publish(aside, folder, (CODES, MODEL, META))
+        with files.replacing(folder, (CODES, MODEL, META), META) as aside:
+            codes_folder.write(aside / CODES, self.rows, ids=self.ids, d=self.weights.d, header=header)
+            model_weights.save(self.weights, aside / MODEL)
+            sealed.write(aside / META, {"format_version": FORMAT_VERSION, "space": self.space, **header})
 
     @classmethod
     def load(cls, folder: str | os.PathLike, verify: bool = True) -> Index:
         """Open an index folder by memory map; `verify=False` skips the checksums of its codes.
 
         Raises:
-            FolderError: a folder that is missing, damaged, or newer than this program.
+            FolderError: a folder that is missing, damaged, of parts that do not belong together, or newer than this
+                program.
         """
-        folder = Path(folder)
-        remedy = f"make it anew (Index.save writes an index folder such as {folder})"
-        space = disk.read_json(folder / META, FORMAT_VERSION, remedy)["space"]
-        return open_index(folder / CODES, model_weights.load(folder / MODEL), space, verify)
+        folder = Path(os.path.expanduser(os.fspath(folder)))
+        return files.steadily(folder, lambda: _loaded(folder, verify))
 
-    def _checked(self, queries: AnyArray | Codes | Packed | Sequence) -> Float[np.ndarray, "q d"] | Codes:
-        """The queries as float32 or as codes, once they can be answered."""
-        if isinstance(queries, Packed):
-            queries = queries.unpack()
-        if isinstance(queries, Codes):
-            if queries.h != self.codes.h:
-                raise InputError(f"queries are codes of width h={queries.h}, the index has h={self.codes.h}")
-            checked(queries.values, queries.columns, queries.h)
-            numbers = np.asarray(queries.values)
-        else:
-            numbers = np.asarray(queries)
-            self._check_vectors(numbers)
-            queries = numbers = numbers.astype(np.float32, copy=False)
-        if len(numbers) == 0:
-            raise InputError("queries are empty")
-        zero = np.flatnonzero(~numbers.any(axis=1))
-        if len(zero):
-            named = ", ".join(map(str, zero[:10]))
-            raise InputError(f"queries hold {len(zero)} zero rows, which have no direction (the first: {named})")
-        return queries
-
-    def _check_vectors(self, vectors: np.ndarray) -> None:
-        d = self.weights.d
-        if vectors.ndim != 2:
-            hint = "; for one query pass query[None]" if vectors.ndim == 1 else ""
-            raise InputError(f"queries must have shape (q, {d}), not {vectors.shape}{hint}")
-        if vectors.shape[1] != d:
+    def _check_asked(self, top: int, backend: str, chunk: int | None) -> None:
+        check_choice("backend", backend, ("auto", *BACKENDS, LISTS))
+        check_range("top", top, 1, max(len(self), MOST))
+        host.checked_chunk(chunk)
+        if backend == LISTS and self.lists is None:
             raise InputError(
-                f"queries have width {vectors.shape[1]}, the model was trained on {d} "
-                f"(fingerprint {self.weights.fingerprint})"
+                "backend is 'lists', which this index does not hold; index.with_lists() makes one that does"
             )
-        if vectors.dtype.kind != "f" and vectors.dtype.name != "bfloat16":
-            raise InputError(f"queries must be floats, not {vectors.dtype}")
-        finite = np.isfinite(vectors.astype(np.float32, copy=False)).all(axis=1)
-        if not finite.all():
-            raise InputError(f"queries hold a value that is not finite, first in row {int(finite.argmin())}")
-
-    def _expanded(self, queries: Float[np.ndarray, "q d"] | Codes) -> Expanded:
-        """u (q, h), a padded block of queries at a time."""
-        block = min(size for size in QUERY_BLOCKS if size >= min(len(queries), QUERY_BLOCKS[-1]))
-        device = jax.local_devices()[0]
-        decoder_w = encoders.params_on(self.weights, device)["decoder_w"]
-        if not isinstance(queries, Codes) and self.space != "dense_query":
-            queries = self._encoded(queries, block, device)
-        parts = []
-        for start in range(0, len(queries), block):
-            some = queries[start : start + block]
-            if isinstance(some, Codes):
-                padded = Codes(_padded(some.values, block), _padded(some.columns, block), some.h)
-                u = spaces.expand_codes(padded, decoder_w, self.space)
-            else:
-                u = spaces.expand_vectors(_padded(some, block), decoder_w)
-            parts.append(np.asarray(u)[: len(some)])
-        return np.concatenate(parts)
-
-    def _encoded(self, vectors: Float[np.ndarray, "q d"], block: int, device: jax.Device) -> Codes:
-        """Codes of queries, with the budget of the rows, and rounded as these are unless they are packed."""
-        half = isinstance(self.codes, Codes) and self.codes.values.dtype == np.float16
-        storage = "float16" if half else "float32"
-        codes, _ = compress.encode(self.weights, vectors, storage, block, [device], self.encoder)
-        assert isinstance(codes, Codes)
-        return codes.prefix(min(codes.k, self.codes.k))
 
     def _fastest(self, u: Expanded, q: int) -> str:
         """The backend for u, some of q queries."""
-        if jax.default_backend() != "cpu":
+        if not devices.on_cpu():
             return "scan"
         if self.lists is not None and q <= lists.QUERIES and lists.touched(self.lists, u) <= lists.TOUCHED:
             return LISTS
         return "host"
 
-    def _score(self, u: Expanded, top: int, backend: str, chunk: int | None) -> tuple[np.ndarray, np.ndarray]:
+    def _scored(self, u: Expanded, top: int, backend: str, chunk: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """Scores and rows of some queries; `top` is no more than there are rows."""
         if backend == LISTS:
-            assert self.lists is not None and self.row_scales is not None
-            return lists.search(self.lists, self.row_scales, u, top)
-        if backend == "scan" and (placed := self._placed) is not None:
-            return scan.search(*placed, u, top, chunk=chunk, n=len(self))
-        return BACKENDS[backend](self.codes, self.row_scales, u, top, chunk=chunk)
+            assert self.lists is not None
+            scores, rows = lists.search(self.lists, u, top)
+        elif backend == "scan" and (placed := self._placed()) is not None:
+            scores, rows = scan.search(placed, self.space, u, top, chunk=chunk)
+        else:
+            scores, rows = BACKENDS[backend](self.rows, self.space, u, top, chunk=chunk)
+        if self.rows.norms is not None or self.space == "sparse":
+            scores = np.clip(scores, -1, 1)  # cosines, but for the last bit; packed rows may have any length elsewhere
+        return scores, rows
 
-    @functools.cached_property
-    def _placed(self) -> tuple[Codes, jax.Array] | None:
-        """Codes and scales on the accelerators, split over all local ones; None where `scan` takes them as they are."""
-        if isinstance(self.codes, Packed) or self.row_scales is None:
-            return None
-        if isinstance(self.codes.values, jax.Array) or not scan.fits(self.codes.nbytes + self.row_scales.nbytes):
-            return None
-        return scan.place(self.codes, self.row_scales)
+    def _found(self, blocks: Iterable[Expanded], q: int, top: int, backend: str, chunk: int | None) -> Found:
+        """The results of q queries, expanded block by block, with places beyond the last row."""
+        scores = np.full((q, top), -np.inf, np.float32)
+        rows = np.full((q, top), found.NOTHING, np.int64)
+        done = 0
+        for u in blocks:
+            here = slice(done, done + len(u)), slice(0, len(self))
+            chosen = self._fastest(u, q) if backend == "auto" else backend
+            scores[here], rows[here] = self._scored(u, min(top, len(self)), chosen, chunk)
+            nothing = done + np.flatnonzero(without_direction(u))
+            scores[nothing], rows[nothing] = -np.inf, found.NOTHING
+            done += len(u)
+        return Found(scores, rows, found.named(self.ids, rows))
+
+    def _placed(self) -> scan.Placed | None:
+        """The rows on the accelerators, split over all local ones; None where `scan` takes them piece by piece."""
+        if not self._places and scan.fits(self.rows):
+            self._places.append(scan.Placed(self.rows))
+        return self._places[0] if self._places else None
 
 
-def open_index(codes: str | os.PathLike, weights: Weights, space: str, verify: bool = True) -> Index:
+def open_index(codes: str | os.PathLike, weights: Weights, space: str = SPACE, verify: bool = True) -> Index:
     """An index over a codes folder, by memory map, with the model that made it.
 
     Raises:
         FolderError: codes of another model, or a folder that is missing, damaged, or newer than this program.
     """
-    rows, norms, ids, meta = codes_folder.read(codes, verify=verify)
-    if meta.get("fingerprint") != weights.fingerprint:
+    check_choice("space", space, spaces.SPACES)
+    rows = codes_folder.read(codes, verify).rows
+    if rows.made_by is None or rows.made_by.fingerprint != weights.fingerprint:
+        made = rows.made_by.fingerprint if rows.made_by else None
         raise FolderError(
-            f"{codes} holds codes of the model {meta.get('fingerprint')}, not of the given one, {weights.fingerprint}; "
+            f"{codes} holds codes of the model {made}, not of the given one, {weights.fingerprint}; "
             "open it with that model or compress again"
         )
-    return Index(rows, norms, space, weights, ids, meta.get("encoder", "topk"))  # older folders say none
+    try:
+        return Index(rows, weights, space, verify=verify)
+    except InputError as error:
+        raise FolderError(f"{codes}: {error}; compress again") from None
 
 
 def open_folder(
@@ -291,55 +268,41 @@ def open_folder(
 ) -> Index:
     """An index folder, or a codes folder with its model folder, opened by memory map.
 
-    `space` defaults to the index's own, for a codes folder to 'reconstructed'.
+    `space` defaults to the index's own, for a codes folder to 'dense_query'.
 
     Raises:
         InputError: a codes folder without `model`.
         FolderError: codes of another model, or a folder that is missing, damaged, or newer than this program.
     """
-    if (Path(folder) / META).is_file():
+    folder = Path(os.path.expanduser(os.fspath(folder)))
+    if (folder / META).is_file():
         index = Index.load(folder, verify)
         return index if space is None else index.in_space(space)
     if model is None:
-        raise InputError(
-            f"index {folder} is no index folder (it has no {META}); for a codes folder give its model, too"
-        )
-    return open_index(folder, model_weights.load(model), space or "reconstructed", verify)
+        why = f"it has no {META}" if folder.is_dir() else "nothing is there"
+        raise InputError(f"index {folder} is no index folder ({why}); for a codes folder give its model, too")
+    return open_index(folder, model_weights.load(model), space or SPACE, verify)
 
 
-def search_source(
-    index: Index, queries: Source, top: int, backend: str = "auto", batch: int = QUERIES
-) -> tuple[Float[np.ndarray, "q r"], Int[np.ndarray, "q r"]]:
-    """`Index.search` for queries that are read `batch` at a time.
-
-    Raises:
-        InputError: as `Index.search`, with the row of the source.
-    """
-    parts = []
-    for first, some in queries.batches(batch):
-        zero = np.flatnonzero(~some.any(axis=1))
-        if len(zero):
-            raise InputError(f"{queries.where(first + int(zero[0]))} is zero, which as a query has no direction")
-        parts.append(index.search(some, top, backend))
-    return np.concatenate([scores for scores, _ in parts]), np.concatenate([rows for _, rows in parts])
+def search_source(index: Index, queries: Source, top: int, backend: str = "auto", batch: int = QUERIES) -> Found:
+    """`Index.search` for queries that are read `batch` at a time; a zero query finds nothing."""
+    check_range("batch", batch, 1, 2**31 - 1)
+    parts = [index.search(some, top, backend) for _, some in queries.batches(batch)]
+    parts = parts or [index.search(np.empty((0, queries.width), np.float32), top, backend)]
+    scores, rows = (np.concatenate([part[place] for part in parts]) for place in (0, 1))
+    return Found(scores, rows, found.named(index.ids, rows))
 
 
-def _check_rows(codes: Codes | Packed, norms: AnyArray | None) -> None:
-    """Raise InputError for rows that no search could take; of a folder, they are checked as they are read."""
-    packed = isinstance(codes, Packed)
-    if packed != (norms is None):
-        raise InputError(f"norms must be {'None of packed codes' if packed else '(n, 2), one row a row of codes'}")
-    if not codes.files.maps:
-        codes.check()
-
-
-def _row_scales(codes: Codes | Packed, norms: AnyArray | None, space: str) -> Float[np.ndarray, " n"] | None:
-    """ρ of every row as backends take it; of packed rows, without a number held for each."""
-    if norms is not None:
-        return spaces.row_scales(norms, space)
-    return None if space == "sparse" else np.broadcast_to(np.float32(1), len(codes))
-
-
-def _padded(part: AnyArray, length: int) -> np.ndarray:
-    part = np.asarray(part)
-    return np.pad(part, ((0, length - len(part)), (0, 0)))
+def _loaded(folder: Path, verify: bool) -> Index:
+    remedy = f"make it anew (Index.save writes an index folder such as {folder})"
+    fields = sealed.read(folder / META, FORMAT_VERSION, remedy)
+    try:
+        check_choice("space", fields.get("space"), spaces.SPACES)
+    except InputError as error:
+        raise FolderError(f"{folder / META} is damaged: {error}; {remedy}") from None
+    index = open_index(folder / CODES, model_weights.load(folder / MODEL), fields["space"], verify)
+    parts = {"fingerprint": index.weights.fingerprint, "encoder": index.encoder}
+    for name, of_parts in parts.items():
+        if name in fields and fields[name] != of_parts:  # older folders do not say all
+            raise FolderError(f"{folder / META} says {name} {fields[name]!r}, its parts {of_parts!r}; {remedy}")
+    return index

@@ -52,7 +52,7 @@ def test_validation_is_the_protocol_on_a_sample():
     searched = np.setdiff1d(others, validation)
     queries, index_rows = rows[[10, 20, 30]], rows[searched]
     truth = np.argsort(-(unit_rows(queries) @ unit_rows(index_rows).T), axis=1)[:, :100]
-    _, found = Index(*compress.encode(weights, index_rows), "dense_query", weights).search(queries, 100)
+    _, found = Index(compress.encode(weights, index_rows)[0], weights).search(queries, 100)
     shares = [len(set(a) & set(b)) / 100 for a, b in zip(found.tolist(), truth.tolist(), strict=True)]
     scores = validate(weights)
     assert scores["recall@100"] == pytest.approx(np.mean(shares))

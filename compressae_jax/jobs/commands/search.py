@@ -16,7 +16,7 @@ def define() -> None:
     flags.DEFINE_string("key", None, "Safetensors: the tensor of queries, where there are several.")
     flags.DEFINE_integer("top", 10, "Rows to find for each query.")
     flags.DEFINE_string("out", "found.npz", "Where scores, rows and ids go: .npz or .parquet.")
-    flags.DEFINE_string("space", None, "sparse, reconstructed (the default of codes) or dense_query.")
+    flags.DEFINE_string("space", None, "sparse, reconstructed or dense_query (the default of codes).")
     flags.DEFINE_string("backend", "auto", "host, scan, bcoo, or auto: host on a CPU, scan on a GPU.")
     flags.DEFINE_integer("batch", 1024, "Queries searched at once.")
 
@@ -29,6 +29,11 @@ def main(given: flags.FlagValues) -> None:
     found.check_path(given.out)
     rows = index.open_folder(given.index, model=given.model, space=given.space)
     queries = data.open_source(given.queries, column=given.column, ids_column=given.ids_column, key=given.key)
-    scores, numbers = index.search_source(rows, queries, given.top, backend=given.backend, batch=given.batch)
-    found.write(given.out, scores, numbers, rows.ids)
-    print(f"{len(scores):,} queries, the {given.top} nearest of {len(rows):,} rows ({rows.space}): {given.out}")
+    best = index.search_source(rows, queries, given.top, backend=given.backend, batch=given.batch)
+    found.write(given.out, best, queries.ids)
+    nothing = int((best.rows[:, 0] < 0).sum())
+    without = f", {nothing:,} of them zero, which find nothing" if nothing else ""
+    print(
+        f"{len(best.rows):,} queries{without}; the {given.top} nearest of {len(rows):,} rows ({rows.space}): "
+        f"{given.out}"
+    )

@@ -6,44 +6,36 @@ import numpy as np
 from jax.experimental import sparse
 from jaxtyping import Array, Float, Int
 
+from compressae_jax.base.arrays import padded
 from compressae_jax.codes.codes import Codes
-from compressae_jax.codes.storage.packed import Packed
-from compressae_jax.notation import Expanded, InputError, RowScales, check_range
-from compressae_jax.retrieval import unpacking
+from compressae_jax.codes.rows import Rows
+from compressae_jax.notation import Expanded, InputError, check_range
 from compressae_jax.retrieval.backends import running_top
+from compressae_jax.retrieval.backends.host import checked_chunk
 
 WORKING_BYTES = 2**28  # of a chunk's products, (c, k, q) in this backend's lowering
 LONGEST_CHUNK = 2**16
 
 
 def search(
-    codes: Codes | Packed,
-    row_scales: RowScales | None,
-    expanded_queries: Expanded,
-    top: int,
-    *,
-    chunk: int | None = None,
+    rows: Rows, space: str, u: Expanded, top: int, *, chunk: int | None = None
 ) -> tuple[Float[np.ndarray, "q r"], Int[np.ndarray, "q r"]]:
-    """The best rows of each query, best first; ties go to the lower row number. `chunk` is the rows of one product.
-
-    Packed rows are unpacked on the host, a chunk at a time (`row_scales` None: see `unpacking`).
-    """
-    n = len(codes)
+    """The best rows of each query, best first; ties go to the lower row number. `chunk` is the rows of one product."""
+    n, q = len(rows), len(u)
     check_range("top", top, 1, n)
     if n >= 2**31:
         raise InputError(f"the bcoo backend numbers rows in 32 bits, too few for {n}; use backend='host'")
-    u = jnp.asarray(expanded_queries, jnp.float32)
-    chunk = chunk or max(1, min(LONGEST_CHUNK, WORKING_BYTES // (4 * len(u) * codes.k), 1 << (n - 1).bit_length()))
-    read = unpacking.reader(codes, row_scales, chunk)
-    best = running_top.nothing(len(u), top)
+    asked = jnp.asarray(padded(np.asarray(u, np.float32), 1 << max(0, q - 1).bit_length()))
+    most = min(LONGEST_CHUNK, WORKING_BYTES // (4 * len(asked) * rows.k), 1 << (n - 1).bit_length())
+    chunk = checked_chunk(chunk) or max(1, most)
+    read = rows.reader(space, chunk)
+    best = running_top.nothing(len(asked), top)
     for start in range(0, n, chunk):
-        values, columns, scales = read(slice(start, start + chunk))
-        padding = ((0, max(0, start + chunk - n)), (0, 0))
-        part = Codes(np.pad(values, padding), np.pad(columns, padding), codes.h)
-        scores = _scores(part, jnp.asarray(np.pad(scales, padding[0])), u)
+        part = [padded(one, chunk) for one in read(slice(start, start + chunk))]
+        scores = _scores(Codes(part[0], part[1], rows.h), jnp.asarray(part[2]), asked)
         best = running_top.absorb(best, scores, jnp.asarray(start), jnp.asarray(min(chunk, n - start)))
         best.rows.block_until_ready()  # one chunk is in memory at a time
-    return np.asarray(best.scores), np.asarray(best.rows).astype(np.int64)
+    return np.asarray(best.scores)[:q], np.asarray(best.rows)[:q].astype(np.int64)
 
 
 @jax.jit

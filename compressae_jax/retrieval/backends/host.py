@@ -6,49 +6,71 @@ from concurrent.futures import wait
 import numpy as np
 from jaxtyping import Float, Int
 
+from compressae_jax.base.arrays import pieces
 from compressae_jax.base.threads import cores, kept
-from compressae_jax.codes.codes import Codes
-from compressae_jax.codes.storage.packed import PIECE, Packed
-from compressae_jax.notation import Expanded, RowScales, check_range
-from compressae_jax.retrieval import unpacking
+from compressae_jax.codes.rows import Rows
+from compressae_jax.notation import Expanded, check_range
 
 QUERIES = 64  # of a block: u (h, 64) stays in a core's cache
 LANES = 16  # queries are padded to a multiple of a vector register
 FEW = 4  # queries that are faster one by one than as a padded block
 NONZEROS = 2**18  # of a chunk: large beside the cost of dealing it out, small beside a corpus
+DECODED = 2**16  # of a chunk that is decoded first: it stays in a core's own cache
+HEAPS = 2**28  # bytes of the threads' running best, at most, unless one query's take more
 
 
 def search(
-    codes: Codes | Packed,
-    row_scales: RowScales | None,
-    expanded_queries: Expanded,
-    top: int,
-    *,
-    chunk: int | None = None,
+    rows: Rows, space: str, u: Expanded, top: int, *, chunk: int | None = None
 ) -> tuple[Float[np.ndarray, "q r"], Int[np.ndarray, "q r"]]:
     """The best rows of each query, best first; ties go to the lower row number.
 
-    Values and columns are scored as they are stored, memory maps too; JAX arrays are brought to the host; packed rows
-    are unpacked by each thread, a chunk at a time (`row_scales` None: see `unpacking`). `chunk` is the rows that a
-    thread takes at a time. Beside codes and results it needs `top` results a query and thread.
+    Values and columns are scored as they are stored, memory maps too; packed rows are decoded by each thread, a chunk
+    at a time. `chunk` is the rows that a thread takes at a time. A query's results are the same bits in any company.
+
+    Raises:
+        InputError: `top` above the number of rows, a `chunk` below 1.
     """
     from compressae_jax.retrieval.backends import kernels
 
-    check_range("top", top, 1, len(codes))
-    u = np.asarray(expanded_queries, np.float32)
-    chunk = chunk or max(1, (PIECE if isinstance(codes, Packed) else NONZEROS) // codes.k)
-    starts = iter(range(0, len(codes), chunk))
-    blocks = list(_blocks(u))
+    check_range("top", top, 1, len(rows))
+    chunk = checked_chunk(chunk) or max(1, (NONZEROS if rows.levels is None else DECODED) // rows.k)
 
-    def work(scores: np.ndarray, rows: np.ndarray) -> None:
-        read = unpacking.reader(codes, row_scales, chunk)
-        for start in starts:  # shared by the threads, so each sees rising rows and a slow core takes fewer
-            part = *map(stored, read(slice(start, start + chunk))), start
-            for queries, block in blocks:
-                absorb = kernels.scan_one if block.ndim == 1 else kernels.scan_block
-                absorb(*part, block, scores[queries], rows[queries])
+    def find(u: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray]:
+        starts, blocks = iter(range(0, len(rows), chunk)), list(_blocks(u))
 
-    return best_of_threads(work, min(cores(), -(-len(codes) // chunk)), len(u), top)
+        def work(best: np.ndarray, numbers: np.ndarray) -> None:
+            read = rows.reader(space, chunk)
+            for start in starts:  # shared by the threads, so each sees rising rows and a slow core takes fewer
+                part = *map(stored, read(slice(start, start + chunk))), start
+                for queries, block in blocks:
+                    absorb = kernels.scan_one if block.ndim == 1 else kernels.scan_block
+                    absorb(*part, block, best[queries], numbers[queries])
+
+        return best_of_threads(work, threads, len(u), top)
+
+    return in_groups(find, np.asarray(u, np.float32), top, min(cores(), -(-len(rows) // chunk)))
+
+
+def checked_chunk(chunk: int | None) -> int | None:
+    """The rows that a backend takes at a time, None for its own choice; raises InputError for no such number."""
+    if chunk is not None:
+        check_range("chunk", chunk, 1, 2**31 - 1)
+    return chunk
+
+
+def in_groups(
+    find: Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]],
+    u: Float[np.ndarray, "q h"],
+    top: int,
+    threads: int,
+) -> tuple[Float[np.ndarray, "q r"], Int[np.ndarray, "q r"]]:
+    """What `find` gives for as many queries at a time as their running best leaves memory for."""
+    group = HEAPS // (12 * top * max(1, threads))
+    group = max(1, group - group % QUERIES if group > QUERIES else group)
+    parts = [find(some, threads) for some in pieces(u, group)]
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate([scores for scores, _ in parts]), np.concatenate([numbers for _, numbers in parts])
 
 
 def best_of_threads(

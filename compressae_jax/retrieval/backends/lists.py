@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Float, Int, Int32, Shaped, UInt16
 
 from compressae_jax.base.threads import cores, deal
-from compressae_jax.codes.codes import Codes
-from compressae_jax.notation import Expanded, RowScales, check_range
-from compressae_jax.retrieval.backends.host import best_of_threads, stored
+from compressae_jax.codes.rows import Rows
+from compressae_jax.notation import Expanded, check_range
+from compressae_jax.retrieval.backends.host import best_of_threads, in_groups, stored
 
 LONGEST_BLOCK, SHORTEST_BLOCK = 2**15, 2**12  # rows; shorter ones are slower, a block for every core is faster
 SHARE = 2**19  # of rows × queries, from which on another thread gains more than starting it costs
@@ -22,7 +22,7 @@ QUERIES, TOUCHED = 8, 1 / 32  # at once, and of the nonzeros: up to both, 1.5 ti
 
 
 class Lists(NamedTuple):
-    """The nonzeros of codes by block of rows and latent, rows rising in each list; m is n k, padding included.
+    """The nonzeros of rows by block and latent, rows rising in each list; m is n k, padding included.
 
     List c of a block lies from `starts[block, c]` on, counted from the block's first nonzero. Rows are numbered within
     their block; values are as stored, float16 as its bits.
@@ -31,30 +31,35 @@ class Lists(NamedTuple):
     starts: Int32[np.ndarray, "blocks h_and_1"]
     rows: UInt16[np.ndarray, " m"]
     values: Shaped[np.ndarray, " m"]
+    row_scales: Float[np.ndarray, " n"]  # of the space 'sparse'
     block: int  # rows of every block but the last
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory: those of a value and 2 a nonzero, and 4 (h + 1) a block."""
-        return self.starts.nbytes + self.rows.nbytes + self.values.nbytes
+        """Bytes in memory: those of a value and 2 a nonzero, 4 a row, and 4 (h + 1) a block."""
+        return self.starts.nbytes + self.rows.nbytes + self.values.nbytes + self.row_scales.nbytes
 
 
-def build(codes: Codes, block: int | None = None) -> Lists:
-    """Lists of codes, by a counting sort of every block of rows, on all cores; memory maps are read once."""
+def build(rows: Rows, block: int | None = None) -> Lists:
+    """Lists of rows, by a counting sort of every block of them, on all cores; memory maps are read once.
+
+    Of packed rows the lists hold decoded values, 4 bytes each.
+    """
     from compressae_jax.retrieval.backends import kernels
 
-    values, columns = np.asarray(codes.values), np.asarray(codes.columns)
-    n, k = values.shape
+    n, k = len(rows), rows.k
     block = block or min(LONGEST_BLOCK, max(SHORTEST_BLOCK, -(-n // cores())))
     check_range("block", block, 1, min(2**16, (2**31 - 1) // k))  # for uint16 rows and int32 starts
-    starts = np.empty((-(-n // block), codes.h + 1), np.int32)
-    lists = Lists(starts, np.empty(n * k, np.uint16), np.empty(n * k, stored(values[:0]).dtype), block)
+    starts = np.empty((-(-n // block), rows.h + 1), np.int32)
+    kind = stored(rows.reader("sparse", 1)(slice(0, 1)).values).dtype
+    lists = Lists(starts, np.empty(n * k, np.uint16), np.empty(n * k, kind), np.empty(n, np.float32), block)
 
     def fill(number: int) -> None:
         some = slice(number * block, (number + 1) * block)
         here = slice(some.start * k, some.stop * k)
-        part = stored(values[some]), stored(columns[some])
-        kernels.fill_lists(*part, starts[number], lists.values[here], lists.rows[here])
+        values, columns, scales = rows.reader("sparse", block)(some)
+        kernels.fill_lists(stored(values), stored(columns), starts[number], lists.values[here], lists.rows[here])
+        lists.row_scales[some] = scales
 
     deal(fill, range(len(starts)))
     return lists
@@ -68,31 +73,33 @@ def touched(lists: Lists, expanded_queries: Expanded) -> float:
     return float(lengths @ asked[latents]) / (len(expanded_queries) * len(lists.rows))
 
 
-def search(
-    lists: Lists, row_scales: RowScales, expanded_queries: Expanded, top: int
-) -> tuple[Float[np.ndarray, "q r"], Int[np.ndarray, "q r"]]:
-    """The best rows of each query, best first; ties go to the lower row number.
+def search(lists: Lists, u: Expanded, top: int) -> tuple[Float[np.ndarray, "q r"], Int[np.ndarray, "q r"]]:
+    """The best rows of each query in the space 'sparse', best first; ties go to the lower row number.
 
-    Exact for any u, and fast where it has few nonzeros. Beside lists and results a thread needs `top` results a query
-    and a number for each row of a block.
+    Exact for any u, and fast where it has few nonzeros. Terms are added in the order of the latents, so near ties may
+    come in another order than from `host`. Beside lists and results a thread needs `top` results a query and a number
+    for each row of a block.
     """
     from compressae_jax.retrieval.backends import kernels
 
-    n, block = len(row_scales), lists.block
+    n, block = len(lists.row_scales), lists.block
     check_range("top", top, 1, n)
-    u = np.asarray(expanded_queries, np.float32)
-    terms = [(latents := np.flatnonzero(one), one[latents]) for one in u]
-    scales = stored(np.asarray(row_scales, np.float32))
-    k = len(lists.rows) // n
-    numbers = iter(range(len(lists.starts)))
+    scales, k = stored(lists.row_scales), len(lists.rows) // n
 
-    def work(scores: np.ndarray, rows: np.ndarray) -> None:
-        sums = np.empty(min(block, n), np.float32)
-        for number in numbers:  # shared by the threads, so each sees rising rows and a slow core takes fewer
-            first = number * block
-            some, here = scales[first : first + block], slice(first * k, (first + block) * k)
-            part = lists.starts[number], lists.values[here], lists.rows[here], some, first
-            for i, (latents, weights) in enumerate(terms):
-                kernels.scan_lists(*part, latents, weights, sums[: len(some)], scores[i], rows[i])
+    def find(u: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray]:
+        terms = [(latents := np.flatnonzero(one), one[latents]) for one in u]
+        numbers = iter(range(len(lists.starts)))
 
-    return best_of_threads(work, min(cores(), len(lists.starts), -(-len(u) * n // SHARE)), len(u), top)
+        def work(scores: np.ndarray, rows: np.ndarray) -> None:
+            sums = np.empty(min(block, n), np.float32)
+            for number in numbers:  # shared by the threads, so each sees rising rows and a slow core takes fewer
+                first = number * block
+                some, here = scales[first : first + block], slice(first * k, (first + block) * k)
+                part = lists.starts[number], lists.values[here], lists.rows[here], some, first
+                for i, (latents, weights) in enumerate(terms):
+                    kernels.scan_lists(*part, latents, weights, sums[: len(some)], scores[i], rows[i])
+
+        return best_of_threads(work, threads, len(u), top)
+
+    u = np.asarray(u, np.float32)
+    return in_groups(find, u, top, min(cores(), len(lists.starts), -(-len(u) * n // SHARE)))

@@ -9,11 +9,14 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int, Integer
 
+from compressae_jax.base import devices
+from compressae_jax.base.arrays import padded
+from compressae_jax.codes import spaces
 from compressae_jax.codes.codes import Codes
-from compressae_jax.codes.storage.packed import Packed
-from compressae_jax.notation import Expanded, InputError, RowScales, check_range
-from compressae_jax.retrieval import unpacking
+from compressae_jax.codes.rows import Rows
+from compressae_jax.notation import Expanded, InputError, check_range
 from compressae_jax.retrieval.backends import running_top
+from compressae_jax.retrieval.backends.host import checked_chunk
 from compressae_jax.retrieval.backends.running_top import Best
 
 WORKING_BYTES = 2**28  # of a chunk's products (c, k, q), where the compiler does not fuse them away
@@ -22,68 +25,77 @@ CHUNKS_A_TRANSFER = 4  # of codes that come from the host piece by piece
 AXIS = "rows"
 
 
+class Placed:
+    """Rows on devices (all local ones by default), split evenly; one copy, which all three spaces share.
+
+    Packed rows are held there decoded, and scales, 4 bytes a row, for each space that was asked for.
+    """
+
+    def __init__(self, rows: Rows, on: Sequence[jax.Device] | None = None) -> None:
+        self.mesh = Mesh(np.array(on or jax.local_devices()), (AXIS,))
+        self._rows, self._length = rows, -(-len(rows) // self.mesh.size) * self.mesh.size
+        self._scales: dict[str, jax.Array] = {}
+        first = rows.reader("sparse", 1)(slice(0, 1))
+        values, columns = (np.zeros((self._length, rows.k), one.dtype) for one in first[:2])
+        for start in range(0, len(rows), LONGEST_CHUNK):
+            here = slice(start, min(start + LONGEST_CHUNK, len(rows)))
+            part = rows.reader("sparse", LONGEST_CHUNK)(here)
+            values[here], columns[here] = part.values, part.columns
+        self.codes = Codes(self._put(values), self._put(columns), rows.h)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def scales(self, space: str) -> jax.Array:
+        """ρ of every row, and of the padding behind them."""
+        if space not in self._scales:
+            scales = np.zeros(self._length, np.float32)
+            for start in range(0, len(self), LONGEST_CHUNK):
+                here = slice(start, min(start + LONGEST_CHUNK, len(self)))
+                scales[here] = self._rows.reader(space, LONGEST_CHUNK)(here).row_scales
+            self._scales[space] = self._put(scales)
+        return self._scales[space]
+
+    def _put(self, array: np.ndarray) -> jax.Array:
+        return jax.device_put(array, NamedSharding(self.mesh, PartitionSpec(AXIS)))
+
+
 def search(
-    codes: Codes | Packed,
-    row_scales: RowScales | None,
-    expanded_queries: Expanded,
-    top: int,
-    *,
-    chunk: int | None = None,
-    n: int | None = None,
+    rows: Rows | Placed, space: str, u: Expanded, top: int, *, chunk: int | None = None
 ) -> tuple[Float[np.ndarray, "q r"], Int[np.ndarray, "q r"]]:
     """The best rows of each query, best first; ties go to the lower row number.
 
-    JAX arrays are scored where they are, on one device or split by rows over a mesh of them (see `place`); NumPy arrays
-    and memory maps come to the default device piece by piece, and so do packed rows, which the host unpacks in each
-    search (`row_scales` None: see `unpacking`). Memory beside the codes: a chunk's products, bounded by
-    `WORKING_BYTES` unless `chunk`, its rows, is given. `n` is the number of real rows where padding follows them.
+    `Placed` rows are scored where they are; others come to the default device piece by piece, packed ones decoded on
+    the host in each search. Memory beside the codes: a chunk's products, bounded by `WORKING_BYTES` unless `chunk`, its
+    rows, is given. Queries are padded to a power of two, so that any number of them costs few compilations.
     """
-    n = len(codes) if n is None else n
+    n, q = len(rows), len(u)
     check_range("top", top, 1, n)
     if n >= 2**31:
         raise InputError(f"the scan backend numbers rows in 32 bits, too few for {n}; use backend='host'")
-    u = jnp.asarray(expanded_queries, jnp.float32)
-    chunk = chunk or max(1, min(LONGEST_CHUNK, WORKING_BYTES // (4 * len(u) * codes.k)))
-    best = running_top.nothing(len(u), top)
-    if isinstance(codes, Packed) or not isinstance(codes.values, jax.Array):
-        best = _stream(best, codes, row_scales, u, chunk)
-    elif (mesh := _mesh_of(codes)) is None:
-        best = _absorb_chunks(best, codes, jnp.asarray(row_scales), u, 0, n, chunk)
+    asked = jnp.asarray(padded(np.asarray(u, np.float32), 1 << max(0, q - 1).bit_length()))
+    best = running_top.nothing(len(asked), top)
+    k = (rows.codes if isinstance(rows, Placed) else rows).k
+    chunk = checked_chunk(chunk) or max(1, min(LONGEST_CHUNK, WORKING_BYTES // (4 * len(asked) * k)))
+    if not isinstance(rows, Placed):
+        best = _stream(best, rows, space, asked, chunk)
+    elif rows.mesh.size == 1:
+        best = _absorb_chunks(best, rows.codes, rows.scales(space), asked, 0, n, chunk)
     else:
-        best = _absorb_shards(best, codes, jnp.asarray(row_scales), u, n, chunk, mesh)
-    return np.asarray(best.scores), np.asarray(best.rows).astype(np.int64)
+        best = _absorb_shards(best, rows.codes, rows.scales(space), asked, n, chunk, rows.mesh)
+    return np.asarray(best.scores)[:q], np.asarray(best.rows)[:q].astype(np.int64)
 
 
-def place(codes: Codes, row_scales: RowScales, devices: Sequence[jax.Device] | None = None) -> tuple[Codes, jax.Array]:
-    """Codes and row scales split by rows over devices (all local ones by default), padded to an even split.
+def fits(rows: Rows) -> bool:
+    """Whether the local accelerators together hold the rows, as `Placed` has them, in half of their memory.
 
-    `search` takes them with the number of real rows as its `n`.
+    A CPU is no accelerator.
     """
-    mesh = Mesh(np.array(devices or jax.local_devices()), (AXIS,))
-    padding = -len(codes) % mesh.size
-
-    def put(array: jax.Array | np.ndarray) -> jax.Array:
-        padded = np.pad(np.asarray(array), ((0, padding), (0, 0))[: array.ndim])
-        return jax.device_put(padded, NamedSharding(mesh, PartitionSpec(AXIS)))
-
-    return Codes(put(codes.values), put(codes.columns), codes.h), put(row_scales)
-
-
-def fits(nbytes: int) -> bool:
-    """Whether the local accelerators together hold that many bytes in half of their memory; a CPU is none."""
-    limits = [(device.memory_stats() or {}).get("bytes_limit", 0) for device in jax.local_devices()]
-    return jax.default_backend() != "cpu" and 2 * nbytes <= sum(limits)
-
-
-def _mesh_of(codes: Codes) -> Mesh | None:
-    """The devices that split the rows, None where one device holds them all."""
-    sharding = codes.values.sharding
-    if len(sharding.device_set) == 1:
-        return None
-    mesh = sharding.mesh if isinstance(sharding, NamedSharding) else None
-    if not isinstance(mesh, Mesh) or sharding.spec[:1] != (mesh.axis_names[0],):
-        raise InputError(f"codes must be split by rows over a mesh with one axis (see scan.place), not by {sharding}")
-    return mesh
+    if devices.on_cpu():
+        return False
+    first = rows.reader("sparse", 1)(slice(0, 1))
+    width = first.values.nbytes + first.columns.nbytes + len(spaces.SPACES) * first.row_scales.nbytes
+    return 2 * len(rows) * width <= devices.memory()
 
 
 def _scores(
@@ -130,20 +142,14 @@ def _absorb_shards(best: Best, codes: Codes, row_scales: Array, u: Array, n, chu
     return best
 
 
-def _stream(best: Best, codes: Codes | Packed, row_scales: RowScales | None, u: Array, chunk: int) -> Best:
-    """Codes of the host, a few chunks a transfer; the next one is on its way while a device scores the last."""
-    n = len(codes)
+def _stream(best: Best, rows: Rows, space: str, u: Array, chunk: int) -> Best:
+    """Rows of the host, a few chunks a transfer; the next one is on its way while a device scores the last."""
+    n = len(rows)
     length = min(chunk * CHUNKS_A_TRANSFER, 1 << (n - 1).bit_length())
-    read = unpacking.reader(codes, row_scales, length, fresh=True)  # JAX may keep a NumPy array instead of a copy
+    read = rows.reader(space, length, fresh=True)  # JAX may keep a NumPy array instead of a copy
     for start in range(0, n, length):
-        part = [_padded(x, length) for x in read(slice(start, start + length))]
-        ahead = _absorb_chunks(best, Codes(part[0], part[1], codes.h), part[2], u, start, min(length, n - start), chunk)
+        part = [jnp.asarray(padded(one, length)) for one in read(slice(start, start + length))]
+        ahead = _absorb_chunks(best, Codes(part[0], part[1], rows.h), part[2], u, start, min(length, n - start), chunk)
         best.rows.block_until_ready()  # two pieces are in memory at most
         best = ahead
     return best
-
-
-def _padded(part: np.ndarray, length: int) -> jax.Array:
-    """The last piece gets the length of the others, so that one compilation serves them all."""
-    padding = ((0, length - len(part)), (0, 0))[: part.ndim]
-    return jnp.asarray(part if len(part) == length else np.pad(part, padding))

@@ -8,7 +8,8 @@ from numpy.testing import assert_array_equal
 from retrieval import oracle
 
 from compressae_jax.codes.codes import Codes
-from compressae_jax.codes.storage.packed import Packed, Packing, pack
+from compressae_jax.codes.joined import join
+from compressae_jax.codes.storage.packed import Packing, pack
 from compressae_jax.notation import InputError
 from compressae_jax.retrieval.backends import bcoo, host, scan
 
@@ -21,9 +22,9 @@ def backend(request):
     return BACKENDS[request.param]
 
 
-def check(backend, problem, top, unpacked=None, **options):
+def check(backend, problem, top, truth=None, **options):
     scores, rows = backend.search(*problem, top, **options)
-    wanted_scores, wanted_rows = oracle.search(*(unpacked or problem), top)
+    wanted_scores, wanted_rows = oracle.search(*(truth or problem), top)
     assert scores.dtype == np.float32 and rows.dtype == np.int64
     assert_array_equal(rows, wanted_rows)
     assert_array_equal(scores, wanted_scores)
@@ -58,54 +59,58 @@ def test_chunk_size_does_not_matter(backend, chunk):
     check(backend, oracle.integer_problem(61, 10), 20, chunk=chunk)
 
 
-def test_jax_arrays_and_prefixes_of_codes(backend):
-    codes, row_scales, u = oracle.integer_problem(45, 8, k=9)
-    on_device = Codes(jnp.asarray(codes.values), jnp.asarray(codes.columns), codes.h)
-    check(backend, (on_device, jnp.asarray(row_scales), jnp.asarray(u)), 11, chunk=C)
-    check(backend, (codes.prefix(4), row_scales, u), 11, chunk=C)
+def test_jax_arrays_prefixes_and_parts(backend):
+    codes, space, u = oracle.integer_problem(45, 8, k=9)
+    on_device = {name: jnp.asarray(getattr(codes, name)) for name in ("values", "columns", "norms")}
+    check(backend, (oracle.replaced(codes, **on_device), space, jnp.asarray(u)), 11, chunk=C)
+    few = oracle.replaced(codes.prefix(4), norms=codes.norms)
+    check(backend, (few, space, u), 11, chunk=C)
+    parts = join([codes[:1], codes[1:20], codes[20:]])
+    check(backend, (parts, space, u), 11, (codes, space, u), chunk=C)
 
 
 def test_memory_maps(backend, tmp_path):
-    codes, row_scales, u = oracle.integer_problem(45, 8, values="float16")
+    codes, *asked = oracle.integer_problem(45, 8, values="float16")
     for name in ("values", "columns"):
         np.save(tmp_path / f"{name}.npy", getattr(codes, name))
-    mapped = Codes(*(np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("values", "columns")), codes.h)
-    check(backend, (mapped, row_scales, u), 11, chunk=C)
+    mapped = {name: np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("values", "columns")}
+    check(backend, (oracle.replaced(codes, **mapped), *asked), 11, chunk=C)
 
 
 @pytest.mark.parametrize("n", [1, C, C + 1, 9 * C + 1])
 @pytest.mark.parametrize(("h", "k", "bits"), [(37, 5, 3), (37, 37, 4), (70_001, 1, 8), (1000, 42, 4)])
 def test_packed_rows(backend, n, h, k, bits):
     for q in (1, 9):
-        problem, unpacked = oracle.packed_problem(n, q, h, k, bits)
+        problem = oracle.packed_problem(n, q, h, k, bits)
         for chunk in (C, None):
-            check(backend, problem, n, unpacked, chunk=chunk)
+            check(backend, problem, n, chunk=chunk)
 
 
-def test_packed_rows_of_unit_length(backend):
-    """Scales that are computed while unpacking, powers of two here so that sums stay exact; zero rows score 0."""
+@pytest.mark.parametrize("packed", [True, False])
+def test_rows_that_are_scaled_to_unit_length_as_they_are_read(backend, packed):
+    """Lengths are powers of two here, so that sums stay exact; zero rows score 0."""
     codes = oracle.integer_problem(77, 1, k=4)[0]
     codes.values[:] = np.where(np.arange(77)[:, None] % 3, 2, -1)
     codes.values[::5] = 0
-    packed = pack(codes, Packing(37, 4, 2, (1.0, 2.0)))
-    lengths = np.linalg.norm(packed.unpack().values, axis=1)
-    row_scales = np.divide(1, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+    rows = pack(codes, Packing(37, 4, 2, (1.0, 2.0))) if packed else oracle.replaced(codes, norms=None)
     for q in (1, 9):
-        u = np.random.default_rng(q).integers(-2, 3, (q, 37)).astype(np.float32)
-        check(backend, (packed, None, u), 77, (packed.unpack(), row_scales, u), chunk=C)
-
-
-def test_packed_memory_maps(backend, tmp_path):
-    (packed, *others), unpacked = oracle.packed_problem(45, 8)
-    np.save(tmp_path / "records.npy", packed.records)
-    mapped = Packed(np.load(tmp_path / "records.npy", mmap_mode="r"), packed.packing)
-    check(backend, (mapped, *others), 11, unpacked, chunk=C)
+        check(backend, (rows, "sparse", np.random.default_rng(q).integers(-2, 3, (q, 37)).astype(np.float32)), 77)
 
 
 def test_eager_equals_jit():
     for backend in (scan, bcoo):
         with jax.disable_jit():
             check(backend, oracle.integer_problem(C + 1, 3), 4, chunk=C)
+
+
+@pytest.mark.parametrize("backend", [scan, bcoo])
+def test_any_number_of_queries_costs_few_compilations(backend):
+    problem = oracle.integer_problem(C, 33)
+    count = {scan: lambda: scan._absorb_chunks._cache_size(), bcoo: lambda: bcoo._scores._cache_size()}[backend]
+    before = count()
+    for q in range(1, 34):
+        backend.search(*problem[:2], problem[2][:q], 3, chunk=C)
+    assert count() - before <= 7  # of 1, 2, 4, …, 64 queries
 
 
 @pytest.mark.parametrize("q", [1, 9])
@@ -115,24 +120,38 @@ def test_identical_rows_tie_exactly_wherever_they_stand(backend, q):
     values = np.tile(rng.standard_normal((1, 13)).astype(np.float32), (101, 1))
     columns = np.tile(rng.permutation(200)[:13].astype(np.uint16), (101, 1))
     u = rng.standard_normal((q, 200)).astype(np.float32)
-    _, rows = backend.search(Codes(values, columns, 200), np.full(101, 0.3, np.float32), u, 101, chunk=C)
-    assert_array_equal(rows, np.tile(np.arange(101), (q, 1)))
+    rows = Codes(values, columns, 200, np.full((101, 2), 0.3, np.float32))
+    assert_array_equal(backend.search(rows, "sparse", u, 101, chunk=C)[1], np.tile(np.arange(101), (q, 1)))
 
 
 def test_real_scores_are_close_to_float64(backend):
     rng = np.random.default_rng(2)
-    codes = Codes(
-        rng.standard_normal((300, 32)).astype(np.float16), oracle.integer_problem(300, 1, 99, 32)[0].columns, 99
-    )
+    columns = oracle.integer_problem(300, 1, 99, 32)[0].columns
+    codes = Codes(rng.standard_normal((300, 32)).astype(np.float16), columns, 99, np.ones((300, 2), np.float32))
     u = rng.standard_normal((10, 99)).astype(np.float32)
-    scores, rows = backend.search(codes, np.ones(300, np.float32), u, 40)
-    wanted, _ = oracle.search(codes, np.ones(300), u, 40)
+    scores, rows = backend.search(codes, "sparse", u, 40)
+    wanted, _ = oracle.search(codes, "sparse", u, 40)
     np.testing.assert_allclose(scores, wanted, rtol=1e-5, atol=1e-5)
     exact = u.astype(np.float64) @ codes.to_dense().astype(np.float64).T
     np.testing.assert_allclose(np.take_along_axis(exact, rows, 1), scores, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("top", [0, 46])
-def test_top_out_of_range(backend, top):
-    with pytest.raises(InputError, match=f"top must be an integer from 1 to 45, not {top}"):
-        backend.search(*oracle.integer_problem(45, 2), top)
+def test_rows_that_nobody_verified_are_never_scored_outside(backend):
+    codes, *asked = oracle.integer_problem(45, 3)
+    codes.columns[7, 2] = 37
+    with pytest.raises(InputError, match=r"row 7 has a column outside 0\.\.36"):
+        backend.search(oracle.replaced(codes, verified=False), *asked, 3, chunk=C)
+
+
+@pytest.mark.parametrize(
+    ("top", "chunk", "message"),
+    [
+        (0, None, "top must be an integer from 1 to 45, not 0"),
+        (46, None, "top must be an integer from 1 to 45, not 46"),
+        (3, 0, "chunk must be an integer from 1 .* not 0"),
+        (3, -1, "chunk must be an integer from 1 .* not -1"),
+    ],
+)
+def test_numbers_out_of_range(backend, top, chunk, message):
+    with pytest.raises(InputError, match=message):
+        backend.search(*oracle.integer_problem(45, 2), top, chunk=chunk)

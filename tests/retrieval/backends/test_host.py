@@ -19,9 +19,9 @@ def test_every_finite_float16_is_read_exactly(k):
     everything = everything[np.isfinite(everything)]
     n = len(everything)
     values = np.where(np.arange(n)[:, None] % k == np.arange(k), everything[:, None], np.float16(0))
-    codes = Codes(values, np.tile(np.arange(k, dtype=np.uint16), (n, 1)), k)
+    codes = Codes(values, np.tile(np.arange(k, dtype=np.uint16), (n, 1)), k, np.ones((n, 2), np.float32))
     for q in (1, 8):
-        scores, rows = host.search(codes, np.ones(n, np.float32), np.ones((q, k), np.float32), n)
+        scores, rows = host.search(codes, "sparse", np.ones((q, k), np.float32), n)
         assert_array_equal(scores[0], everything[rows[0]].astype(np.float32))
         assert_array_equal(rows[0], np.argsort(-everything.astype(np.float32), kind="stable"))
 
@@ -41,13 +41,13 @@ def test_processors_without_an_instruction_for_float16_read_it_exactly_too():
 @pytest.mark.parametrize("k", [*range(1, 22), 31, 32, 33, 53])
 def test_any_number_of_subnormal_nonzeros(k):
     """Multiples of 2^-24 add up exactly; columns are unaligned, as a memory map's may be."""
-    codes, row_scales, u = oracle.integer_problem(70, 57, h=60, k=k)
+    codes, space, u = oracle.integer_problem(70, 57, h=60, k=k)
     values = (codes.values * 2.0**-24).astype(np.float16)
     columns = np.frombuffer(b"-" + codes.columns.tobytes(), np.uint16, offset=1).reshape(70, k)
-    codes = Codes(values, columns, 60)
+    codes = oracle.replaced(codes, values=values, columns=columns)
     for q in (1, 9, 20, 40, 57):
-        found = host.search(codes, row_scales, u[:q], 70, chunk=9)
-        for ours, wanted in zip(found, oracle.search(codes, row_scales, u[:q], 70), strict=True):
+        found = host.search(codes, space, u[:q], 70, chunk=9)
+        for ours, wanted in zip(found, oracle.search(codes, space, u[:q], 70), strict=True):
             assert_array_equal(ours, wanted)
 
 
@@ -56,19 +56,20 @@ def test_any_number_of_subnormal_nonzeros(k):
 def test_a_query_gets_the_same_bits_alone_and_in_company(k, values):
     rng = np.random.default_rng(k)
     columns = rng.random((300, 99)).argsort(1)[:, :k].astype(np.uint16)
-    codes, scales = Codes(rng.standard_normal((300, k)).astype(values), columns, 99), rng.random(300, np.float32)
+    codes = Codes(rng.standard_normal((300, k)).astype(values), columns, 99)
     u = rng.standard_normal((70, 99)).astype(np.float32)
-    scores, rows = host.search(codes, scales, u, 50)
+    scores, rows = host.search(codes, "sparse", u, 50)
     for some in (slice(0, 1), slice(69, 70), slice(3, 23)):  # one by one, and in blocks of 16 and 64 queries
-        alone = host.search(codes, scales, u[some], 50)
+        alone = host.search(codes, "sparse", u[some], 50)
         assert_array_equal(alone[0], scores[some])
         assert_array_equal(alone[1], rows[some])
 
 
 def test_threads_and_chunks_share_one_ranking(monkeypatch):
     rng = np.random.default_rng(0)
-    codes = Codes(rng.integers(-2, 3, (500, 3)).astype(np.float32), rng.integers(0, 9, (500, 3)).astype(np.uint16), 9)
-    problem = codes, np.ones(500, np.float32), rng.integers(-2, 3, (12, 9)).astype(np.float32)
+    values, columns = rng.integers(-2, 3, (500, 3)).astype(np.float32), rng.integers(0, 9, (500, 3)).astype(np.uint16)
+    codes = Codes(values, columns, 9, np.ones((500, 2), np.float32))
+    problem = codes, "sparse", rng.integers(-2, 3, (12, 9)).astype(np.float32)
     results = []
     for threads, chunk in ((1, 500), (7, 3), (64, 50)):
         monkeypatch.setattr(host, "cores", lambda threads=threads: threads)
@@ -96,7 +97,7 @@ def test_an_error_of_a_kept_thread_is_raised_and_the_next_search_works(monkeypat
     monkeypatch.setattr(host, "cores", lambda: 4)
     problem = oracle.integer_problem(900, 2, h=60, k=4)
     found = host.search(*problem, 5, chunk=10)
-    read = host.unpacking.reader
+    read = Codes.reader
 
     def fails(*arguments):
         if threading.current_thread() is not threading.main_thread():
@@ -104,8 +105,20 @@ def test_an_error_of_a_kept_thread_is_raised_and_the_next_search_works(monkeypat
         return read(*arguments)
 
     with monkeypatch.context() as broken:
-        broken.setattr(host.unpacking, "reader", fails)
+        broken.setattr(Codes, "reader", fails)
         with pytest.raises(OSError, match="disk is gone"):
             host.search(*problem, 5, chunk=10)
     for one, other in zip(host.search(*problem, 5, chunk=10), found, strict=True):
         assert_array_equal(one, other)
+
+
+def test_the_running_best_of_many_queries_is_bounded(monkeypatch):
+    problem = oracle.integer_problem(90, 200)
+    wanted, sizes = host.search(*problem, 7), []
+    best = host.best_of_threads
+    monkeypatch.setattr(host, "HEAPS", 2 * 12 * 7 * 70)
+    monkeypatch.setattr(host, "cores", lambda: 2)
+    monkeypatch.setattr(host, "best_of_threads", lambda *all_: sizes.append(all_[2]) or best(*all_))
+    for found, one in zip(host.search(*problem, 7, chunk=9), wanted, strict=True):
+        assert_array_equal(found, one)
+    assert sizes == [64, 64, 64, 8]

@@ -25,8 +25,8 @@ def sparse_queries(q, h, k, seed=0):
 
 
 def check(problem, top, block=BLOCK, narrow=None):
-    codes, row_scales, u = problem
-    scores, rows = lists.search(lists.build(codes, block), row_scales, u, top)
+    rows, _, u = problem
+    scores, rows = lists.search(lists.build(rows, block), u, top)
     assert scores.dtype == np.float32 and rows.dtype == np.int64
     for wanted_scores, wanted_rows in (oracle.search(*(narrow or problem), top), host.search(*problem, top)):
         assert_array_equal(rows, wanted_rows)
@@ -42,16 +42,16 @@ def problems(draw):
     used = np.arange(k) < rng.integers(0, k + 1, (distinct, 1))
     values = rng.integers(-3, 4, (distinct, k)) * used
     columns = rng.random((distinct, width)).argsort(axis=1)[:, :k] * used  # column 0 where there is none
-    row_scales = rng.choice([0, 0.5, 1, 2], distinct).astype(np.float32)
+    norms = np.repeat(rng.choice([0, 0.5, 1, 2], (distinct, 1)).astype(np.float32), 2, axis=1)
     some = rng.integers(0, distinct, n)
-    values, row_scales = values[some].astype(draw(st.sampled_from([np.float16, np.float32]))), row_scales[some]
+    values, norms = values[some].astype(draw(st.sampled_from([np.float16, np.float32]))), norms[some]
     u = sparse_queries(draw(st.integers(1, 20)), width, draw(st.integers(1, 7)), int(rng.integers(2**16)))
-    narrow = Codes(values, columns[some].astype(np.uint16), width), row_scales, u
+    narrow = Codes(values, columns[some].astype(np.uint16), width, norms), "sparse", u
     h, dtype = draw(st.sampled_from([(width, np.uint16), (width, np.uint32), (70_001, np.uint32)]))
     latents = np.sort(rng.permutation(h)[:width])
     wide = np.zeros((len(u), h), np.float32)
     wide[:, latents] = u
-    return narrow, (Codes(values, latents[columns[some]].astype(dtype), h), row_scales, wide)
+    return narrow, (Codes(values, latents[columns[some]].astype(dtype), h, norms), "sparse", wide)
 
 
 @given(problems(), st.data())
@@ -69,9 +69,9 @@ def test_sizes_around_a_block(n):
 
 def test_rows_that_no_list_has_rank_between_positive_and_negative_ones():
     values = np.array([-1, 2, 0, 5, -2, 1], np.float16)[:, None]
-    codes = Codes(values, np.array([3, 3, 3, 4, 3, 3], np.uint16)[:, None], 6)
+    codes = Codes(values, np.array([3, 3, 3, 4, 3, 3], np.uint16)[:, None], 6, np.ones((6, 2), np.float32))
     u = np.eye(6, dtype=np.float32)[3:4]
-    scores, rows = lists.search(lists.build(codes, 4), np.ones(6, np.float32), u, 6)
+    scores, rows = lists.search(lists.build(codes, 4), u, 6)
     assert_array_equal(rows[0], [1, 5, 2, 3, 0, 4])
     assert_array_equal(scores[0], [2, 1, 0, 0, -1, -2])
 
@@ -90,17 +90,16 @@ def test_identical_rows_tie_exactly_wherever_they_stand():
         200,
     )
     u = rng.standard_normal((2, 200)).astype(np.float32)
-    _, rows = lists.search(lists.build(codes, BLOCK), np.full(101, 0.3, np.float32), u, 101)
+    _, rows = lists.search(lists.build(codes, BLOCK), u, 101)
     assert_array_equal(rows, np.tile(np.arange(101), (2, 1)))
 
 
 def test_real_scores_are_close_to_float64():
     rng = np.random.default_rng(2)
-    codes = Codes(
-        rng.standard_normal((300, 32)).astype(np.float16), oracle.integer_problem(300, 1, 99, 32)[0].columns, 99
-    )
+    columns = oracle.integer_problem(300, 1, 99, 32)[0].columns
+    codes = Codes(rng.standard_normal((300, 32)).astype(np.float16), columns, 99, np.ones((300, 2), np.float32))
     u = rng.standard_normal((10, 99)).astype(np.float32)
-    scores, rows = lists.search(lists.build(codes, BLOCK), np.ones(300, np.float32), u, 40)
+    scores, rows = lists.search(lists.build(codes, BLOCK), u, 40)
     exact = u.astype(np.float64) @ codes.to_dense().astype(np.float64).T
     assert_allclose(scores, -np.sort(-exact, axis=1)[:, :40], rtol=1e-5, atol=1e-5)
     assert_allclose(np.take_along_axis(exact, rows, 1), scores, rtol=1e-5, atol=1e-5)
@@ -110,8 +109,8 @@ def test_every_finite_float16_is_read_exactly():
     everything = np.arange(2**16, dtype=np.uint16).view(np.float16)
     everything = everything[np.isfinite(everything)]
     n = len(everything)
-    built = lists.build(Codes(everything[:, None], np.zeros((n, 1), np.uint16), 1))
-    scores, rows = lists.search(built, np.ones(n, np.float32), np.ones((1, 1), np.float32), n)
+    built = lists.build(Codes(everything[:, None], np.zeros((n, 1), np.uint16), 1, np.ones((n, 2), np.float32)))
+    scores, rows = lists.search(built, np.ones((1, 1), np.float32), n)
     assert_array_equal(scores[0], everything[rows[0]].astype(np.float32))
     assert_array_equal(rows[0], np.argsort(-everything.astype(np.float32), kind="stable"))
 
@@ -123,21 +122,27 @@ def test_threads_share_one_ranking(threads, monkeypatch):
     check((*oracle.integer_problem(500, 1)[:2], sparse_queries(12, 37, 4)), 30)
 
 
-def test_memory_maps_jax_arrays_and_prefixes(tmp_path):
-    codes, row_scales, _ = oracle.integer_problem(45, 1, k=9, values="float16")
+def test_memory_maps_jax_arrays_prefixes_and_packed_rows(tmp_path):
+    codes, space, _ = oracle.integer_problem(45, 1, k=9, values="float16")
     u = sparse_queries(4, 37, 4)
     for name in ("values", "columns"):
         np.save(tmp_path / f"{name}.npy", getattr(codes, name))
-    mapped = Codes(*(np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("values", "columns")), codes.h)
-    on_device = Codes(jnp.asarray(codes.values), jnp.asarray(codes.columns), codes.h)
-    for form in (mapped, on_device, mapped.prefix(4)):
-        check((form, row_scales, u), 11)
+    mapped = {name: np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("values", "columns")}
+    on_device = {name: jnp.asarray(getattr(codes, name)) for name in ("values", "columns")}
+    prefix = oracle.replaced(codes.prefix(4), norms=codes.norms)
+    for form in (oracle.replaced(codes, **mapped), oracle.replaced(codes, **on_device), prefix):
+        check((form, space, u), 11)
+    packed = oracle.packed_problem(45, 1)[0]
+    for found, wanted in zip(
+        lists.search(lists.build(packed, BLOCK), u, 45), host.search(packed, "sparse", u, 45), strict=True
+    ):
+        assert_allclose(found, wanted, rtol=1e-6)
 
 
 def test_lists_hold_every_nonzero_once():
     codes, _, _ = oracle.integer_problem(2 * BLOCK + 1, 1)
     built = lists.build(codes, BLOCK)
-    assert built.starts.shape == (3, codes.h + 1) and built.nbytes == 33 * 5 * (2 + 4) + 3 * 38 * 4
+    assert built.starts.shape == (3, codes.h + 1) and built.nbytes == 33 * (5 * (2 + 4) + 4) + 3 * 38 * 4
     again = np.zeros((2 * BLOCK + 1, codes.h), np.float32)
     for number, starts in enumerate(built.starts):
         for latent in range(codes.h):
@@ -156,9 +161,9 @@ def test_share_of_the_nonzeros_that_queries_touch():
 
 
 def test_sizes_out_of_range():
-    codes, row_scales, u = oracle.integer_problem(45, 2)
+    codes, _, u = oracle.integer_problem(45, 2)
     for top in (0, 46):
         with pytest.raises(InputError, match=f"top must be an integer from 1 to 45, not {top}"):
-            lists.search(lists.build(codes), row_scales, u, top)
+            lists.search(lists.build(codes), u, top)
     with pytest.raises(InputError, match="block must be an integer from 1 to 65536, not 65537"):
         lists.build(codes, 65_537)

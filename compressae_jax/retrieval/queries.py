@@ -1,0 +1,129 @@
+"""Queries of one model in one space: checked, encoded, expanded to u; it knows no rows. `index` scores rows with u."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from compressae_jax.base import arrays, devices
+from compressae_jax.base.arrays import padded
+from compressae_jax.codes import on_host, spaces
+from compressae_jax.codes.codes import Codes
+from compressae_jax.codes.rows import Rows, check_made_by
+from compressae_jax.model import encoders
+from compressae_jax.model.encoders import Encoder
+from compressae_jax.model.weights import Weights
+from compressae_jax.notation import Expanded, InputError, check_choice
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Expander:
+    """What turns queries into u (q, h) for one space. It can be pickled, so a client needs a model and no index.
+
+    On a CPU it calls nothing of JAX: any number of threads may share it, and a forked process, too, may use it.
+
+    `encoder` made the rows that are searched; queries that the space compares as codes go through it, too, their values
+    rounded as `storage` does and with the rows' budget `k` (both default to the model's).
+    """
+
+    weights: Weights
+    space: str
+    encoder: str | None = None
+    storage: str | None = None
+    k: int | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("space", self.space, spaces.SPACES)
+        encoders.check(self.encoder or self.weights.encoder, self.weights, rounded=False)
+
+    def expand(self, queries: Any) -> Expanded:
+        """u of queries, vectors (q, d) or rows of codes, one row each; u of a zero query is zero.
+
+        In `dense_query` codes stand for their reconstructions.
+
+        Raises:
+            InputError: queries of another width or another model's codes, not 2-d, not floats, not finite.
+        """
+        return self.of_checked(self.checked(queries))
+
+    def checked(self, queries: Any) -> Float[np.ndarray, "q d"] | Codes:
+        """The queries as float32 or as codes in memory, once they can be answered; raises as `expand`."""
+        if isinstance(queries, Rows):
+            if queries.h != self.weights.h:
+                raise InputError(f"queries are codes of width h={queries.h}, the index has h={self.weights.h}")
+            check_made_by(queries, self.weights.fingerprint)
+            return queries.check().codes()
+        vectors = arrays.vectors("queries", queries)
+        if vectors.size == 0 and vectors.ndim < 2:
+            vectors = np.empty((0, self.weights.d), np.float32)
+        self._check_vectors(vectors)
+        return np.ascontiguousarray(vectors, np.float32)
+
+    def of_checked(self, queries: Float[np.ndarray, "q d"] | Codes) -> Expanded:
+        """u of what `checked` gives."""
+        if not len(queries):
+            return np.empty((0, self.weights.h), np.float32)
+        expand = self._on_host if devices.on_cpu() else self._on_device
+        return expand(queries)
+
+    def _on_host(self, queries: Float[np.ndarray, "q d"] | Codes) -> Expanded:
+        """By NumPy and compiled loops, the same bits in any company."""
+        decoder_w = np.asarray(self.weights.params["decoder_w"])
+        if self.space != "dense_query" and not isinstance(queries, Rows):
+            queries = self._cut(self._encoder(queries))
+        if not isinstance(queries, Rows):
+            vectors = queries
+        elif self.space == "sparse":
+            values = on_host.unit_rows(np.asarray(queries.values, np.float32))
+            return Codes(values, np.asarray(queries.columns), queries.h).to_dense()
+        else:
+            vectors = on_host.reconstruct(queries, decoder_w)
+        return on_host.product(on_host.unit_rows(vectors), decoder_w.T)
+
+    def _on_device(self, queries: Float[np.ndarray, "q d"] | Codes) -> Expanded:
+        """By jitted calls for a power of two of queries, so that any number of them costs few compilations."""
+        q, decoder_w = len(queries), encoders.params_on(self.weights, devices.first())["decoder_w"]
+        size = 1 << (q - 1).bit_length()
+        if isinstance(queries, Rows):
+            values, columns = padded(queries.values, size), padded(queries.columns, size)
+            return np.asarray(spaces.expand_codes(Codes(values, columns, queries.h), decoder_w, self.space))[:q]
+        whole = padded(queries, size)
+        if self.space == "dense_query":
+            return np.asarray(spaces.expand_vectors(whole, decoder_w))[:q]
+        return np.asarray(spaces.expand_codes(self._cut(self._encoder(whole)), decoder_w, self.space))[:q]
+
+    @functools.cached_property
+    def _encoder(self) -> Encoder:
+        """What makes codes of vectors, values in float16 where the rows' are."""
+        storage = self.storage or self.weights.storage
+        return Encoder(
+            self.weights, self.encoder or self.weights.encoder, "float16" if storage == "float16" else "float32"
+        )
+
+    def _cut(self, codes: Codes) -> Codes:
+        return codes.prefix(min(codes.k, self.k or codes.k))
+
+    def _check_vectors(self, vectors: np.ndarray) -> None:
+        d = self.weights.d
+        if vectors.ndim != 2:
+            hint = "; for one query pass query[None]" if vectors.ndim == 1 else ""
+            raise InputError(f"queries must have shape (q, {d}), not {vectors.shape}{hint}")
+        if vectors.shape[1] != d:
+            raise InputError(
+                f"queries have width {vectors.shape[1]}, the model was trained on {d} "
+                f"(fingerprint {self.weights.fingerprint})"
+            )
+        if vectors.dtype.kind != "f" and vectors.dtype.name != "bfloat16":
+            raise InputError(f"queries must be floats, not {vectors.dtype}")
+        finite = np.isfinite(vectors.astype(np.float32, copy=False)).all(axis=1)
+        if not finite.all():
+            raise InputError(f"queries hold a value that is not finite, first in row {int(finite.argmin())}")
+
+
+def without_direction(u: Expanded) -> Bool[np.ndarray, " q"]:
+    """Which queries are zero in their space: they find nothing."""
+    return ~u.any(axis=1)
