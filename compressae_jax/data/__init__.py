@@ -1,11 +1,12 @@
 """Floor 1: files, folders and datasets of vectors as sources, and which of their rows a job takes."""
 
 from compressae_jax.data.batches import rows_of_step, split_rows
+from compressae_jax.data.checked import ZERO_ROWS, find_zero_rows, in_memory, zero_rows_met
 from compressae_jax.data.named import Dataset, Judgements, load, names
 from compressae_jax.data.opening import open_source
 from compressae_jax.data.sampling import Rest, Split, split_of_0_1
-from compressae_jax.data.sources import ZERO_ROWS, Source, find_zero_rows, zero_rows_met
-from compressae_jax.data.staging import stage
+from compressae_jax.data.sources import Source
+from compressae_jax.data.staging import stage, unstage
 
 __all__ = [
     "ZERO_ROWS",
@@ -15,6 +16,7 @@ __all__ = [
     "Source",
     "Split",
     "find_zero_rows",
+    "in_memory",
     "load",
     "names",
     "open_source",
@@ -22,5 +24,6 @@ __all__ = [
     "split_of_0_1",
     "split_rows",
     "stage",
+    "unstage",
     "zero_rows_met",
 ]

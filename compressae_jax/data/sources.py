@@ -9,8 +9,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-from jaxtyping import Float32, Int64, Integer
-from tqdm import tqdm
+from jaxtyping import Float32, Integer
 
 from compressae_jax.codes.ids import Ids
 from compressae_jax.data import identity as identities
@@ -21,7 +20,6 @@ from compressae_jax.notation import AnyArray, InputError, check_range
 DTYPES = ("float16", "float32", "float64", "bfloat16")
 WIDEST = 2**20  # numbers of a row: one row must not be more than a piece
 PIECE_BYTES = 2**24  # of float32 rows that a stream decodes, or a scan reads, at once
-ZERO_ROWS = ("stop", "keep", "drop")  # what a job may do about rows without a direction
 
 Block = Float32[np.ndarray, "b d"]
 
@@ -179,35 +177,18 @@ class Streamed(Source):
         return regroup(self.pieces(start), rows)
 
     def _read(self, start: int, stop: int) -> Block:
-        if start == stop:
-            return np.zeros((0, self.width), np.float32)
-        return next(self.blocks(stop - start, start))
+        some = np.empty((stop - start, self.width), np.float32)
+        filled = 0
+        for piece in self.pieces(start) if len(some) else ():
+            part = some[filled : filled + len(piece)]
+            part[:] = piece[: len(part)]
+            filled += len(part)
+            if filled == len(some):
+                break
+        return some
 
     def _take(self, rows: Integer[np.ndarray, " b"]) -> Block:
         raise InputError(f"{self.name} gives no rows by number; compressae_jax.data.stage() makes an .npy that does")
-
-
-def find_zero_rows(source: Source, progress: bool | None = None) -> Int64[np.ndarray, " rows"]:
-    """Numbers of the all-zero rows; one pass, in which every value is seen to be finite.
-
-    `progress` None shows a bar on a terminal; none shows in the first second.
-    """
-    disable = None if progress is None else not progress
-    found = [np.zeros(0, np.int64)]
-    with tqdm(total=len(source), desc="checking", unit="row", unit_scale=True, delay=1, disable=disable) as bar:
-        for first, block in source.batches(source.piece_rows):
-            found.append(first + np.flatnonzero(~block.any(axis=1)))
-            bar.update(len(block))
-    return np.concatenate(found)
-
-
-def zero_rows_met(source: Source, found: Integer[np.ndarray, " rows"]) -> InputError:
-    """What to raise about zero rows where the policy is 'stop': how many, and the first ten."""
-    first = ", ".join(map(str, found[:10])) + (", …" if len(found) > 10 else "")
-    return InputError(
-        f"{source.name} has {len(found)} zero rows, which have no direction (rows {first}); "
-        "zero_rows='keep' gives them all-zero codes, 'drop' leaves them out"
-    )
 
 
 def only_matrix(path: Path, axes: dict[str, int], arrays: str) -> str:

@@ -19,7 +19,8 @@ from compressae_jax.codes import folder as codes_folder
 from compressae_jax.codes.codes import Codes, column_dtype
 from compressae_jax.codes.ids import TextIds
 from compressae_jax.codes.storage.packed import STORAGES, Packed, Packing, pack, storage_bits
-from compressae_jax.data.sources import ZERO_ROWS, Source, find_zero_rows, zero_rows_met
+from compressae_jax.data.checked import ZERO_ROWS, find_zero_rows, zero_rows_met
+from compressae_jax.data.sources import Source
 from compressae_jax.model import encoders
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import Dense, FolderError, InputError, check_choice, check_range

@@ -11,7 +11,7 @@ from compressae_jax.base import sealed
 from compressae_jax.data import identity
 from compressae_jax.data.identity import Identity
 from compressae_jax.data.sampling import Rest
-from compressae_jax.data.sources import InMemory, Source
+from compressae_jax.data.sources import Source
 from compressae_jax.notation import FolderError, InputError, check_choice
 from compressae_jax.training import processes
 
@@ -65,7 +65,7 @@ def prepared(
 def remove_copy(folder: Path) -> None:
     """Remove the copy of the source that a run made for itself, and a folder that holds nothing else."""
     if jax.process_index() == 0:
-        (folder / CACHE / COPY).unlink(missing_ok=True)
+        data.unstage(folder / CACHE / COPY)
         with contextlib.suppress(OSError):
             (folder / CACHE).rmdir()
             folder.rmdir()
@@ -93,7 +93,7 @@ def _within_reach(source: Source, folder: Path | None, shown: bool) -> Source:
     if source.random_access:
         return source
     if folder is None:
-        return _in_memory(source)
+        return data.in_memory(source, progress=None if shown else False)
 
     def stage() -> None:
         (folder / CACHE).mkdir(parents=True, exist_ok=True)
@@ -101,12 +101,3 @@ def _within_reach(source: Source, folder: Path | None, shown: bool) -> Source:
 
     processes.first(stage)
     return data.open_source(folder / CACHE / COPY)
-
-
-def _in_memory(source: Source) -> Source:
-    """A copy that takes no more than its own bytes and those of a piece."""
-    dtype = np.float16 if source.dtype == "float16" else np.float32
-    array = np.empty((len(source), source.width), dtype)
-    for first, block in source.batches(source.piece_rows):
-        array[first : first + len(block)] = block
-    return InMemory(array, source.name)

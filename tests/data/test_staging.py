@@ -6,6 +6,7 @@ from data import files
 from numpy.testing import assert_array_equal
 
 from compressae_jax import data
+from compressae_jax.base import files as base_files
 from compressae_jax.notation import InputError
 
 X = np.random.default_rng(0).standard_normal((11, 5)).astype(np.float32)
@@ -32,12 +33,37 @@ def test_a_copy_is_made_once_for_each_state_of_the_file(tmp_path):
     path = files.write("npz, deflated", tmp_path, X)
     data.stage(data.open_source(path), staged)
     first = staged.stat().st_ino
+    os.utime(path, ns=(0, 1))
     data.stage(data.open_source(path), staged)
     assert staged.stat().st_ino == first
 
-    files.write("npz, deflated", tmp_path, -X)
-    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+    os.utime(files.write("npz, deflated", tmp_path, -X), ns=(0, 1))
     assert_array_equal(data.stage(data.open_source(path), staged).read(0, 11), -X)
+    staged.write_bytes(staged.read_bytes()[:-4] + bytes(4))
+    os.utime(staged, ns=(0, 1))
+    assert_array_equal(data.stage(data.open_source(path), staged).read(0, 11), -X)
+
+
+def test_a_copy_goes_and_nothing_else(tmp_path):
+    source = data.open_source(files.write("npz, deflated", tmp_path, X))
+    for name in ("staged.npy", "other.npy"):
+        np.save(tmp_path / name, X)
+    data.unstage(tmp_path / "other.npy")
+    data.stage(source, tmp_path / "staged.npy")
+    data.unstage(tmp_path / "staged.npy")
+    data.unstage(tmp_path / "staged.npy")
+    assert {path.name for path in tmp_path.iterdir()} == {"x.npz", "other.npy"}
+
+
+def test_what_a_killed_process_left_goes_with_the_next_copy(tmp_path):
+    source = data.open_source(files.write("npz, deflated", tmp_path, X))
+    with pytest.raises(SystemExit), base_files.replacing(tmp_path / "staged.npy") as aside:
+        left = aside.with_name(aside.name.replace(aside.stem[-8:], "0" * 8))
+        left.write_bytes(b"half")
+        raise SystemExit
+    assert left.exists()
+    data.stage(source, tmp_path / "staged.npy")
+    assert {path.name for path in tmp_path.iterdir()} == {"x.npz", "staged.npy", "staged.npy.json"}
 
 
 def test_a_refused_row_leaves_nothing_behind(tmp_path):
