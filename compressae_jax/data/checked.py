@@ -55,15 +55,6 @@ def same_rows(source: Source, copy: Source) -> None:
     _remember(copy, _of_this[source])
 
 
-def _remember(source: Source, zero: RowNumbers) -> None:
-    noted = source.identity()
-    _of_this[source] = zero
-    _seen[noted["sample"]] = (noted, zero)
-    _seen.move_to_end(noted["sample"])
-    while len(_seen) > REMEMBERED:
-        _seen.popitem(last=False)
-
-
 def in_memory(source: Source, progress: bool | None = None) -> Source:
     """The source itself if its rows can be taken by number, else a copy that is held in memory, once."""
     if source.random_access:
@@ -91,3 +82,12 @@ def _remembered(source: Source) -> RowNumbers | None:
     now = source.identity()
     noted, found = _seen.get(now["sample"], ({}, None))
     return found if identity.surely_same(noted, now) else None
+
+
+def _remember(source: Source, zero: RowNumbers) -> None:
+    noted = source.identity()
+    _of_this[source] = zero
+    _seen[noted["sample"]] = (noted, zero)
+    _seen.move_to_end(noted["sample"])
+    while len(_seen) > REMEMBERED:
+        _seen.popitem(last=False)
