@@ -19,7 +19,7 @@ from jaxtyping import Int64, Integer, UInt64
 from compressae_jax.notation import InputError, check_range
 
 VERSION = 2  # of the orders: a run that was begun with another goes on with that, or not at all
-SPLIT, STEPS, START, IDENTITY = range(1, 5)  # uses of a seed, so that no two share an order
+SPLIT, STEPS, START, IDENTITY, VALIDATION = range(1, 6)  # uses of a seed, so that no two share an order
 ROUNDS = 12  # with eight, the 120 orders of five rows are not equally frequent
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 

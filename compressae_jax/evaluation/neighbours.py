@@ -1,5 +1,6 @@
 """The neighbour protocol: how many of a held-out row's dense neighbours are found; reading rows is in `streams`."""
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -8,6 +9,7 @@ from jaxtyping import Float, Int
 from compressae_jax.baselines import dense
 from compressae_jax.baselines.units import unit_rows
 from compressae_jax.codes import spaces
+from compressae_jax.data.sampling import VALIDATION, Rest, drawn_rows
 from compressae_jax.data.sources import Source
 from compressae_jax.evaluation import streams
 from compressae_jax.evaluation.rankings import PerQuery
@@ -48,7 +50,7 @@ def truth(source: Source, left_out: Int[np.ndarray, " rows"], queries: Float[np.
 def validator(
     source: Source,
     validation_rows: Int[np.ndarray, " validation"],
-    index_rows: Int[np.ndarray, " rows"],
+    index_rows: Rest,
     sample: int = SAMPLE,
     seed: int = 0,
     backend: str = "auto",
@@ -56,20 +58,29 @@ def validator(
     """A function from weights to 'cosine' (mean cos(x, z) of the validation rows) and 'recall@100' (dense_query).
 
     It searches at most `sample` of the index rows, drawn once by `seed`, and no validation row; where these are no more
-    than 100, all of which any model would find, there is no recall. Truth is computed here, once. Zero rows have no
-    direction and are not counted.
+    than 100, all of which any model would find, there is no recall. Rows are read, and truth is computed, when it is
+    first called. Zero rows have no direction and are not counted.
     """
-    queries = streams.take(source, validation_rows)
-    queries = queries[(queries != 0).any(axis=1)]
-    rows = np.setdiff1d(index_rows, validation_rows)
-    rows = np.sort(np.random.default_rng(seed).permutation(rows)[:sample])
-    if not len(queries) or not len(rows):
-        raise InputError(f"validation needs rows to ask for and to search, not {len(queries)} and {len(rows)}")
-    vectors = streams.take(source, rows)
+    others = index_rows.without(validation_rows)
+    if not len(validation_rows) or not len(others):
+        raise InputError(
+            f"validation needs rows to ask for and to search, not {len(validation_rows)} and {len(others)}"
+        )
     depth = max(DEPTHS)
-    nearest = dense.fit(vectors).add(vectors).search(queries, depth)[1] if len(rows) > depth else None
+
+    @functools.cache
+    def asked() -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        queries = streams.take(source, validation_rows)
+        queries = queries[(queries != 0).any(axis=1)]
+        if not len(queries):
+            raise InputError(f"all {len(validation_rows)} validation rows of {source.name} are zero rows")
+        drawn = np.sort(drawn_rows(len(others), seed, min(sample, len(others)), VALIDATION))
+        vectors = streams.take(source, others[drawn])
+        enough = len(vectors) > depth
+        return queries, vectors, dense.fit(vectors).add(vectors).search(queries, depth)[1] if enough else None
 
     def validate(weights: Weights) -> dict[str, float]:
+        queries, vectors, nearest = asked()
         scores = {"cosine": _cosine(weights, queries)}
         if nearest is not None:
             index = Index(compress.encode(weights, vectors)[0], weights)

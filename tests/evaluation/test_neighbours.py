@@ -5,6 +5,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from compressae_jax import data
 from compressae_jax.baselines.units import unit_rows
+from compressae_jax.data.sampling import Rest
 from compressae_jax.evaluation import neighbours
 from compressae_jax.notation import InputError
 from compressae_jax.retrieval import compress
@@ -46,8 +47,9 @@ def test_validation_is_the_protocol_on_a_sample():
     rows, weights = small.vectors(160), small.weights()
     rows[3] = 0  # has no direction
     validation, others = np.array([3, 10, 20, 30]), np.arange(150)
+    index_rows = Rest(len(rows), np.arange(150, len(rows)))
 
-    validate = neighbours.validator(data.open_source(rows), validation, others)
+    validate = neighbours.validator(data.open_source(rows), validation, index_rows)
 
     searched = np.setdiff1d(others, validation)
     queries, index_rows = rows[[10, 20, 30]], rows[searched]
@@ -65,19 +67,26 @@ def test_validation_is_the_protocol_on_a_sample():
 def test_no_recall_where_all_rows_are_found():
     source = data.open_source(small.vectors(120))
     for sample, names in ((100, {"cosine"}), (101, {"cosine", "recall@100"})):
-        assert set(neighbours.validator(source, np.arange(9), np.arange(9, 120), sample)(small.weights())) == names
+        assert (
+            set(neighbours.validator(source, np.arange(9), Rest(120, np.arange(9)), sample)(small.weights())) == names
+        )
 
 
 def test_a_sample_is_drawn_by_its_seed():
     rows, weights = small.vectors(400), small.weights()
     source = data.open_source(rows)
-    drawn = [neighbours.validator(source, np.arange(9), np.arange(9, 400), 150, seed)(weights) for seed in (0, 0, 1)]
+    drawn = [
+        neighbours.validator(source, np.arange(9), Rest(400, np.arange(9)), 150, seed)(weights) for seed in (0, 0, 1)
+    ]
     assert drawn[0] == drawn[1] != drawn[2]
 
 
-@pytest.mark.parametrize(("validation", "others"), [([], [0, 1]), ([0, 1], []), ([2], [0, 1]), ([0], [0])])
+@pytest.mark.parametrize(("validation", "others"), [([], [0, 1]), ([0, 1], []), ([0], [0])])
 def test_nothing_to_validate_on(validation, others):
     rows = small.vectors(5)
     rows[2] = 0
     with pytest.raises(InputError, match="validation needs rows to ask for and to search"):
-        neighbours.validator(data.open_source(rows), np.array(validation, int), np.array(others, int))
+        index_rows = Rest(5, np.setdiff1d(np.arange(5), others))
+        neighbours.validator(data.open_source(rows), np.array(validation, int), index_rows)
+    with pytest.raises(InputError, match="all 1 validation rows of array are zero rows"):
+        neighbours.validator(data.open_source(rows), np.array([2]), Rest(5, np.array([2])))(small.weights())
