@@ -17,6 +17,7 @@ from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.folder import Writer
 from compressae_jax.codes.layout import MANIFEST, META, npy_header
 from compressae_jax.codes.rows import MadeBy
+from compressae_jax.codes.storage.packed import Packing, _tables, pack
 from compressae_jax.notation import BusyError, FolderError, InputError
 
 FLOAT, PACKED = "float16", "packed3"
@@ -78,6 +79,19 @@ def test_sizes_are_checked_before_tables_are_made(tmp_path):
         with pytest.raises(FolderError, match=r"records\.npy must have \d+ bytes, not 215"):
             codes_folder.read(path, verify=verify)
     assert time.process_time() - began < 1
+
+
+def test_a_folder_of_one_enormous_row_is_cheap(tmp_path):
+    """The largest tables there are, for the least file that asks for them."""
+    packing = Packing(2**32, 2**16, 3, PACKING.levels)
+    columns = np.sort(np.random.default_rng(0).choice(2**31, (1, 2**16), replace=False), axis=1).astype(np.uint32)
+    rows = pack(Codes(np.ones(columns.shape, np.float32), columns, 2**32), packing)
+    codes_folder.write(tmp_path / "codes", rows, d=D)
+    _tables.cache_clear()
+    began = time.process_time()
+    rows = codes_folder.read(tmp_path / "codes").rows
+    assert time.process_time() - began < 5
+    assert_array_equal(rows.codes().columns, columns)
 
 
 @pytest.mark.parametrize("bad", [H, 2**16 - 1])

@@ -331,59 +331,58 @@ class Tables(NamedTuple):
     lengths: Integer[np.ndarray, " k"]  # words that a remainder at digit i has at most
     mantissas: Integer[np.ndarray, " k"]  # bits of its mantissa that its cell is named by
     firsts: Integer[np.ndarray, " k+1"]  # of the cells of digit i in `guesses`
-    guesses: Integer[np.ndarray, " cells"]  # the greatest bucket that some remainder in a cell has
+    guesses: Integer[np.ndarray, " cells"]  # the greatest bucket that some remainder in a cell has, below 2^16
 
 
 @functools.lru_cache(maxsize=32)
 def _tables(h: int, k: int) -> Tables:
     low, buckets, rank_bits, zero_rank = split(h, k)
     width = -(-rank_bits // 64)
-    binomials, floats = np.empty((k, width, buckets), np.uint64), np.empty((k, buckets))
-    lengths, mantissas, firsts = [], [], [0]
-    guesses: list[int] = []
+    words, tops = [], np.empty((k, buckets))
+    lengths, mantissas, cells = np.empty(k, np.int64), np.empty(k, np.int64), np.empty(k, np.int64)
     row = [1] * buckets  # C(b + i - 1, i) of i = 0
     for i in range(k):
         # C(b + i, i + 1) is the sum of C(b' + i, i) over b' < b.
         sums = list(itertools.accumulate(row, initial=0))
-        binomials[i] = _to_words(sums[:-1], width).T
-        lengths.append(-(-sums[-1].bit_length() // 64))
-        # Rounded down, so that no bucket is missed: one too far is noticed when its binomial is subtracted.
-        floats[i] = [(1 - 2.0**-50) * (some >> _below(lengths[-1])) for some in sums[:-1]]
-        mantissas.append((buckets // (i + 1) + 1).bit_length())
-        guesses.extend(_guesses(sums, lengths[-1], mantissas[-1]))
-        firsts.append(len(guesses))
+        words.extend(one.to_bytes(8 * width, "little") for one in sums[:-1])
+        bits = sums[-1].bit_length()
+        lengths[i], mantissas[i] = -(-bits // 64), (buckets // (i + 1) + 1).bit_length()
+        below = 64 * max(0, int(lengths[i]) - 2)  # bits under the two words at the top
+        tops[i] = [one >> below for one in sums[:-1]]
+        cells[i] = 1 + ((bits - below) << int(mantissas[i]))
         row = sums[1:]
-    ends = _to_words([zero_rank], width)[0]
-    places = [np.array(some, np.int64) for some in (lengths, mantissas, firsts)]
+    binomials = np.frombuffer(b"".join(words), "<u8").astype(np.uint64, copy=False).reshape(k, buckets, width)
+    # Rounded down, so that no bucket is missed: one too far is noticed when its binomial is subtracted.
+    floats = (1 - 2.0**-50) * tops
     return Tables(
-        low, rank_bits, ends, binomials, floats, places[0], places[1], places[2], np.array(guesses, np.uint32)
+        low,
+        rank_bits,
+        np.frombuffer(zero_rank.to_bytes(8 * width, "little"), "<u8").astype(np.uint64),
+        np.ascontiguousarray(binomials.transpose(0, 2, 1)),
+        floats,
+        lengths,
+        mantissas,
+        np.concatenate([[0], np.cumsum(cells)]),
+        _guesses(np.where(tops < 2.0**53, tops, floats), mantissas, cells),
     )
 
 
-def _below(length: int) -> int:
-    """Bits of a number of so many words below the two at its top."""
-    return 64 * max(0, length - 2)
-
-
-def _to_words(numbers: list[int], width: int) -> UInt64[np.ndarray, "m w"]:
-    data = b"".join(number.to_bytes(8 * width, "little") for number in numbers)
-    return np.frombuffer(data, "<u8").astype(np.uint64).reshape(-1, width)
-
-
-def _guesses(sums: list[int], length: int, mantissa: int) -> Iterator[int]:
-    """For each cell of remainders, the greatest bucket b with sums[b] <= some remainder in it.
+def _guesses(
+    tops: Float[np.ndarray, "k buckets"], mantissas: Integer[np.ndarray, " k"], cells: Integer[np.ndarray, " k"]
+) -> Integer[np.ndarray, " cells"]:
+    """For each cell of remainders of each digit, the greatest bucket whose binomial is at most some remainder in it.
 
     A remainder's top two words make a float64; cell 0 is where they are zero, each other cell is an exponent and the
-    first bits of a mantissa, so narrow that one bucket at most begins within. `sums` ends with what is above all.
+    first bits of a mantissa, so narrow that one bucket at most begins within. `tops` are the same words of the
+    binomials, exact or rounded down.
     """
-    below = _below(length)
-    edges = [1 << below]
-    for exponent in range(below, sums[-1].bit_length()):
-        edges.extend(-(-((2**mantissa + 1 + i) << exponent) >> mantissa) for i in range(2**mantissa))
-    b = 0
-    for edge in edges:
-        # The words below the top two count for less than 1 of theirs; then the float64 was rounded.
-        greatest = edge - 1 + ((1 << below) if below else 0) + (edge >> 48)
-        while b + 2 < len(sums) and sums[b + 1] <= greatest:
-            b += 1
-        yield b
+    guesses, at = np.empty(int(cells.sum()), np.uint16), 0
+    for mantissa in np.unique(mantissas)[::-1]:  # they fall from digit to digit
+        parts = np.arange(1, 2**mantissa + 1) / 2.0**mantissa
+        exponents = 2.0 ** np.arange((cells[mantissas == mantissa].max() - 1) >> mantissa)
+        ends = np.concatenate([[1], (exponents[:, None] * (1 + parts)).ravel()])
+        for i in np.flatnonzero(mantissas == mantissa):
+            here = slice(at, at + int(cells[i]))
+            guesses[here] = np.searchsorted(tops[i, 1:], ends[: cells[i]])
+            at = here.stop
+    return guesses
