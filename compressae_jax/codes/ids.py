@@ -102,10 +102,10 @@ class TextIds(Sequence):
     def _gathered(self, rows: np.ndarray) -> TextIds:
         """Rows in any order, copied."""
         starts, stops = (np.clip(self.offsets[some], 0, len(self.utf8)) for some in (rows, rows + 1))
+        sizes = np.maximum(stops - starts, 0)
         offsets = np.zeros(len(rows) + 1, np.int64)
-        np.cumsum(np.maximum(stops - starts, 0), out=offsets[1:])
-        parts = [self.utf8[start:stop] for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
-        return TextIds(offsets, np.concatenate(parts) if parts else self.utf8[:0])
+        np.cumsum(sizes, out=offsets[1:])
+        return TextIds(offsets, self.utf8[np.repeat(starts - offsets[:-1], sizes) + np.arange(offsets[-1])])
 
 
 Ids = np.ndarray | TextIds

@@ -122,6 +122,7 @@ class Writer:
         files.sync_tree(self.partial)
         files.check_replaceable(self.folder, NAMES, META)
         files.exchange(self.partial, self.folder)
+        files.remove(self.partial)  # what stood at the name before
         _clear(self.folder)
         self.close()
 

@@ -7,8 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from compressae_jax.base import progress as bars
-from compressae_jax.codes.codes import Codes
-from compressae_jax.codes.storage.packed import Packed
+from compressae_jax.codes.rows import Rows
 from compressae_jax.evaluation import intervals
 from compressae_jax.evaluation.contenders import Contender
 from compressae_jax.evaluation.intervals import Interval
@@ -71,12 +70,12 @@ def measured(compared: Sequence[Contender], scores: Scores, d: int, resamples: i
     ]
 
 
-def usage(codes: Codes | Packed, k: int) -> Float[np.ndarray, " h"]:
+def usage(codes: Rows, k: int) -> Float[np.ndarray, " h"]:
     """The share of rows that each latent is nonzero in, among a row's k largest."""
     counts = np.zeros(codes.h, np.int64)
     for start in range(0, len(codes), PIECE):
         some = codes[start : start + PIECE]
-        some = some.unpack() if isinstance(some, Packed) else some.prefix(min(k, some.k))
+        some = some.codes() if some.levels is not None else some.codes().prefix(min(k, some.k))
         counts += np.bincount(np.asarray(some.columns)[np.asarray(some.values) != 0], minlength=codes.h)
     return counts / len(codes)
 

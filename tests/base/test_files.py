@@ -181,3 +181,41 @@ def test_other_bytes_are_damage(tmp_path, text):
     (tmp_path / "meta.json").write_bytes(text)
     with pytest.raises(FolderError, match="is damaged: not the JSON that this program writes; mend it"):
         sealed.read(tmp_path / "meta.json", 2, "mend it")
+
+
+def test_a_folder_that_is_replaced_meanwhile_is_read_again(tmp_path):
+    (tmp_path / "it").mkdir()
+    (tmp_path / "it" / "which").write_text("old")
+    reads = []
+
+    def read():
+        which = (tmp_path / "it" / "which").read_text()
+        reads.append(which)
+        if len(reads) == 1:  # it is replaced, and the rest of it read from what has its name now
+            with files.replacing(tmp_path / "it", ["which"]) as aside:
+                (aside / "which").write_text("new")
+        return which, (tmp_path / "it" / "which").read_text()
+
+    assert files.steadily(tmp_path / "it", read) == ("new", "new") and len(reads) == 2
+    with pytest.raises(FileNotFoundError):
+        files.steadily(tmp_path / "it", lambda: (tmp_path / "it" / "other").read_text())
+    with pytest.raises(FileNotFoundError):
+        files.steadily(tmp_path / "nothing", lambda: (tmp_path / "nothing" / "which").read_text())
+
+
+def test_a_folder_that_never_rests_is_said_so(tmp_path):
+    def read():
+        with files.replacing(tmp_path / "it", ["which"]) as aside:
+            (aside / "which").write_text("new")
+
+    read()
+    with pytest.raises(BusyError, match="replaced again and again"):
+        files.steadily(tmp_path / "it", read)
+
+
+def test_remove_takes_files_folders_and_nothing_at_all(tmp_path):
+    (tmp_path / "folder" / "below").mkdir(parents=True)
+    (tmp_path / "file").write_text("x")
+    for name in ("folder", "file", "nothing"):
+        files.remove(tmp_path / name)
+    assert not list(tmp_path.iterdir())

@@ -449,6 +449,8 @@ def test_append_refuses_rows_of_the_other_storage(tmp_path):
         ({"storage": None}, "meta.json is damaged: storage must be one of"),
         ({"levels": [0.5, 0.25, 1, 2]}, "meta.json is damaged: levels must be positive, finite and rising"),
         ({"levels": None}, "meta.json is damaged"),
+        ({"levels": [0.5, 1, 2, 10**400]}, "meta.json is damaged"),
+        ({"levels": [True, 2, 3, 4]}, "levels must be a list of numbers"),
         ({"levels": ["a", "b", "c", "d"]}, "meta.json is damaged"),
         ({"format_version": 1}, "meta.json is damaged: 'values'"),
         ({"format_version": 4}, "format version 4, this program reads up to 3"),

@@ -226,7 +226,7 @@ def test_neighbours_stay(tmp_path):
 
 
 def test_a_link_stays_a_link(tmp_path):
-    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "codes").mkdir(parents=True)  # empty, as somebody prepared it
     (tmp_path / "codes").symlink_to(tmp_path / "disk" / "codes")
     for _ in range(2):
         with Writer(tmp_path / "codes", D, H, K) as writer:
