@@ -44,7 +44,9 @@ def prepared(
     noted = processes.first(lambda: _noted(folder, now))
     try:
         near = _within_reach(source, folder, shown)
-        zero = noted if noted is not None else processes.first(lambda: _zero_rows(source, near, shown))
+        zero = (
+            noted if noted is not None else processes.first(lambda: data.find_zero_rows(near, progress=shown).tolist())
+        )
         found = np.asarray(zero, np.int64)
         if len(found) and zero_rows == "stop":
             raise data.zero_rows_met(source, found)
@@ -82,22 +84,16 @@ def _noted(folder: Path | None, now: Identity) -> list[int] | None:
     return fields["zero_rows"] if identity.surely_same(fields["source"], now) else None
 
 
-def _zero_rows(source: Source, near: Source, shown: bool) -> list[int]:
-    """Numbers of the zero rows; every value is seen to be finite, as those of a copy were when it was made."""
-    bar = None if shown else False
-    return data.find_zero_rows(source if source.random_access else near, progress=bar).tolist()
-
-
 def _within_reach(source: Source, folder: Path | None, shown: bool) -> Source:
     """The source, if its rows can be taken by number; else a copy in the run folder, or in memory without one."""
     if source.random_access:
         return source
     if folder is None:
-        return data.in_memory(source, progress=None if shown else False)
+        return data.in_memory(source, progress=shown)
 
     def stage() -> None:
         (folder / CACHE).mkdir(parents=True, exist_ok=True)
-        data.stage(source, folder / CACHE / COPY, progress=None if shown else False)
+        data.stage(source, folder / CACHE / COPY, progress=shown)
 
     processes.first(stage)
     return data.open_source(folder / CACHE / COPY)

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import signal
@@ -11,10 +12,12 @@ from training.tiny_run import train, vectors
 
 from compressae_jax import data
 from compressae_jax.base import progress
+from compressae_jax.data import checked
 from compressae_jax.data.sampling import Rest
+from compressae_jax.data.sources import Source
 from compressae_jax.model import weights as model_weights
 from compressae_jax.notation import BusyError, InputError, NonFiniteLossError, Stopped
-from compressae_jax.training import corpus, loop, recipes, records, refine
+from compressae_jax.training import loop, recipes, records, refine
 
 
 def stop_at(step, number=signal.SIGTERM):
@@ -192,14 +195,18 @@ def test_two_trainings_of_one_folder(tmp_path, uninterrupted):
     assert len(caught) == 1
 
 
-def test_a_source_is_read_once_in_the_life_of_a_run(tmp_path, monkeypatch):
-    reads = []
-    monkeypatch.setattr(corpus.data, "find_zero_rows", lambda *given, **more: reads.append(given) or np.zeros(0, int))
-    with pytest.raises(Stopped):
-        train(tmp_path, validate=stop_at(1), validate_every=4)
-    train(tmp_path, validate_every=4)
-    train(tmp_path, validate_every=4)
-    assert len(reads) == 1
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_a_source_is_seen_through_once_in_the_life_of_a_run(tmp_path, monkeypatch, suffix):
+    np.save(tmp_path / "vectors.npy", vectors()), np.savez_compressed(tmp_path / "vectors.npz", x=vectors())
+    reads, batches = [], Source.batches
+    monkeypatch.setattr(Source, "batches", lambda self, *given: reads.append(self.name) or batches(self, *given))
+    folder, stop = tmp_path / "run", stop_at(1)
+    for expected in (pytest.raises(Stopped), contextlib.nullcontext(), contextlib.nullcontext()):
+        for forgotten in (checked._seen, checked._of_this):
+            forgotten.clear()  # as in a process of its own
+        with expected:
+            train(folder, stop, data.open_source(tmp_path / f"vectors.{suffix}"), validate_every=4)
+    assert len(reads) == 1 and not (folder / "cache").exists()
 
 
 def test_a_run_folder_holds_what_it_should(uninterrupted):
