@@ -114,13 +114,16 @@ class Codes(Rows):
         """Slices of the arrays, and their rows' scales."""
         from compressae_jax.codes import row_kernels
 
-        read, norms = self._parts(), None
+        read, norms, kept = self._parts(), None, None
         if self._needs_norms(space):
             norms = np.asarray(self.norms, np.float32)[:, 0 if space == "sparse" else 1]
-        own = np.empty(min(rows, max(1, len(self))), np.float32)
+            kept = None if self.files.maps else self._kept_scales(space)
+        own = np.empty(0 if kept is not None else min(rows, max(1, len(self))), np.float32)
 
         def part(here: slice) -> Part:
             values, columns = read(here)
+            if kept is not None:
+                return Part(values, columns, kept[here])
             scales = np.empty(len(values), np.float32) if fresh else own[: len(values)]
             if norms is None:
                 row_kernels.unit_scales(np.asarray(values, np.float32), scales)
@@ -129,6 +132,13 @@ class Codes(Rows):
             return Part(values, columns, scales)
 
         return part
+
+    def _kept_scales(self, space: str) -> Float[np.ndarray, " n"]:
+        """The scales of rows in memory, computed once: a division a row is a tenth of a search for one query."""
+        kept = self.__dict__.setdefault("_scales", {})
+        if space not in kept:
+            kept[space] = self.scales(space)
+        return kept[space]
 
     def check(self) -> Codes:
         """The same codes, verified; raises InputError as `checked`, and for norms that are none."""
