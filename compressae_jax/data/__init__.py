@@ -1,6 +1,5 @@
 """Floor 1: files, folders and datasets of vectors as sources, and which of their rows a job takes."""
 
-from compressae_jax.data.batches import rows_of_step, split_rows
 from compressae_jax.data.checked import ZERO_ROWS, find_zero_rows, in_memory, zero_rows_met
 from compressae_jax.data.named import Dataset, Judgements, load, names
 from compressae_jax.data.opening import open_source
@@ -20,9 +19,7 @@ __all__ = [
     "load",
     "names",
     "open_source",
-    "rows_of_step",
     "split_of_0_1",
-    "split_rows",
     "stage",
     "unstage",
     "zero_rows_met",

@@ -19,7 +19,7 @@ from jaxtyping import Int64, Integer, UInt64
 from compressae_jax.notation import InputError, check_range
 
 VERSION = 2  # of the orders: a run that was begun with another goes on with that, or not at all
-SPLIT, STEPS, START, IDENTITY, VALIDATION = range(1, 6)  # uses of a seed, so that no two share an order
+SPLIT, STEPS, START, IDENTITY, VALIDATION, SAMPLE = range(1, 7)  # uses of a seed, so that no two share an order
 ROUNDS = 12  # with eight, the 120 orders of five rows are not equally frequent
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -101,6 +101,11 @@ def drawn_rows(n: int, seed: int, count: int, use: int = SPLIT) -> Int64[np.ndar
     """`count` different rows of n, in the order that they are drawn in: fewer are the first of more."""
     check_range("count", count, 0, n)
     return shuffled(np.arange(count, dtype=np.int64), n, key(seed, use))
+
+
+def sample(rows: Rest, count: int, seed: int) -> RowNumbers:
+    """At most `count` of the rows, ascending."""
+    return np.sort(rows[drawn_rows(len(rows), seed, min(count, len(rows)), SAMPLE)])
 
 
 def key(seed: int, use: int, epochs: Integer[np.ndarray, " b"] | int = 0) -> UInt64[np.ndarray, " b"]:

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.storage.packed import Packed
+from compressae_jax.data.sampling import Rest
 from compressae_jax.data.sources import Source
 from compressae_jax.evaluation import streams
 from compressae_jax.model.weights import Weights
@@ -27,10 +28,10 @@ class Corpus:
         left_out: Int[np.ndarray, " rows"],
     ):
         self.source, self.weights, self.left_out = source, weights, left_out
-        self.rows = np.setdiff1d(np.arange(len(source)), left_out, assume_unique=True)  # their numbers in the source
+        self.rows = Rest(len(source), left_out)  # their numbers in the source
         whole = not len(left_out)
         rows = codes if norms is None else dataclasses.replace(codes, norms=norms)
-        self.codes = rows if whole else rows[self.rows]
+        self.codes = rows if whole else rows[np.asarray(self.rows)]
 
     def __len__(self) -> int:
         return len(self.rows)

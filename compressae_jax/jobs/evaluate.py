@@ -16,6 +16,7 @@ from compressae_jax import data
 from compressae_jax.codes import folder as codes_folder
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.storage.packed import Packed
+from compressae_jax.data import sampling
 from compressae_jax.data.sources import Source
 from compressae_jax.evaluation import contenders, measures, protocols, report, streams
 from compressae_jax.evaluation.contenders import Contender
@@ -51,7 +52,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str | os.PathLike, prog
     if not asked:
         wanted = ", ".join(config.evaluation.protocols) or "no protocol"
         raise InputError(f"{source.name} has nothing to evaluate by {wanted}")
-    training = streams.take(source, _sample(split.train, config.seed))
+    training = streams.take(source, sampling.sample(split.train, contenders.BASELINE_ROWS, config.seed))
     compared = _contenders(config, weights, corpus, training)
     scores = measures.ask(asked, compared, progress)
     usage = measures.usage(corpus.codes, model.k)
@@ -150,10 +151,6 @@ def _judged_elsewhere(config: ml_collections.ConfigDict, weights: Weights, progr
         whole = Corpus(dataset.vectors, weights, codes, norms, np.zeros(0, np.int64))
         asked.append(protocols.of_dataset(f"judgements on {name}", dataset, whole))
     return asked
-
-
-def _sample(rows: np.ndarray, seed: int) -> np.ndarray:
-    return np.sort(np.random.default_rng(seed).permutation(rows)[: contenders.BASELINE_ROWS])
 
 
 def _contenders(

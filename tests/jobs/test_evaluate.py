@@ -65,7 +65,7 @@ def test_who_is_compared(run):
 def test_neighbours_are_those_of_the_protocol(run):
     workdir, _, found = run
     source, weights = data.open_source("shop"), model_weights.load(workdir / "model")
-    held_out = data.split_rows(len(source), 1000, 1000).queries
+    held_out = data.Split(len(source), 1000, 1000).queries
     queries, rows = source.take(held_out), np.delete(source.read(0, len(source)), held_out, axis=0)
     _, truth = dense.fit(rows).add(rows).search(queries, 100)
 
@@ -108,7 +108,7 @@ def test_files_are_whole(run):
 
 def test_dead_latents_are_those_of_the_rows_searched(run):
     source = data.open_source("shop")
-    rows = np.delete(source.read(0, len(source)), data.split_rows(len(source), 1000, 1000).queries, axis=0)
+    rows = np.delete(source.read(0, len(source)), data.Split(len(source), 1000, 1000).queries, axis=0)
     codes, _ = compress.encode(small.weights(128, 256, 4), rows)
     assert run[2]["usage"] == {"latents": 256, "dead": 256 - len(np.unique(codes.columns[codes.values != 0]))}
 
@@ -169,7 +169,7 @@ def test_search_writes_what_the_index_finds(run, tmp_path):
     compress_job(config, tmp_path, weights)
     search(config, tmp_path)
     found = np.load(tmp_path / "found.npz")
-    held_out = data.split_rows(2600, 1000, 1000).queries
+    held_out = data.Split(2600, 1000, 1000).queries
     assert found["rows"].shape == found["scores"].shape == (260, 10)
     assert (found["rows"][:, 0] == held_out).mean() > 0.98  # a row is its own nearest neighbour
 
@@ -213,7 +213,7 @@ def test_queries_that_are_rows_are_not_their_own_answers(tmp_path):
 @pytest.mark.parametrize(("policy", "answer"), [("stop", "1 zero rows"), ("keep", None), ("drop", None)])
 def test_zero_rows(tmp_path, policy, answer):
     rows = small.vectors(50)
-    rows[data.split_rows(50, 1000, 1000).queries[0]] = 0
+    rows[data.Split(50, 1000, 1000).queries[0]] = 0
     np.save(tmp_path / "vectors.npy", rows)
     model_weights.save(small.weights(), tmp_path / "model")
     config = experiment(str(tmp_path / "vectors.npy"))
