@@ -2,7 +2,7 @@
 
 import compressae_jax as cs
 model = cs.fit(vectors, h=2048, k=16)
-index = model.index(vectors, space="reconstructed")
+index = model.index(vectors)
 scores, rows = index.search(queries, top=10)
 """
 
@@ -14,20 +14,37 @@ if TYPE_CHECKING:
     from compressae_jax.codes.spaces import SPACES
     from compressae_jax.front_door import Model, fit, load, load_index
     from compressae_jax.notation import InputError
+    from compressae_jax.retrieval.found import Found, merge
     from compressae_jax.retrieval.index import Index
+    from compressae_jax.retrieval.queries import Expander
 
 __version__ = "0.2.0"
-__all__ = ["SPACES", "Codes", "Index", "InputError", "Model", "fit", "load", "load_index"]
+__all__ = [
+    "SPACES",
+    "Codes",
+    "Expander",
+    "Found",
+    "Index",
+    "InputError",
+    "Model",
+    "fit",
+    "load",
+    "load_index",
+    "merge",
+]
 
 _PLACES = {
     "SPACES": "codes.spaces",
     "Codes": "codes.codes",
+    "Expander": "retrieval.queries",
+    "Found": "retrieval.found",
     "Index": "retrieval.index",
     "InputError": "notation",
     "Model": "front_door",
     "fit": "front_door",
     "load": "front_door",
     "load_index": "front_door",
+    "merge": "retrieval.found",
 }
 
 
