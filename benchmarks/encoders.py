@@ -19,11 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import timing
-from compressae_jax import data
+from compressae_jax import compression, data
 from compressae_jax.model import encoders
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.weights import Weights
-from compressae_jax.retrieval import compress
 
 ROWS, REPEATS = 2048, 5
 TORCH_ROWS = 512  # of a call; of 128 to 2,048, this and 256 are the fastest on two cores
@@ -70,11 +69,11 @@ def measured(weights: Weights, rows: np.ndarray, repeats: int) -> dict[str, Any]
         AssertionError: the two forms of pursuit choose other columns in more than a hundredth of the rows.
     """
     params, module = jax.tree.map(jnp.asarray, weights.params), weights.module()
-    on_host = functools.partial(compress.encode, weights, rows)
+    on_host = functools.partial(compression.encode, weights, rows)
     jitted = {
         name: functools.partial(encoders.encode, params, jnp.asarray(rows), module, name) for name in encoders.ENCODERS
     }
-    same = (np.asarray(jitted["pursuit"]().columns) == on_host("float32", encoder="pursuit")[0].columns).all(axis=1)
+    same = (np.asarray(jitted["pursuit"]().columns) == on_host("float32", encoder="pursuit").columns).all(axis=1)
     assert same.mean() > 0.99, f"the two forms of pursuit agree in {same.mean():.3f} of the rows"
     sides = {f"{name}, jitted": call for name, call in jitted.items()}
     half = functools.partial(encoders.encode, params, jnp.asarray(rows), module.clone(dtype=jnp.bfloat16))
@@ -84,7 +83,7 @@ def measured(weights: Weights, rows: np.ndarray, repeats: int) -> dict[str, Any]
         sides[f"{name}, compiled loops"] = functools.partial(on_host, "float32", encoder=name)
         sides[f"{name}, packed4"] = functools.partial(on_host, "packed4", encoder=name)
     many = np.tile(rows, (MANY, 1))  # as a file has: two blocks under way keep both cores busy
-    sides[f"topk, compiled loops, {len(many):,} rows"] = lambda: compress.encode(
+    sides[f"topk, compiled loops, {len(many):,} rows"] = lambda: compression.encode(
         weights, many, "float32", encoder="topk"
     )
     sides |= {f"{name}, {len(many):,} rows": call for name, call in torch_sides(weights, many).items()}
@@ -122,7 +121,7 @@ def torch_sides(weights: Weights, rows: np.ndarray) -> dict[str, Callable[[], An
                 parts.append((a.gather(1, columns).numpy(), columns.numpy()))
         return tuple(np.concatenate(some) for some in zip(*parts, strict=True))
 
-    same = (topk()[1] == compress.encode(weights, rows, "float32", encoder="topk")[0].columns).all(axis=1)
+    same = (topk()[1] == compression.encode(weights, rows, "float32", encoder="topk").columns).all(axis=1)
     assert same.mean() > 0.99, f"PyTorch's one pass agrees in {same.mean():.3f} of the rows"
     return {"topk, PyTorch": topk}
 

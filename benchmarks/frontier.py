@@ -22,7 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks import ideal
-from compressae_jax import data
+from compressae_jax import compression, data
 from compressae_jax.baselines import dense
 from compressae_jax.evaluation import intervals, judgements, neighbours, streams
 from compressae_jax.evaluation.contenders import BASELINE_ROWS, BASELINES
@@ -30,7 +30,6 @@ from compressae_jax.evaluation.provenance import provenance
 from compressae_jax.model import budgets
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import InputError
-from compressae_jax.retrieval import compress
 from compressae_jax.retrieval.index import Index
 from compressae_jax.training import loop
 
@@ -211,7 +210,7 @@ def of_codes(weights: Weights, encoder: str) -> Fitted:
     """Codes of a model by an encoder, asked by dense queries and, in the reconstructed space, by compressed ones."""
 
     def over(rows: np.ndarray) -> dict[str, Search]:
-        codes, _ = compress.encode(weights, rows, weights.storage, encoder=encoder)
+        codes = compression.encode(weights, rows, weights.storage, encoder=encoder)
         index = Index(codes, weights, encoder=encoder)
         return {"": index.search, " compressed queries": index.in_space("reconstructed").search}
 

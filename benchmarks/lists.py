@@ -19,9 +19,8 @@ import numpy as np
 import compressae_jax as cs
 from benchmarks import timing
 from benchmarks.timing import shown, spread
-from compressae_jax import data
+from compressae_jax import compression, data
 from compressae_jax.codes import spaces
-from compressae_jax.retrieval import compress
 from compressae_jax.retrieval.backends import host, lists
 from compressae_jax.retrieval.index import Index
 
@@ -108,7 +107,7 @@ def with_lists(index: Index, vectors: np.ndarray, repeats: int) -> tuple[Index, 
 
 def expanded(index: Index, vectors: np.ndarray) -> np.ndarray:
     """The queries' u (q, h), of codes rounded as the rows are."""
-    codes, _ = compress.encode(index.weights, vectors, "float16")
+    codes = compression.encode(index.weights, vectors, "float16")
     return np.asarray(spaces.expand_codes(codes, index.weights.params["decoder_w"], "sparse"))
 
 

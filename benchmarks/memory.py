@@ -96,19 +96,19 @@ def run(job: str, arguments: list) -> dict:
 
 def job(name: str, arguments: list[str]) -> None:
     """In the process of a job: do it once small, so that imports and compilation are the baseline, then measure it."""
-    from compressae_jax import data
+    from compressae_jax import compression, data
     from compressae_jax.model import weights
-    from compressae_jax.retrieval import compress, index
+    from compressae_jax.retrieval import index
 
     model = weights.load(arguments[0])
     queries = np.random.default_rng(2).standard_normal((int(arguments[-1]), model.d)).astype(np.float32)
     if name == "compress":
         _, path, out, batch = arguments
-        compress.compress_in_memory(model, data.open_source(queries[:5000]))
+        compression.in_memory(model, data.open_source(queries[:5000]))
         source = data.open_source(path)
-        taken = peak(lambda: compress.compress(model, source, out, batch=int(batch), progress=False))
+        taken = peak(lambda: compression.to_folder(model, source, out, batch=int(batch), progress=False))
     else:
-        index.Index(compress.encode(model, queries)[0], model, "reconstructed").search(queries, 1)
+        index.Index(compression.encode(model, queries), model, "reconstructed").search(queries, 1)
         rows = index.open_index(arguments[1], model, "reconstructed", verify=False)
         taken = peak(lambda: rows.search(queries, 100))
     print(json.dumps(taken))

@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse
 
 from benchmarks.synthetic import BLOCK, Data, Found, Truth, best, blocks, merged, packed_codes, unit
-from compressae_jax.retrieval import compress
+from compressae_jax import compression
 from compressae_jax.retrieval.backends import host, scan
 
 LINKS, BUILD_EFFORT, SEARCH_EFFORT = 16, 100, 200  # of the graphs: M, efConstruction, efSearch
@@ -68,7 +68,7 @@ def our_packed(data: Data) -> dict[str, Side]:
 
 def our_index(data: Data) -> dict[str, Side]:
     """`Index.search` from dense queries, their expansion included, with an untrained model of the same shape."""
-    few, _ = compress.encode(data.weights, data.vectors, str(data.codes.values.dtype))
+    few = compression.encode(data.weights, data.vectors, str(data.codes.values.dtype))
     decoder = data.weights.params["decoder_w"].astype(np.float64)
     s = few.to_dense().astype(np.float64)
     expanded = {

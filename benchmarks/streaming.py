@@ -21,13 +21,12 @@ import numpy as np
 
 from benchmarks import memory, timing
 from benchmarks.timing import shown, spread
-from compressae_jax import data
+from compressae_jax import compression, data
 from compressae_jax.codes import folder as codes_folder
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.storage.packed import Packed
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.weights import Weights
-from compressae_jax.retrieval import compress
 
 JOBS = (("topk", "float16"), ("topk", "packed4"), ("pursuit", "packed4"))  # encoder and storage
 STATES = ("cold", "warm")
@@ -86,7 +85,9 @@ def measured(scratch: Path, encoder: str, storage: str, flags: argparse.Namespac
 
     def stream(state: str) -> None:
         source = data.open_source(path)
-        compress.compress(weights, source, outs[state], flags.batch, encoder, storage, progress=False)
+        compression.to_folder(
+            weights, source, outs[state], None, flags.batch, encoder, storage, overwrite=True, progress=False
+        )
 
     def prepare() -> None:
         for out in outs.values():
@@ -100,7 +101,7 @@ def measured(scratch: Path, encoder: str, storage: str, flags: argparse.Namespac
         "prepare to read": prepare,  # a side of its own, so that no other's seconds hold it
         "disk, cold": lambda: read(path),
         "disk, warm": lambda: read(path),
-        "encoder": lambda: compress.encode(weights, rows, storage, encoder=encoder),
+        "encoder": lambda: compression.encode(weights, rows, storage, encoder=encoder),
         "prepare to stream": prepare,
         "stream, cold": lambda: stream("cold"),
         "stream, warm": lambda: stream("warm"),
@@ -123,9 +124,10 @@ def compared(seconds: dict[str, list[float]], state: str, n: int, size: int) -> 
 
 
 def check(out: Path, weights: Weights, rows: np.ndarray, encoder: str, storage: str) -> None:
-    """Stop unless the folder holds what `compress.encode` gives."""
+    """Stop unless the folder holds what `compression.encode` gives."""
     stored, stored_norms, _, _ = codes_folder.read(out)
-    codes, norms = compress.encode(weights, rows, storage, encoder=encoder)
+    codes = compression.encode(weights, rows, storage, encoder)
+    norms = codes.norms
     pairs = zip(arrays(stored, stored_norms), arrays(codes, norms), strict=True)
     if not all(np.array_equal(there, here) for there, here in pairs):
         raise SystemExit(f"{encoder}, {storage}: the folder's codes are not those from memory, so nothing is timed")
@@ -176,8 +178,8 @@ def table(report: dict[str, Any]) -> str:
     lines = [
         f"A file of {s['n']:,} float32 rows (d={s['d']}, {4 * s['n'] * s['d'] / 1e6:,.0f} MB) into a codes folder "
         f"(h={s['h']:,}, k={s['k']}), {s['batch']:,} rows read at once; {m['processor']}, {m['cores']} "
-        f"core{'s' * (m['cores'] != 1)}, {', '.join(m['devices'])}. Disk: plain reads; encoder: `compress.encode` of "
-        f"the rows in memory; stream: `compress.compress`. Share: of the slower of disk and encoder, repeat by repeat "
+        f"core{'s' * (m['cores'] != 1)}, {', '.join(m['devices'])}. Disk: plain reads; encoder: `compression.encode` "
+        "of the rows in memory; stream: `to_folder`. Share: of the slower of disk and encoder, repeat by repeat "
         f"(aim: {TARGET}). Medians of {s['repeats']} alternating runs (least to greatest). Synthetic rows. "
         "`python -m benchmarks.streaming`.",
         "",

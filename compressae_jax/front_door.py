@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compressae_jax import data
+from compressae_jax import compression, data
 from compressae_jax.codes import spaces
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.storage.packed import Packed
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import InputError
-from compressae_jax.retrieval import compress as compression
 from compressae_jax.retrieval.index import SPACE, Index
 
 if TYPE_CHECKING:
@@ -57,9 +56,9 @@ class Model:
         `encoder`: 'topk' (one pass), 'refit' (its columns, least-squares values), 'shortlist' (the best k of the 4k
         that a pass picks) or 'pursuit' (the most accurate, and slower). `storage`: 'float16', 'float32', or 'packed3'
         to 'packed8' (bits of a value), a fraction of the bytes. Both default to what the model was trained for. Codes
-        are held in memory; for a folder on disk use `launch/compress.py` or `retrieval.compress.compress`.
+        are held in memory; for a folder on disk use `launch/compress.py` or `compression.to_folder`.
         """
-        return self._compress(vectors, encoder, storage, zero_rows)[0]
+        return self._compress(vectors, encoder, storage, zero_rows)
 
     def index(
         self,
@@ -78,8 +77,7 @@ class Model:
             return Index(vectors, self.weights, space, encoder=encoder)
         if isinstance(vectors, Codes):
             return Index(vectors, self.weights, space, encoder=encoder)
-        codes, _, ids = self._compress(vectors, encoder, storage, zero_rows)
-        return Index(codes, self.weights, space, ids=ids, encoder=encoder)
+        return Index(self._compress(vectors, encoder, storage, zero_rows), self.weights, space, encoder=encoder)
 
     def reconstruct(self, codes: Codes | Packed) -> np.ndarray:
         """z = s W_d (n, d) float32: the vectors that codes stand for, up to their length."""
@@ -93,11 +91,9 @@ class Model:
         """Write a model folder, complete or not at all."""
         model_weights.save(self.weights, folder)
 
-    def _compress(
-        self, vectors: Vectors | Source, encoder: str | None, storage: str | None, zero_rows: str
-    ) -> tuple[Codes | Packed, np.ndarray | None, Any]:
+    def _compress(self, vectors: Vectors | Source, encoder: str | None, storage: str | None, zero_rows: str) -> Any:
         source = data.open_source(vectors)
-        return compression.compress_in_memory(
+        return compression.in_memory(
             self.weights, source, encoder=encoder, storage=storage, zero_rows=zero_rows, progress=True
         )
 

@@ -7,9 +7,9 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from benchmarks import bfloat16
+from compressae_jax import compression
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.weights import Weights
-from compressae_jax.retrieval import compress
 
 N, D, H, K = 301, 16, 64, 4
 
@@ -68,7 +68,7 @@ def test_a_product_that_spoils_codes_shows(monkeypatch, tmp_path, given, spoilt)
 def test_float32_codes_are_those_of_compress(monkeypatch, given):
     monkeypatch.setattr(bfloat16, "BLOCK", 100)
     weights, vectors = given
-    codes, _ = compress.encode(weights, vectors)
+    codes = compression.encode(weights, vectors)
     ours = bfloat16.encode(weights, vectors, "float32")
     assert_array_equal(ours.columns, codes.columns)
     np.testing.assert_allclose(np.float32(ours.values), np.float32(codes.values), rtol=2e-3)

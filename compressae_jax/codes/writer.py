@@ -173,6 +173,21 @@ def partial_of(folder: Path) -> Path:
     return folder.with_name(folder.name + ".partial")
 
 
+def begun(folder: str | os.PathLike) -> dict[str, Any] | None:
+    """The header that work for a folder was begun with, None where none is.
+
+    Raises:
+        FolderError: a manifest that is damaged.
+    """
+    partial = partial_of(files.real(folder))
+    if not (partial / MANIFEST).is_file():
+        return None
+    header = sealed.read(partial / MANIFEST, FORMAT_VERSION, f"remove {partial} to start anew").get("header")
+    if not isinstance(header, dict):
+        raise FolderError(f"{partial / MANIFEST} is damaged: it has no header; remove {partial} to start anew")
+    return header
+
+
 def _clear(folder: Path) -> None:
     """Remove what a killed writer left of a published folder; the caller holds the lock.
 

@@ -12,8 +12,7 @@ from jaxtyping import Int64, Integer
 
 from compressae_jax.base import progress as bars
 from compressae_jax.data import identity
-from compressae_jax.data.sources import Block, InMemory, Source
-from compressae_jax.notation import InputError
+from compressae_jax.data.sources import BadRowsError, Block, InMemory, Source
 
 ZERO_ROWS = ("stop", "keep", "drop")  # what a job may do about rows without a direction
 REMEMBERED = 16  # sources
@@ -67,10 +66,10 @@ def in_memory(source: Source, progress: bool | None = None) -> Source:
     return copy
 
 
-def zero_rows_met(source: Source, found: Integer[np.ndarray, " rows"]) -> InputError:
+def zero_rows_met(source: Source, found: Integer[np.ndarray, " rows"]) -> BadRowsError:
     """What to raise about zero rows where the policy is 'stop': how many, and the first ten."""
     first = ", ".join(map(str, found[:10])) + (", …" if len(found) > 10 else "")
-    return InputError(
+    return BadRowsError(
         f"{source.name} has {len(found)} zero rows, which have no direction (rows {first}); "
         "zero_rows='keep' gives them all-zero codes, 'drop' leaves them out"
     )

@@ -28,6 +28,10 @@ class NoRowsError(InputError):
     """A file that is whole and has no rows: among others of a folder it adds none."""
 
 
+class BadRowsError(InputError):
+    """Rows that were read as they are and cannot be used: no later reading helps, the source must change."""
+
+
 class Source:
     """n rows of `width` numbers, given out as float32 whatever they are stored as.
 
@@ -126,7 +130,7 @@ class Source:
             finite = np.isfinite(block).all(axis=1)
             if not finite.all():
                 row = start + int(finite.argmin())
-                raise InputError(f"{self.where(row)} has a value that is not a finite float32 (NaN or infinity)")
+                raise BadRowsError(f"{self.where(row)} has a value that is not a finite float32 (NaN or infinity)")
             yield start, block
             start += len(block)
 

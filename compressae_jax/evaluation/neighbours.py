@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float, Int
 
+from compressae_jax import compression
 from compressae_jax.baselines import dense
 from compressae_jax.baselines.units import unit_rows
 from compressae_jax.codes import spaces
@@ -15,7 +16,6 @@ from compressae_jax.evaluation import streams
 from compressae_jax.evaluation.rankings import PerQuery
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import InputError, Rows, Scores
-from compressae_jax.retrieval import compress
 from compressae_jax.retrieval.index import Index
 
 DEPTHS = (10, 100)
@@ -83,7 +83,7 @@ def validator(
         queries, vectors, nearest = asked()
         scores = {"cosine": _cosine(weights, queries)}
         if nearest is not None:
-            index = Index(compress.encode(weights, vectors)[0], weights)
+            index = Index(compression.encode(weights, vectors), weights)
             _, found = index.search(queries, depth, backend=backend)
             scores[f"recall@{depth}"] = float(overlap(found, nearest).mean())
         return scores
@@ -92,6 +92,6 @@ def validator(
 
 
 def _cosine(weights: Weights, vectors: Float[np.ndarray, "q d"]) -> float:
-    codes, _ = compress.encode(weights, vectors)
+    codes = compression.encode(weights, vectors)
     restored = np.asarray(spaces.reconstruct(codes, weights.params["decoder_w"]))
     return float((unit_rows(vectors) * unit_rows(restored)).sum(axis=1).mean())

@@ -5,16 +5,16 @@ from pathlib import Path
 
 import ml_collections
 
+from compressae_jax import compression
 from compressae_jax.jobs import inputs, run_folder
 from compressae_jax.model.weights import Weights
-from compressae_jax.retrieval import compress as compression
 
 
 def compress(
     config: ml_collections.ConfigDict, workdir: str | os.PathLike, weights: Weights, progress: bool = True
 ) -> dict[str, int | float]:
     """Compress the config's source into the run folder's codes; an interrupted call continues."""
-    return compression.compress(
+    return compression.to_folder(
         weights,
         inputs.source(config),
         Path(workdir) / run_folder.CODES,

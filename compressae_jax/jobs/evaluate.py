@@ -12,11 +12,11 @@ import ml_collections
 import numpy as np
 from jaxtyping import Float
 
-from compressae_jax import data
+from compressae_jax import compression, data
 from compressae_jax.codes import folder as codes_folder
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.storage.packed import Packed
-from compressae_jax.data import sampling
+from compressae_jax.data import identity, sampling
 from compressae_jax.data.sources import Source
 from compressae_jax.evaluation import contenders, measures, protocols, report, streams
 from compressae_jax.evaluation.contenders import Contender
@@ -28,7 +28,6 @@ from compressae_jax.jobs import inputs, run_folder
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import FolderError, InputError, check_choice, check_range
-from compressae_jax.retrieval import compress as compression
 
 
 def evaluate(config: ml_collections.ConfigDict, workdir: str | os.PathLike, progress: bool = True) -> dict[str, Any]:
@@ -95,8 +94,9 @@ def _codes(
         codes, norms, _, meta = codes_folder.read(workdir / run_folder.CODES)
     except FolderError:
         return _compressed(config, weights, source, progress)
-    given = (meta.get("fingerprint"), meta.get("source"), len(codes), meta.get("encoder"), _storage_of(codes))
-    if given == (weights.fingerprint, source.summary(), len(source), weights.encoder, weights.storage):
+    given = (meta.get("fingerprint"), len(codes), meta.get("encoder"), _storage_of(codes))
+    wanted = (weights.fingerprint, len(source), weights.encoder, weights.storage)
+    if given == wanted and identity.difference(meta.get("source", {}), source.identity()) is None:
         return codes, norms
     return _compressed(config, weights, source, progress)
 
@@ -106,10 +106,8 @@ def _compressed(
 ) -> tuple[Codes | Packed, Float[np.ndarray, "n 2"] | None]:
     """Codes in memory. Rows keep their numbers: a zero row that is to be dropped stays, and is found by nobody."""
     policy = "stop" if config.data.zero_rows == "stop" else "keep"
-    codes, norms, _ = compression.compress_in_memory(
-        weights, source, config.compress.batch, zero_rows=policy, progress=progress
-    )
-    return codes, norms
+    rows = compression.in_memory(weights, source, config.compress.batch, zero_rows=policy, progress=progress)
+    return rows.like(rows.arrays()), rows.norms
 
 
 def _storage_of(codes: Codes | Packed) -> str:

@@ -121,6 +121,11 @@ class Encoder:
         return self.weights.h if self.weights.activation == "identity" else self.weights.k
 
     @property
+    def packed(self) -> bool:
+        """Whether values go on levels."""
+        return storage_bits(self.storage) is not None
+
+    @property
     def made_by(self) -> MadeBy:
         """What the rows know of their origin."""
         return MadeBy(self.weights.fingerprint, self.encoder)

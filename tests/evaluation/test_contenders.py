@@ -3,14 +3,13 @@ import pytest
 from evaluation import small
 from numpy.testing import assert_allclose, assert_array_equal
 
-from compressae_jax import data
+from compressae_jax import compression, data
 from compressae_jax.baselines import pca
 from compressae_jax.baselines.units import unit_rows
 from compressae_jax.codes import spaces
 from compressae_jax.evaluation import contenders
 from compressae_jax.evaluation.corpus import Corpus
 from compressae_jax.notation import InputError
-from compressae_jax.retrieval import compress
 
 N, D = 61, 12
 LEFT_OUT = np.array([0, 7, 8, 60])
@@ -19,7 +18,8 @@ LEFT_OUT = np.array([0, 7, 8, 60])
 @pytest.fixture(scope="module")
 def corpus():
     source, weights = data.open_source(small.vectors(N)), small.weights()
-    return Corpus(source, weights, *compress.encode(weights, small.vectors(N)), LEFT_OUT)
+    codes = compression.encode(weights, small.vectors(N))
+    return Corpus(source, weights, codes, codes.norms, LEFT_OUT)
 
 
 def test_a_corpus_numbers_what_is_left(corpus):
@@ -27,10 +27,10 @@ def test_a_corpus_numbers_what_is_left(corpus):
     assert len(corpus) == N - 4
     assert_array_equal(corpus.rows, kept)
     assert_array_equal(np.concatenate(list(corpus.pieces())), small.vectors(N)[kept])
-    codes, norms = compress.encode(corpus.weights, small.vectors(N)[kept])
+    codes = compression.encode(corpus.weights, small.vectors(N)[kept])
     assert_array_equal(corpus.index("sparse", 6).codes.columns, codes.columns)
     scales = corpus.index("reconstructed", 6).rows.scales("reconstructed")
-    assert_allclose(scales, spaces.row_scales(norms, "reconstructed"), rtol=1e-6)
+    assert_allclose(scales, spaces.row_scales(codes.norms, "reconstructed"), rtol=1e-6)
 
 
 @pytest.mark.parametrize("space", spaces.SPACES)
@@ -42,7 +42,7 @@ def test_codes_rank_by_the_cosine_of_their_space_and_budget(corpus, space, k):
     _, rows = one.search(corpus, queries, len(corpus))
 
     def seen(vectors, in_space):
-        dense = compress.encode(corpus.weights, vectors)[0].prefix(k).to_dense()
+        dense = compression.encode(corpus.weights, vectors).prefix(k).to_dense()
         return {"sparse": dense, "reconstructed": dense @ corpus.weights.params["decoder_w"], "dense_query": vectors}[
             in_space
         ]

@@ -42,7 +42,7 @@ def test_usage_of_a_smaller_k_counts_the_largest_nonzeros():
 
 
 def test_usage_of_a_model_sums_to_k():
-    from compressae_jax.retrieval import compress
+    from compressae_jax import compression
 
-    codes, _ = compress.encode(small.weights(), small.vectors(11))
+    codes = compression.encode(small.weights(), small.vectors(11))
     assert_allclose(measures.usage(codes, 6).sum(), 6)

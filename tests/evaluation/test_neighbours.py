@@ -3,12 +3,11 @@ import pytest
 from evaluation import small
 from numpy.testing import assert_allclose, assert_array_equal
 
-from compressae_jax import data
+from compressae_jax import compression, data
 from compressae_jax.baselines.units import unit_rows
 from compressae_jax.data.sampling import Rest
 from compressae_jax.evaluation import neighbours
 from compressae_jax.notation import InputError
-from compressae_jax.retrieval import compress
 from compressae_jax.retrieval.index import Index
 
 
@@ -54,11 +53,11 @@ def test_validation_is_the_protocol_on_a_sample():
     searched = np.setdiff1d(others, validation)
     queries, index_rows = rows[[10, 20, 30]], rows[searched]
     truth = np.argsort(-(unit_rows(queries) @ unit_rows(index_rows).T), axis=1)[:, :100]
-    _, found = Index(compress.encode(weights, index_rows)[0], weights).search(queries, 100)
+    _, found = Index(compression.encode(weights, index_rows), weights).search(queries, 100)
     shares = [len(set(a) & set(b)) / 100 for a, b in zip(found.tolist(), truth.tolist(), strict=True)]
     scores = validate(weights)
     assert scores["recall@100"] == pytest.approx(np.mean(shares))
-    codes, _ = compress.encode(weights, queries)
+    codes = compression.encode(weights, queries)
     restored = unit_rows(codes.to_dense() @ weights.params["decoder_w"])
     assert scores["cosine"] == pytest.approx((unit_rows(queries) * restored).sum(axis=1).mean(), abs=1e-5)
     assert validate(weights) == scores

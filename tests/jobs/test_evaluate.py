@@ -9,7 +9,7 @@ import pytest
 from evaluation import small
 from numpy.testing import assert_allclose
 
-from compressae_jax import data
+from compressae_jax import compression, data
 from compressae_jax.baselines import dense
 from compressae_jax.evaluation import judgements, neighbours, protocols, purchases, report
 from compressae_jax.evaluation.corpus import Corpus
@@ -18,7 +18,6 @@ from compressae_jax.jobs.evaluate import evaluate
 from compressae_jax.jobs.search import search
 from compressae_jax.model import weights as model_weights
 from compressae_jax.notation import InputError
-from compressae_jax.retrieval import compress
 from compressae_jax.retrieval.index import Index
 from configs import default
 
@@ -69,7 +68,7 @@ def test_neighbours_are_those_of_the_protocol(run):
     queries, rows = source.take(held_out), np.delete(source.read(0, len(source)), held_out, axis=0)
     _, truth = dense.fit(rows).add(rows).search(queries, 100)
 
-    index = Index(compress.encode(weights, rows)[0], weights, "reconstructed")
+    index = Index(compression.encode(weights, rows), weights, "reconstructed")
     expected = neighbours.per_query(index.search(queries, 100)[1], truth)
 
     assert found["protocols"]["neighbours"] == {
@@ -109,7 +108,7 @@ def test_files_are_whole(run):
 def test_dead_latents_are_those_of_the_rows_searched(run):
     source = data.open_source("shop")
     rows = np.delete(source.read(0, len(source)), data.Split(len(source), 1000, 1000).queries, axis=0)
-    codes, _ = compress.encode(small.weights(128, 256, 4), rows)
+    codes = compression.encode(small.weights(128, 256, 4), rows)
     assert run[2]["usage"] == {"latents": 256, "dead": 256 - len(np.unique(codes.columns[codes.values != 0]))}
 
 
@@ -198,7 +197,8 @@ def test_queries_that_are_rows_are_not_their_own_answers(tmp_path):
         "mine", Path(tmp_path), data.open_source(tmp_path / "vectors.npy"), "none", exclude_self=True
     )
     weights = small.weights()
-    whole = Corpus(dataset.vectors, weights, *compress.encode(weights, rows), np.zeros(0, np.int64))
+    codes = compression.encode(weights, rows)
+    whole = Corpus(dataset.vectors, weights, codes, codes.norms, np.zeros(0, np.int64))
 
     protocol = protocols.of_dataset("judgements", dataset, whole)
 

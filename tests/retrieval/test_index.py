@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compression.test_to_folder import D, H, K, make_vectors, make_weights
 from numpy.testing import assert_allclose, assert_array_equal
-from retrieval.test_compress import D, H, K, make_vectors, make_weights
 
+from compressae_jax import compression
 from compressae_jax.base import sealed
 from compressae_jax.codes import folder
 from compressae_jax.codes.codes import Codes
@@ -20,7 +21,6 @@ from compressae_jax.codes.storage.packed import Packed, Packing, pack, packed_wi
 from compressae_jax.data import open_source
 from compressae_jax.model import encoders
 from compressae_jax.notation import FolderError, InputError
-from compressae_jax.retrieval import compress
 from compressae_jax.retrieval.backends import host, lists
 from compressae_jax.retrieval.found import merge
 from compressae_jax.retrieval.index import Index, open_folder, open_index, search_source
@@ -31,7 +31,8 @@ N, Q = 300, 5
 def make_index(space="reconstructed", n=N, **options):
     weights, x = make_weights(), make_vectors(n)
     x[4] = 0
-    return Index(compress.encode(weights, x)[0], weights, space, **options)
+    rows = compression.encode(weights, x, encoder=options.get("encoder", "topk"))
+    return Index(rows, weights, space, **options)
 
 
 def cosines(a, b):
@@ -45,7 +46,7 @@ def brute_force(index, queries):
     s_y = index.rows.to_dense().astype(np.float64)
     if index.space == "dense_query":
         return cosines(queries.astype(np.float64), s_y @ decoder)
-    s_q = compress.encode(index.weights, queries, index.rows.storage)[0].to_dense().astype(np.float64)
+    s_q = compression.encode(index.weights, queries, index.rows.storage).to_dense().astype(np.float64)
     return cosines(s_q, s_y) if index.space == "sparse" else cosines(s_q @ decoder, s_y @ decoder)
 
 
@@ -65,7 +66,7 @@ def test_scores_are_the_cosines_of_the_space(space, backend):
 @pytest.mark.parametrize("space", ["sparse", "reconstructed"])
 def test_vectors_and_their_codes_ask_the_same(space):
     index, queries = make_index(space), make_vectors(70, seed=2)
-    codes, _ = compress.encode(index.weights, queries)
+    codes = compression.encode(index.weights, queries)
     for asked in (codes, Codes(jnp.asarray(codes.values), jnp.asarray(codes.columns), H)):
         scores, rows = index.search(asked, 20)
         wanted_scores, wanted_rows = index.search(queries, 20)
@@ -75,7 +76,7 @@ def test_vectors_and_their_codes_ask_the_same(space):
 
 def test_codes_ask_as_reconstructions_in_dense_query():
     weights, x = make_weights(), make_vectors(N)
-    codes, _ = compress.encode(weights, x, "float32")
+    codes = compression.encode(weights, x, "float32")
     scores, rows = Index(codes, weights).search(codes[:Q], 1)
     assert_array_equal(rows[:, 0], np.arange(Q))
     assert_allclose(scores, 1, atol=1e-6)
@@ -111,7 +112,7 @@ def test_prefix_is_the_index_of_a_smaller_budget():
     small = index.prefix(2)
     assert small.bytes_per_vector == 2 * (2 + 2) + 4
     decoder = index.weights.params["decoder_w"].astype(np.float64)
-    s_q = compress.encode(index.weights, queries)[0].prefix(2).to_dense()  # queries get the budget of the rows
+    s_q = compression.encode(index.weights, queries).prefix(2).to_dense()  # queries get the budget of the rows
     exact = cosines(s_q @ decoder, index.rows.prefix(2).to_dense() @ decoder)
     assert_allclose(small.search(queries, 1)[0][:, 0], exact.max(axis=1), atol=1e-6)
 
@@ -185,7 +186,8 @@ def make_packed_index(space, **options):
     """Packed rows whose values are first divided by the length of their reconstruction, as compression folds it in."""
     weights, x = make_weights(), make_vectors(N)
     x[4] = 0
-    codes, norms = compress.encode(weights, x, "float32")
+    codes = compression.encode(weights, x, "float32")
+    norms = codes.norms
     folded = codes.values / np.where(norms[:, 1:] > 0, norms[:, 1:], 1)
     return Index(pack(Codes(folded, codes.columns, H), Packing(H, K, 4, LEVELS)), weights, space, **options)
 
@@ -195,7 +197,7 @@ def make_packed_index(space, **options):
 def test_packed_rows_score_as_what_they_unpack_to(space, backend):
     index, queries = make_packed_index(space), make_vectors(Q, seed=2)
     rows = index.rows.to_dense().astype(np.float64)
-    asked, _ = compress.encode(index.weights, queries, "float32")
+    asked = compression.encode(index.weights, queries, "float32")
     decoder = index.weights.params["decoder_w"].astype(np.float64)
     s_q = asked.to_dense().astype(np.float64)
     vectors = {"sparse": s_q, "reconstructed": s_q @ decoder, "dense_query": queries.astype(np.float64)}[space]
@@ -405,7 +407,7 @@ def test_queries_that_were_expanded_elsewhere(space):
 
 def test_shards_that_are_merged_are_one_index():
     weights, x = make_weights(), np.tile(make_vectors(50), (3, 1))  # ties across shards
-    codes, _ = compress.encode(weights, x)
+    codes = compression.encode(weights, x)
     ids = np.arange(150) + 1000
     whole, cuts = Index(codes, weights, ids=ids), (0, 20, 70, 150)
     shards = [Index(codes[a:b], weights, ids=ids[a:b]) for a, b in itertools.pairwise(cuts)]

@@ -22,13 +22,11 @@ def define() -> None:
 
 def main(given: flags.FlagValues) -> None:
     """Open both, stream one through the other."""
-    from compressae_jax import data
-    from compressae_jax.model import weights
-    from compressae_jax.retrieval import compress
+    from compressae_jax import compression, data
 
     source = data.open_source(given.source, column=given.column, ids_column=given.ids_column, key=given.key)
-    compress.compress(
-        weights.load(given.model),
+    compression.to_folder(
+        given.model,
         source,
         given.out,
         batch=given.batch,
