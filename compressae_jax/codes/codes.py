@@ -70,9 +70,9 @@ class Codes(Rows):
         arrays = {"columns": self.columns, "values": self.values}
         return arrays if self.norms is None else {**arrays, "norms": self.norms}
 
-    def like(self, arrays: dict[str, Any], ids: Ids | None = None) -> Codes:
+    def like(self, arrays: dict[str, Any], ids: Ids | None = None, files: MappedFiles = NO_FILES) -> Codes:
         """Codes of the same width and origin."""
-        return dataclasses.replace(self, **{"norms": None, **arrays}, ids=ids, files=NO_FILES)
+        return dataclasses.replace(self, **{"norms": None, **arrays}, ids=ids, files=files)
 
     def codes(self) -> Codes:
         """Themselves."""

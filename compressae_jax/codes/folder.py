@@ -36,7 +36,7 @@ from compressae_jax.codes.mapped import Map, MappedFiles, mapped
 from compressae_jax.codes.rows import MadeBy, Rows
 from compressae_jax.codes.storage.packed import STORAGES, Packed, Packing, storage_bits
 from compressae_jax.codes.writer import Writer, write
-from compressae_jax.notation import FolderError, InputError, check_choice, check_range
+from compressae_jax.notation import AnyArray, FolderError, InputError, check_choice, check_range
 
 __all__ = ["Read", "Writer", "read", "write"]
 
@@ -48,7 +48,7 @@ class Read(NamedTuple):
     """What a folder holds; `norms` and `ids` are those of the rows, by name for programs of version 0.1."""
 
     rows: Rows
-    norms: Float[np.ndarray, "n 2"] | None
+    norms: Float[AnyArray, "n 2"] | None
     ids: Ids | None
     meta: dict[str, Any]
 

@@ -162,11 +162,12 @@ def _check_offsets(ids: TextIds) -> None:
 
 def joined(parts: Sequence[Ids]) -> Ids:
     """The ids of several rows as one, in memory."""
-    if all(isinstance(part, TextIds) for part in parts):
-        sizes = [np.diff(np.asarray(part.offsets)) for part in parts]
+    texts = [part for part in parts if isinstance(part, TextIds)]
+    if len(texts) == len(parts):
+        sizes = [np.diff(np.asarray(part.offsets)) for part in texts]
         offsets = np.zeros(sum(map(len, sizes)) + 1, np.int64)
         np.cumsum(np.concatenate(sizes), out=offsets[1:])
-        return TextIds(offsets, np.concatenate([part.utf8[part.offsets[0] : part.offsets[-1]] for part in parts]))
+        return TextIds(offsets, np.concatenate([part.utf8[part.offsets[0] : part.offsets[-1]] for part in texts]))
     return np.concatenate([np.asarray(part) for part in parts])
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Float, Integer
 from compressae_jax.codes import ids as ids_of
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.ids import Ids
-from compressae_jax.codes.mapped import MappedFiles
+from compressae_jax.codes.mapped import NO_FILES, MappedFiles
 from compressae_jax.codes.rows import MadeBy, Part, Rows
 from compressae_jax.notation import AnyArray, InputError
 
@@ -83,7 +83,8 @@ class Joined(Rows):
     @functools.cached_property
     def ids(self) -> Ids | None:  # type: ignore[override]
         """The ids of all parts, in memory."""
-        return None if self.parts[0].ids is None else ids_of.joined([part.ids for part in self.parts])
+        each = [part.ids for part in self.parts if part.ids is not None]
+        return ids_of.joined(each) if each else None
 
     @functools.cached_property
     def norms(self) -> Float[np.ndarray, "n 2"] | None:  # type: ignore[override]
@@ -122,9 +123,10 @@ class Joined(Rows):
         each = [part.arrays() for part in self.parts]
         return {name: np.concatenate([arrays[name] for arrays in each]) for name in each[0]}
 
-    def like(self, arrays: dict[str, Any], ids: Ids | None = None) -> Rows:
-        """Rows of the parts' kind."""
-        return dataclasses.replace(self.parts[0].like(arrays, ids), verified=self.verified)
+    def like(self, arrays: dict[str, Any], ids: Ids | None = None, files: MappedFiles = NO_FILES) -> Rows:
+        """Rows of the parts' kind, as sound as the least sound of them."""
+        least = next((part for part in self.parts if not part.verified), self.parts[0])
+        return least.like(arrays, ids, files)
 
     def in_memory(self) -> Rows:
         """A copy of all parts, of their kind."""

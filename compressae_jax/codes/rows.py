@@ -7,7 +7,6 @@ has the plain kind (arrays of floats and columns), `storage` the others, `joined
 from __future__ import annotations
 
 import abc
-import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ import scipy.sparse
 from jaxtyping import Float, Integer
 
 from compressae_jax.codes.ids import Ids
-from compressae_jax.codes.mapped import MappedFiles
+from compressae_jax.codes.mapped import NO_FILES, MappedFiles
 from compressae_jax.notation import AnyArray, InputError
 
 
@@ -82,8 +81,8 @@ class Rows(abc.ABC):
     def __getitem__(self, rows: Any) -> Rows:
         """Some rows: a slice (a view of NumPy arrays) or an array of row numbers or booleans."""
         arrays = {name: array[_several(rows)] for name, array in self.arrays().items()}
-        some = self.like(arrays, None if self.ids is None else self.ids[rows])
-        return dataclasses.replace(some, files=self.files) if isinstance(rows, slice) else some  # views
+        ids = None if self.ids is None else self.ids[rows]
+        return self.like(arrays, ids, self.files if isinstance(rows, slice) else NO_FILES)  # views, or a copy
 
     def __repr__(self) -> str:
         known = "" if self.made_by is None else f", made by {self.made_by.encoder} of model {self.made_by.fingerprint}"
@@ -94,8 +93,8 @@ class Rows(abc.ABC):
         """The arrays that a folder stores of these rows, by name."""
 
     @abc.abstractmethod
-    def like(self, arrays: dict[str, Any], ids: Ids | None = None) -> Rows:
-        """Rows of the same kind and origin, and as sound, that have other `arrays` and `ids`."""
+    def like(self, arrays: dict[str, Any], ids: Ids | None = None, files: MappedFiles = NO_FILES) -> Rows:
+        """Rows of the same kind and origin, and as sound, of other `arrays`, which are maps of `files`, and `ids`."""
 
     @abc.abstractmethod
     def codes(self) -> Any:

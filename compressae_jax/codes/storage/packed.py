@@ -153,9 +153,9 @@ class Packed(Rows):
         self.files.check()
         return {"records": self.records}
 
-    def like(self, arrays: dict[str, Any], ids: Ids | None = None) -> Packed:
+    def like(self, arrays: dict[str, Any], ids: Ids | None = None, files: MappedFiles = NO_FILES) -> Packed:
         """Records of the same packing and origin."""
-        return dataclasses.replace(self, **arrays, ids=ids, files=NO_FILES)
+        return dataclasses.replace(self, **arrays, ids=ids, files=files)
 
     def codes(self) -> Codes:
         """Float32 values and uint16 or uint32 columns, rising within a row; a zero row has the first k columns."""
@@ -338,7 +338,8 @@ class Tables(NamedTuple):
 def _tables(h: int, k: int) -> Tables:
     low, buckets, rank_bits, zero_rank = split(h, k)
     width = -(-rank_bits // 64)
-    words, tops = [], np.empty((k, buckets))
+    words: list[bytes] = []
+    tops = np.empty((k, buckets))
     lengths, mantissas, cells = np.empty(k, np.int64), np.empty(k, np.int64), np.empty(k, np.int64)
     row = [1] * buckets  # C(b + i - 1, i) of i = 0
     for i in range(k):
