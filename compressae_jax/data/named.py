@@ -4,6 +4,8 @@ import functools
 import gzip
 import json
 import os
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,22 +25,27 @@ class About(NamedTuple):
     """What the table knows of a dataset."""
 
     licence: str
-    origin: str  # 'shipped', 'made' by make_embeddings.py, or 'stored' beside that script
+    shipped: bool = False  # with the package
     exclude_self: bool = False
 
 
 ABOUT = {
-    "shop": About("from Online Retail (Chen, Sain, Guo 2012, UCI), CC BY 4.0", "shipped"),
-    "scifact": About("SciFact: claims CC BY 4.0, abstracts ODC-By 1.0", "shipped"),
-    "wordnet": About("WordNet 3.0 licence, Copyright 2006 by Princeton University", "made", exclude_self=True),
-    "glove": About("GloVe 6B 50d, PDDL 1.0", "made"),
-    "clinc150": About("CLINC150, CC BY 3.0", "made"),
-    "citeulike_a": About("CiteULike-a (Wang, Chen, Li 2013), no licence stated", "made"),
-    "debian": About("descriptions and tags of Debian's packages, free metadata", "stored", exclude_self=True),
-    "wordnet768": About("WordNet 3.0 licence, Copyright 2006 by Princeton University", "stored"),
-    "vaswani": About("Vaswani (NPL), Glasgow IR group, no licence stated", "stored"),
-    "cifar10": About("CIFAR-10 (Krizhevsky 2009), no licence stated", "stored"),
+    "shop": About("from Online Retail (Chen, Sain, Guo 2012, UCI), CC BY 4.0", shipped=True),
+    "scifact": About("SciFact: claims CC BY 4.0, abstracts ODC-By 1.0", shipped=True),
+    "wordnet": About("WordNet 3.0 licence, Copyright 2006 by Princeton University", exclude_self=True),
+    "glove": About("GloVe 6B 50d, PDDL 1.0"),
+    "clinc150": About("CLINC150, CC BY 3.0"),
+    "citeulike_a": About("CiteULike-a (Wang, Chen, Li 2013), no licence stated"),
+    "debian": About("descriptions and tags of Debian's packages, free metadata", exclude_self=True),
+    "wordnet768": About("WordNet 3.0 licence, Copyright 2006 by Princeton University"),
+    "vaswani": About("Vaswani (NPL), Glasgow IR group, no licence stated"),
+    "cifar10": About("CIFAR-10 (Krizhevsky 2009), no licence stated"),
 }
+
+
+VECTORS = ("vectors.npy", "doc_vectors.npy")
+JUDGED = {"test": ("qrels_test.tsv", "qrels.tsv"), "train": ("qrels_train.tsv",)}
+PURCHASES = ("train.npz", "test.npz")
 
 
 class Judgements(NamedTuple):
@@ -88,8 +95,7 @@ class Dataset:
     def judgements(self, split: str = "test") -> Judgements | None:
         """The judgements of a split, 'test' or 'train', or None where there are none."""
         check_choice("split", split, ("test", "train"))
-        names = [f"qrels_{split}.tsv", "qrels.tsv"] if split == "test" else [f"qrels_{split}.tsv"]
-        for path in (self.folder / name for name in names):
+        for path in (self.folder / name for name in JUDGED[split]):
             if path.exists() and self.queries is not None:
                 return read_judgements(path, len(self.queries), len(self.vectors))
         return None
@@ -122,11 +128,38 @@ def load(name: str) -> Dataset:
     """
     check_choice("name (of a dataset)", name, names())
     about = ABOUT[name]
-    folder = Path(__file__).parent / "shipped" / name if about.origin == "shipped" else data_folder() / name
-    for path in (folder / "vectors.npy", folder / "doc_vectors.npy"):
-        if path.exists():
-            return Dataset(name, folder, _named(path, name), about.licence, about.exclude_self)
-    raise InputError(_how_to_get(name, about, folder))
+    folder = Path(__file__).parent / "shipped" / name if about.shipped else data_folder() / name
+    path = _vectors(folder)
+    if path is None:
+        raise InputError(_how_to_get(name, about, folder))
+    return Dataset(name, folder, _named(path, name), about.licence, about.exclude_self)
+
+
+def of_folder(folder: str | os.PathLike) -> Dataset | None:
+    """A dataset of one's own: a folder laid out as the shipped ones are. None of any other folder, and of no folder.
+
+    It has `vectors.npy` (or `doc_vectors.npy`), and judgements (`query_vectors.npy` with `qrels_test.tsv` or
+    `qrels.tsv`) or purchases (`train.npz` and `test.npz`, users × items).
+    """
+    folder = Path(os.path.expanduser(folder))
+    path = _vectors(folder)
+    judged = (folder / "query_vectors.npy").is_file() and any((folder / n).is_file() for n in JUDGED["test"])
+    if path is None or not (judged or all(_is_sparse(folder / name) for name in PURCHASES)):
+        return None
+    return Dataset(str(folder), folder, _named(path, str(folder)), "of its owner")
+
+
+def _vectors(folder: Path) -> Path | None:
+    return next((path for path in (folder / name for name in VECTORS) if path.is_file()), None)
+
+
+def _is_sparse(path: Path) -> bool:
+    """Whether a file is an .npz of SciPy's, which an .npz of vectors is not."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "indptr.npy" in archive.namelist()
+    except (FileNotFoundError, IsADirectoryError, zipfile.BadZipFile):
+        return False
 
 
 def data_folder() -> Path:
@@ -135,28 +168,38 @@ def data_folder() -> Path:
 
 
 def read_texts(folder: Path, files: tuple[str, ...]) -> list[str] | None:
-    """One text a row from the first of the files that is there, or None."""
+    """One text a row from the first of the files that is there, or None.
+
+    Raises:
+        InputError: a file that is not UTF-8, not whole, or not JSON where its name says so.
+    """
     path = next((folder / name for name in files if (folder / name).exists()), None)
     if path is None:
         return None
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8", newline="\n") as file:  # texts may hold what else can end a line
-        lines = [line.rstrip("\n") for line in file]
-    if ".jsonl" in path.suffixes:
-        fields = [json.loads(line) for line in lines]
-        return [each.get("title") or each["text"] for each in fields]
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        lines = content.decode("utf-8").removesuffix("\n").split("\n")  # texts may hold what else can end a line
+        if ".jsonl" in path.suffixes:
+            fields = [json.loads(line) for line in lines]
+            return [each.get("title") or each["text"] for each in fields]
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} must be UTF-8, but byte {error.start} is {error.object[error.start]:#x}") from None
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise InputError(f"{path} is not a whole .gz: {error}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path} must hold an object with a title or text a line: {error}") from None
     return [line.rpartition("\t")[2] for line in lines]
 
 
 def read_judgements(path: Path, queries: int, docs: int) -> Judgements:
     """A .tsv with the heading query_row, doc_row, score; rows are seen to lie in 0..queries-1 and 0..docs-1."""
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8", errors="replace") as file:
         heading = file.readline().split()
         if heading != ["query_row", "doc_row", "score"]:
             raise InputError(f"{path} must start with query_row, doc_row, score, not {heading}")
         try:
             table = np.loadtxt(file, np.int64, delimiter="\t", ndmin=2).reshape(-1, 3)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise InputError(f"{path} must hold three integers a line: {error}") from None
     for column, name, limit in ((0, "query_row", queries), (1, "doc_row", docs)):
         outside = (table[:, column] < 0) | (table[:, column] >= limit)
@@ -173,6 +216,8 @@ def read_purchases(path: Path, items: int) -> "scipy.sparse.csr_matrix":
     try:
         matrix = scipy.sparse.csr_matrix(scipy.sparse.load_npz(path))  # never unpickles
         matrix.check_format(full_check=True)
+    except (OSError, MemoryError):
+        raise
     except Exception as error:  # zipfile, NumPy and SciPy each have their own for a damaged file
         raise InputError(f"{path} is not a whole sparse .npz: {error}") from error
     if matrix.shape[1] != items:
@@ -187,11 +232,10 @@ def _named(path: Path, name: str) -> Source:
 
 
 def _how_to_get(name: str, about: About, folder: Path) -> str:
-    if about.origin == "shipped":
+    if about.shipped:
         return f"dataset {name!r} is missing from the package at {folder}; install the package anew"
-    copying = f"copy the folder {name} that comes with the data into COMPRESSAE_DATA"
-    making = f"run `python make_embeddings.py --only {name}`, the script that comes with the data"
-    how = making if about.origin == "made" else copying
-    if about.origin == "made":
-        how += f", or copy a finished folder {name} into COMPRESSAE_DATA"
-    return f"dataset {name!r} is not in COMPRESSAE_DATA (there is no vectors.npy in {folder}): {how}"
+    return (
+        f"dataset {name!r} is not in COMPRESSAE_DATA (there is no vectors.npy in {folder}), and neither the package "
+        f"nor its repository has it or what makes it: copy a finished folder {name} into COMPRESSAE_DATA; vectors of "
+        "your own need no dataset, give their file or folder"
+    )

@@ -41,7 +41,8 @@ def open_source(
     An array of any library, a list of rows, a data frame, or a path. A string that names a dataset is that dataset
     (write './shop' for a file or folder of that name). The files of a folder or glob form one source, in natural order
     of their paths (part-2 before part-10); files without a row add none, and in a folder files of other kinds are
-    passed over. `column` and `ids_column` are for .parquet, `key` for .npz and .safetensors; empty means None.
+    passed over; a folder laid out as a dataset (`named.of_folder`) gives its vectors. `column` and `ids_column` are for
+    .parquet, `key` for .npz and .safetensors; empty means None.
 
     Raises:
         InputError: nothing there, a kind that is not known, or contents that are not rows of floats of one width.
@@ -55,6 +56,9 @@ def open_source(
     if isinstance(source, str) and source in named.names():
         _check_used(options, [], f"the dataset {source}")
         return named.load(source).vectors
+    if (own := named.of_folder(source)) is not None:
+        _check_used(options, [], f"the dataset {source}")
+        return own.vectors
     paths = _files(os.fspath(source))
     _check_used(options, paths, str(source))
     if len(paths) == 1:

@@ -86,12 +86,44 @@ def test_a_folder_as_it_is_stored(folder):
 @pytest.mark.parametrize("name", sorted(set(named.names()) - {"shop", "scifact"}))
 def test_what_is_absent_says_how_to_get_it(name, tmp_path, monkeypatch):
     monkeypatch.setenv("COMPRESSAE_DATA", str(tmp_path))
-    with pytest.raises(
-        InputError, match=rf"not in COMPRESSAE_DATA .*copy .*folder {name} .*into COMPRESSAE_DATA"
-    ) as info:
+    with pytest.raises(InputError, match=rf"not in COMPRESSAE_DATA .*nor its repository has it.* {name} into COMPRESS"):
         data.open_source(name)
-    made = name in ("wordnet", "glove", "clinc150", "citeulike_a")
-    assert made == (f"python make_embeddings.py --only {name}" in str(info.value))
+
+
+def test_a_folder_of_ones_own_with_judgements(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)
+    np.save(tmp_path / "vectors.npy", rows)
+    np.save(tmp_path / "query_vectors.npy", rows[:3])
+    assert named.of_folder(tmp_path) is None and len(data.open_source(tmp_path)) == 12, "two files of vectors"
+    (tmp_path / "qrels_test.tsv").write_text("query_row\tdoc_row\tscore\n2\t8\t1\n")
+    own = named.of_folder(str(tmp_path))
+    assert own.judgements().doc_rows.tolist() == [8] and len(own.queries) == 3
+    assert len(data.open_source(tmp_path)) == 9
+
+
+def test_a_folder_of_ones_own_with_purchases(tmp_path):
+    np.save(tmp_path / "vectors.npy", np.ones((9, 4), np.float32))
+    for name in ("train", "test"):
+        np.savez(tmp_path / f"{name}.npz", np.ones((2, 4), np.float32))  # vectors, too
+    assert named.of_folder(tmp_path) is None
+    for name in ("train", "test"):
+        scipy.sparse.save_npz(tmp_path / f"{name}.npz", scipy.sparse.csr_matrix(np.eye(3, 9)))
+    assert named.of_folder(tmp_path).test.shape == (3, 9) and len(data.open_source(tmp_path)) == 9
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("words.txt", b"caf\xe9\n", "must be UTF-8, but byte 3 is 0xe9"),
+        ("docs.jsonl.gz", b"\x1f\x8b\x08", "is not a whole .gz"),
+        ("items.jsonl", b"[1]\n", "must hold an object with a title or text a line"),
+        ("items.jsonl", b"{", "must hold an object"),
+    ],
+)
+def test_names_that_are_no_names(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        named.read_texts(tmp_path, (name,))
 
 
 def test_an_unknown_name():
