@@ -4,7 +4,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,8 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str | os.PathLike, prog
         check_choice("evaluation.protocols", name, protocols.NAMES)
     model, source = model_weights.load(workdir / run_folder.MODEL), inputs.source(config)
     weights = _as_used(config, model)
-    split = inputs.split(config, len(source))
+    run = run_folder.made(workdir, config, source)
+    split = run.split(len(source))
     codes, norms = _codes(config, workdir, weights, source, progress)
     corpus = Corpus(source, weights, codes, norms, split.queries)
     asked = _own_protocols(config, weights, source, corpus, codes, norms)
@@ -51,7 +52,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str | os.PathLike, prog
     if not asked:
         wanted = ", ".join(config.evaluation.protocols) or "no protocol"
         raise InputError(f"{source.name} has nothing to evaluate by {wanted}")
-    training = streams.take(source, sampling.sample(split.train, contenders.BASELINE_ROWS, config.seed))
+    training = streams.take(source, sampling.sample(split.train, contenders.BASELINE_ROWS, run.seed))
     compared = _contenders(config, weights, corpus, training)
     scores = measures.ask(asked, compared, progress)
     usage = measures.usage(corpus.codes, model.k)
@@ -61,12 +62,12 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str | os.PathLike, prog
         "model": {"d": weights.d, "h": weights.h, "k": model.k, "fingerprint": model.fingerprint},
         "protocols": measures.described(asked, scores),
         "baseline_rows": len(training),
-        "contenders": measures.measured(compared, scores, weights.d, config.evaluation.resamples, config.seed),
+        "contenders": measures.measured(compared, scores, weights.d, config.evaluation.resamples, run.seed),
         "examples": _examples(config, asked, compared, model.k),
         "usage": {"latents": weights.h, "dead": int((usage == 0).sum())},
         **provenance(),
-        "seed": config.seed,
-        "config": json.loads(config.to_json_best_effort()),
+        "seed": run.seed,
+        "config": run.config(json.loads(config.to_json_best_effort())),
     }
     made |= report.drawn(workdir, made, usage)
     made["seconds"] = round(time.perf_counter() - start, 1)
@@ -94,11 +95,16 @@ def _codes(
         codes, norms, _, meta = codes_folder.read(workdir / run_folder.CODES)
     except FolderError:
         return _compressed(config, weights, source, progress)
-    given = (meta.get("fingerprint"), len(codes), meta.get("encoder"), _storage_of(codes))
-    wanted = (weights.fingerprint, len(source), weights.encoder, weights.storage)
-    if given == wanted and identity.difference(meta.get("source", {}), source.identity()) is None:
+    given = (meta.get("fingerprint"), len(codes), meta.get("encoder"), codes.storage)
+    if given == (weights.fingerprint, len(source), weights.encoder, weights.storage) and _is_of(meta, source):
         return codes, norms
     return _compressed(config, weights, source, progress)
+
+
+def _is_of(meta: Mapping[str, Any], source: Source) -> bool:
+    """Whether codes are surely of this source: a folder of version 0.1, which has no sample of it, may be stale."""
+    noted = meta.get("source")
+    return isinstance(noted, dict) and "sample" in noted and identity.difference(noted, source.identity()) is None
 
 
 def _compressed(
@@ -108,10 +114,6 @@ def _compressed(
     policy = "stop" if config.data.zero_rows == "stop" else "keep"
     rows = compression.in_memory(weights, source, config.compress.batch, zero_rows=policy, progress=progress)
     return rows.like(rows.arrays()), rows.norms
-
-
-def _storage_of(codes: Codes | Packed) -> str:
-    return f"packed{codes.packing.bits}" if isinstance(codes, Packed) else str(codes.values.dtype)
 
 
 def _own_protocols(
@@ -127,9 +129,9 @@ def _own_protocols(
     asked: list[Protocol] = []
     if "neighbours" in wanted:
         asked.append(protocols.of_neighbours(source, corpus))
-    if config.data.source not in data.names():
+    dataset = inputs.dataset(config)
+    if dataset is None:
         return asked
-    dataset = data.load(config.data.source)
     whole = Corpus(source, weights, codes, norms, np.zeros(0, np.int64))
     if "judgements" in wanted and dataset.judgements() is not None:
         asked.append(protocols.of_dataset("judgements", dataset, whole))
@@ -166,7 +168,8 @@ def _examples(
     config: ml_collections.ConfigDict, asked: Sequence[Protocol], compared: Sequence[Contender], k: int
 ) -> list[dict[str, Any]]:
     """Example items of a dataset with names: dense, and CompresSAE at the model's k in the default space."""
-    names = data.load(config.data.source).items if config.data.source in data.names() else None
+    dataset = inputs.dataset(config)
+    names = dataset.items if dataset else None
     if names is None or not isinstance(asked[0], Neighbours):
         return []
     codes = [one for one in compared if one.k == k]

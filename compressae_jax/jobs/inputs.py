@@ -1,9 +1,9 @@
-"""What a config names, opened: the vectors, and which of their rows are held out."""
+"""What a config names, opened: the vectors, what else is known about them, and which rows are held out."""
 
 import ml_collections
 
 from compressae_jax import data
-from compressae_jax.data.sampling import Split
+from compressae_jax.data import named
 from compressae_jax.data.sources import Source
 
 
@@ -13,6 +13,12 @@ def source(config: ml_collections.ConfigDict) -> Source:
     return data.open_source(wanted.source, column=wanted.column, ids_column=wanted.ids_column, key=wanted.key)
 
 
-def split(config: ml_collections.ConfigDict, rows: int) -> Split:
+def dataset(config: ml_collections.ConfigDict) -> data.Dataset | None:
+    """The dataset that `config.data.source` is, by name or as a folder of one's own; None of plain vectors."""
+    wanted = config.data.source
+    return data.load(wanted) if wanted in data.names() else named.of_folder(wanted)
+
+
+def split(config: ml_collections.ConfigDict, rows: int) -> data.Split:
     """The rows of a source of so many that are held out as queries and for validation, and the others."""
     return data.Split(rows, config.data.queries, config.data.validation)

@@ -1,4 +1,113 @@
-"""The folder of a run: where everything lies in it, and what was written down about how it was made."""
+"""The folder of a run: where everything lies in it, what it was made with, and which jobs in it are complete."""
 
-MODEL, CODES, FOUND, CONFIG = "model", "codes", "found.npz", "config.json"
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ml_collections
+import xxhash
+
+from compressae_jax import data
+from compressae_jax.base import files, sealed
+from compressae_jax.data import identity
+from compressae_jax.data.sources import Source
+from compressae_jax.notation import FolderError, InputError
+from compressae_jax.training import records
+
+MODEL, CODES, FOUND, CONFIG, DONE = "model", "codes", "found.npz", "config.json", "done.json"
 REPORT, PAGE, PER_QUERY = "report.json", "report.md", "per_query.npz"
+DONE_VERSION = 1
+FIXED = ("seed", "budget_bytes", "data.queries", "data.validation", "data.zero_rows")  # that later jobs may not change
+
+
+class Made(NamedTuple):
+    """What a run was made with, as its config.json says: never what a later command's flags say."""
+
+    record: dict[str, Any]
+
+    @property
+    def seed(self) -> int:
+        """Of all that was drawn."""
+        return self.record["seed"]
+
+    def split(self, rows: int) -> data.Split:
+        """The rows that were held out of a source of so many, and the others."""
+        draw = data.Split if "sampling" in self.record else data.split_of_0_1
+        return draw(rows, _field(self.record, "data.queries"), _field(self.record, "data.validation"))
+
+    def config(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """What was asked for now, with the fields of model and training that the run had."""
+        return {**asked, **{name: self.record[name] for name in ("model", "train")}}
+
+
+def made(workdir: str | os.PathLike, config: ml_collections.ConfigDict, source: Source) -> Made:
+    """What the run in a folder was made with, seen to be of this source and not to contradict the config.
+
+    Raises:
+        FolderError: no config.json, or a damaged one.
+        InputError: another source, or fields that say otherwise which rows were held out.
+    """
+    path = Path(workdir) / CONFIG
+    remedy = "it says which rows were held out of the training; train in a new folder"
+    record = sealed.read(path, records.FORMAT_VERSION, remedy)
+    try:
+        noted = dict(record["source"])
+        differing = [
+            f"config.{name} was {_field(record, name)!r}, now {_field(config, name)!r}"
+            for name in FIXED
+            if _field(record, name) != _field(config, name)
+        ]
+    except (KeyError, TypeError, ValueError):
+        raise FolderError(f"{path} is damaged: a field of a run is missing; {remedy}") from None
+    if "sampling" not in record:
+        noted.pop("sample", None)  # of version 0.1, whose sample is of another kind
+    changed = identity.difference(noted, source.identity())
+    if changed is not None:
+        differing.append(f"source {noted.get('name')} had {changed}")
+    if differing:
+        raise InputError(
+            f"workdir {workdir} holds a run that was made otherwise: {'; '.join(differing)}; give what it was made with"
+        )
+    return Made(record)
+
+
+def is_complete(workdir: str | os.PathLike, job: str, inputs: Mapping[str, Any]) -> bool:
+    """Whether a job was done in a folder with these inputs, and what it wrote is there as it wrote it."""
+    try:
+        done = sealed.read(Path(workdir) / DONE, DONE_VERSION, "it is made anew")
+        noted = done["jobs"][job]
+        there = {name: _hash(Path(workdir) / name) for name in noted["written"]}
+        return noted["inputs"] == _digest(inputs) and noted["written"] == there
+    except (FolderError, LookupError, TypeError, AttributeError):
+        return False
+
+
+def complete(workdir: str | os.PathLike, job: str, inputs: Mapping[str, Any], written: Sequence[str]) -> None:
+    """Note that a job is done; the caller holds the folder's lock."""
+    path = Path(workdir) / DONE
+    try:
+        jobs = dict(sealed.read(path, DONE_VERSION, "it is made anew")["jobs"])
+    except (FolderError, LookupError, TypeError, ValueError):
+        jobs = {}
+    jobs[job] = {"inputs": _digest(inputs), "written": {name: _hash(Path(workdir) / name) for name in written}}
+    sealed.replace(path, {"format_version": DONE_VERSION, "jobs": jobs})
+
+
+def _field(fields: Any, name: str) -> Any:
+    """A field by dotted name; 0 where a run has none of it: `fit` holds no row out."""
+    section, _, own = name.rpartition(".")
+    place = fields[section] if section else fields
+    return place.get(own, 0)
+
+
+def _digest(inputs: Mapping[str, Any]) -> str:
+    return xxhash.xxh3_128_hexdigest(sealed.encoded(dict(inputs)))
+
+
+def _hash(path: Path) -> str | None:
+    try:
+        with files.open_regular(path) as file:
+            return files.digest(file).hexdigest()
+    except (FileNotFoundError, FolderError):
+        return None

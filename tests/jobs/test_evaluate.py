@@ -1,12 +1,14 @@
 """The whole evaluation of a run folder on the shipped shop, with a model of random weights."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from evaluation import small
+from jobs.small_run import experiment, trained
 from numpy.testing import assert_allclose
 
 from compressae_jax import compression, data
@@ -15,20 +17,11 @@ from compressae_jax.evaluation import judgements, neighbours, protocols, purchas
 from compressae_jax.evaluation.corpus import Corpus
 from compressae_jax.jobs.compress import compress as compress_job
 from compressae_jax.jobs.evaluate import evaluate
-from compressae_jax.jobs.search import search
 from compressae_jax.model import weights as model_weights
 from compressae_jax.notation import InputError
 from compressae_jax.retrieval.index import Index
-from configs import default
 
 SPACES = ("sparse", "reconstructed", "dense_query")
-
-
-def experiment(source):
-    config = default.get_config()
-    config.data.source = source
-    config.evaluation.resamples = 100
-    return config
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +31,7 @@ def run(tmp_path_factory):
     config = experiment("shop")
     config.evaluation.ks = (2,)
     config.evaluation.baselines = ("truncation", "pca_int8", "int8")
-    model_weights.save(small.weights(d=128, h=256, k=4), workdir / "model")
+    trained(workdir, config, small.weights(d=128, h=256, k=4))
     (workdir / "metrics.jsonl").write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.25}\n')
     return workdir, config, evaluate(config, workdir, progress=False)
 
@@ -130,9 +123,9 @@ def test_again_from_the_codes_on_disk_and_without_matplotlib(run, tmp_path, monk
         ("neighbours",),
     )
     weights = model_weights.load(workdir / "model")
-    model_weights.save(weights, tmp_path / "model")
+    trained(tmp_path, config, weights)
     compress_job(config, tmp_path, weights)
-    monkeypatch.setattr(compress, "compress_in_memory", None)  # the codes are there
+    monkeypatch.setattr(compression, "in_memory", None)  # the codes are there
     for name in ("matplotlib", "matplotlib.figure"):
         monkeypatch.setitem(sys.modules, name, None)
 
@@ -144,6 +137,19 @@ def test_again_from_the_codes_on_disk_and_without_matplotlib(run, tmp_path, monk
     assert found["figures"] == [] and "compressae_jax[figures]" in (tmp_path / "report.md").read_text()
 
 
+def test_codes_of_other_vectors_are_not_used(tmp_path, monkeypatch):
+    np.save(tmp_path / "vectors.npy", small.vectors(50))
+    config = experiment(str(tmp_path / "vectors.npy"))
+    config.evaluation.baselines, config.evaluation.spaces = (), ("dense_query",)
+    trained(tmp_path, config, small.weights())
+    compress_job(config, tmp_path, small.weights(), progress=False)
+    np.save(tmp_path / "vectors.npy", small.vectors(50, seed=2))  # of the same shape, dtype and name
+    trained(tmp_path, config, small.weights())
+    stale = evaluate(config, tmp_path, progress=False)
+    shutil.rmtree(tmp_path / "codes")
+    assert evaluate(config, tmp_path, progress=False)["contenders"] == stale["contenders"]
+
+
 def test_codes_of_another_model_or_dtype_are_not_used(run, tmp_path):
     workdir, _, before = run
     config = experiment("shop")
@@ -152,7 +158,7 @@ def test_codes_of_another_model_or_dtype_are_not_used(run, tmp_path):
         (),
         ("neighbours",),
     )
-    model_weights.save(model_weights.load(workdir / "model"), tmp_path / "model")
+    trained(tmp_path, config, model_weights.load(workdir / "model"))
     compress_job(config, tmp_path, small.weights(d=128, h=256, k=4, seed=5))
 
     found = evaluate(config, tmp_path, progress=False)
@@ -161,25 +167,13 @@ def test_codes_of_another_model_or_dtype_are_not_used(run, tmp_path):
     assert mean(found, name, "neighbours", "recall@100") == mean(before, name, "neighbours", "recall@100")
 
 
-def test_search_writes_what_the_index_finds(run, tmp_path):
-    workdir, config, _ = run
-    weights = model_weights.load(workdir / "model")
-    model_weights.save(weights, tmp_path / "model")
-    compress_job(config, tmp_path, weights)
-    search(config, tmp_path)
-    found = np.load(tmp_path / "found.npz")
-    held_out = data.Split(2600, 1000, 1000).queries
-    assert found["rows"].shape == found["scores"].shape == (260, 10)
-    assert (found["rows"][:, 0] == held_out).mean() > 0.98  # a row is its own nearest neighbour
-
-
 def test_a_model_carried_to_judged_data(tmp_path):
     weights = small.weights(d=384, h=512, k=8)
-    model_weights.save(weights, tmp_path / "model")
     np.save(tmp_path / "vectors.npy", small.vectors(120, d=384))
     config = experiment(str(tmp_path / "vectors.npy"))
     config.evaluation.judged, config.evaluation.baselines, config.evaluation.spaces = ("scifact",), (), ("dense_query",)
 
+    trained(tmp_path, config, weights)
     found = evaluate(config, tmp_path, progress=False)
 
     assert found["protocols"]["judgements on scifact"]["scored"] == 300
@@ -215,9 +209,9 @@ def test_zero_rows(tmp_path, policy, answer):
     rows = small.vectors(50)
     rows[data.Split(50, 1000, 1000).queries[0]] = 0
     np.save(tmp_path / "vectors.npy", rows)
-    model_weights.save(small.weights(), tmp_path / "model")
     config = experiment(str(tmp_path / "vectors.npy"))
     config.data.zero_rows, config.evaluation.baselines, config.evaluation.spaces = policy, (), ("sparse",)
+    trained(tmp_path, config, small.weights())
     if answer:
         with pytest.raises(InputError, match=answer):
             evaluate(config, tmp_path, progress=False)
@@ -239,25 +233,61 @@ def test_zero_rows(tmp_path, policy, answer):
 )
 def test_refuses(tmp_path, field, value, message):
     np.save(tmp_path / "vectors.npy", small.vectors(50))
-    model_weights.save(small.weights(), tmp_path / "model")
     config = experiment(str(tmp_path / "vectors.npy"))
     config.evaluation[field] = value
+    trained(tmp_path, config, small.weights())
     with pytest.raises(InputError, match=message):
         evaluate(config, tmp_path, progress=False)
 
 
 def test_too_few_rows_to_hold_any_out(tmp_path):
     np.save(tmp_path / "vectors.npy", small.vectors(11))
-    model_weights.save(small.weights(), tmp_path / "model")
+    config = experiment(str(tmp_path / "vectors.npy"))
+    trained(tmp_path, config, small.weights())
     with pytest.raises(InputError, match="11 rows are too few"):
-        evaluate(experiment(str(tmp_path / "vectors.npy")), tmp_path, progress=False)
+        evaluate(config, tmp_path, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data.queries": 4}, "config.data.queries was 1000, now 4; give what it was made with"),
+        ({"data.validation": 0}, "config.data.validation was 1000, now 0"),
+        ({"seed": 7}, "config.seed was 0, now 7"),
+        ({"budget_bytes": 8}, "config.budget_bytes was 0, now 8"),
+        ("source", "had other contents of the same shape"),
+        ("rows", "had rows 50, now 60"),
+        ("config.json", "config.json is missing; it says which rows were held out"),
+    ],
+)
+def test_what_a_run_was_made_with_is_not_for_a_later_command_to_say(tmp_path, change, message):
+    np.save(tmp_path / "vectors.npy", small.vectors(50))
+    config = experiment(str(tmp_path / "vectors.npy"))
+    trained(tmp_path, config, small.weights())
+    if change == "config.json":
+        (tmp_path / "config.json").unlink()
+    elif isinstance(change, str):
+        np.save(tmp_path / "vectors.npy", small.vectors(50 if change == "source" else 60, seed=2))
+    else:
+        config.update_from_flattened_dict(change)
+    with pytest.raises(InputError, match=message):
+        evaluate(config, tmp_path, progress=False)
+
+
+def test_the_report_says_what_the_run_was_made_with(tmp_path):
+    np.save(tmp_path / "vectors.npy", small.vectors(50))
+    config = experiment(str(tmp_path / "vectors.npy"))
+    config.train.lr = 0.123
+    trained(tmp_path, config, small.weights())
+    config.train.lr, config.evaluation.baselines, config.evaluation.spaces = 5.0, (), ("sparse",)
+    assert evaluate(config, tmp_path, progress=False)["config"]["train"]["lr"] == 0.123
 
 
 def test_a_depth_that_finds_all_rows_heads_no_table(tmp_path):
     np.save(tmp_path / "vectors.npy", small.vectors(95))
-    model_weights.save(small.weights(), tmp_path / "model")
     config = experiment(str(tmp_path / "vectors.npy"))
     config.evaluation.baselines, config.evaluation.spaces = (), ("sparse",)
+    trained(tmp_path, config, small.weights())
     found = evaluate(config, tmp_path, progress=False)["protocols"]["neighbours"]
     assert (found["rows"], found["headline"], found["cut"]) == (86, "recall@10", ["recall@100"])
     assert "86 rows are searched, too few" in (tmp_path / "report.md").read_text()
