@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Int64
 
-from compressae_jax.data.npy import open_npy
+from compressae_jax.base import files
+from compressae_jax.data.npy import DAMAGE, NO_HEADER, open_npy
 from compressae_jax.data.sources import Source
 from compressae_jax.notation import InputError, check_choice
 
@@ -46,6 +47,7 @@ ABOUT = {
 VECTORS = ("vectors.npy", "doc_vectors.npy")
 JUDGED = {"test": ("qrels_test.tsv", "qrels.tsv"), "train": ("qrels_train.tsv",)}
 PURCHASES = ("train.npz", "test.npz")
+ITEMS = ("items.txt", "titles.txt", "words.txt", "items.jsonl", "items.jsonl.gz", "docs.jsonl.gz")  # names or texts
 
 
 class Judgements(NamedTuple):
@@ -80,7 +82,7 @@ class Dataset:
     @functools.cached_property
     def items(self) -> list[str] | None:
         """A name or text for every row, or None."""
-        texts = read_texts(self.folder, ("items.txt", "titles.txt", "words.txt", "items.jsonl", "docs.jsonl.gz"))
+        texts = read_texts(self.folder, ITEMS)
         if texts is not None and len(texts) != len(self.vectors):
             raise InputError(f"{self.folder} has {len(self.vectors)} vectors but {len(texts)} names")
         return texts
@@ -181,7 +183,7 @@ def read_texts(folder: Path, files: tuple[str, ...]) -> list[str] | None:
         lines = content.decode("utf-8").removesuffix("\n").split("\n")  # texts may hold what else can end a line
         if ".jsonl" in path.suffixes:
             fields = [json.loads(line) for line in lines]
-            return [each.get("title") or each["text"] for each in fields]
+            return [str(each.get("title") or each["text"]) for each in fields]
     except UnicodeDecodeError as error:
         raise InputError(f"{path} must be UTF-8, but byte {error.start} is {error.object[error.start]:#x}") from None
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
@@ -213,13 +215,12 @@ def read_purchases(path: Path, items: int) -> "scipy.sparse.csr_matrix":
     """A CSR matrix, users × items, as scipy.sparse.save_npz writes it; its columns are seen to lie in 0..items-1."""
     import scipy.sparse
 
-    try:
-        matrix = scipy.sparse.csr_matrix(scipy.sparse.load_npz(path))  # never unpickles
-        matrix.check_format(full_check=True)
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # zipfile, NumPy and SciPy each have their own for a damaged file
-        raise InputError(f"{path} is not a whole sparse .npz: {error}") from error
+    with files.open_regular(path) as file:
+        try:
+            matrix = scipy.sparse.csr_matrix(scipy.sparse.load_npz(file))  # never unpickles
+            matrix.check_format(full_check=True)
+        except (*DAMAGE, *NO_HEADER, AttributeError, IndexError) as error:
+            raise InputError(f"{path} is not a whole sparse .npz: {error}") from error
     if matrix.shape[1] != items:
         raise InputError(f"{path} has {matrix.shape[1]} items, there are {items} vectors")
     return matrix

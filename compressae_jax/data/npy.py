@@ -22,9 +22,9 @@ from compressae_jax.notation import InputError, check_choice
 LONGEST_HEADER = 2**16  # bytes; one of a matrix takes 128
 _MOST_MEMBERS = 1000
 # What Python's parser, which NumPy asks, has to say about a header that is none.
-_NO_HEADER = (ValueError, SyntaxError, TypeError, KeyError, tokenize.TokenError, RecursionError, MemoryError)
+NO_HEADER = (ValueError, SyntaxError, TypeError, KeyError, tokenize.TokenError, RecursionError, MemoryError)
 # `RuntimeError` is a password, or a way to compress that is not known.
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, struct.error, RuntimeError, ValueError, OverflowError, KeyError)
+DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, struct.error, RuntimeError, ValueError, OverflowError, KeyError)
 _READERS = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}
 
 
@@ -125,7 +125,7 @@ def _fields(name: str, start: bytes) -> tuple[tuple[int, ...], bool, np.dtype, i
         shape, fortran_order, dtype = _READERS[version](head)
     except InputError:
         raise
-    except _NO_HEADER as error:
+    except NO_HEADER as error:
         raise InputError(f"{name} is not a whole .npy: {str(error)[:200] or type(error).__name__}") from None
     if not all(type(axis) is int and axis >= 0 for axis in shape):
         raise InputError(f"{name} is not a whole .npy: shape {str(shape)[:200]}")
@@ -168,7 +168,7 @@ def _archive(file: File) -> Iterator[tuple[zipfile.ZipFile, BinaryIO]]:
                 yield archive, opened
         except InputError:
             raise
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise InputError(f"{file.path} is not a whole .npz: {error}") from error
         except OSError as error:  # a place before the file's start; all other errors are the system's
             if error.errno != errno.EINVAL:

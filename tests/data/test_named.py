@@ -170,3 +170,22 @@ def test_purchases_that_lie(tmp_path):
     scipy.sparse.save_npz(tmp_path / "x.npz", matrix)
     with pytest.raises(InputError, match="not a whole sparse"):
         named.read_purchases(tmp_path / "x.npz", 4)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"not gzip", gzip.compress(b'{"text": "a"}\n' * 6)[:-9], gzip.compress(b"[1]\n" * 6), gzip.compress(b"\xff")],
+)
+def test_texts_that_are_damaged(content, folder):
+    (folder("debian") / "items.jsonl.gz").write_bytes(content)
+    with pytest.raises(InputError, match=r"items\.jsonl\.gz"):
+        _ = data.load("debian").items
+
+
+@pytest.mark.parametrize("cut", [1, 60, 300])
+def test_purchases_cut_short(cut, tmp_path):
+    scipy.sparse.save_npz(tmp_path / "x.npz", scipy.sparse.csr_matrix(np.eye(4, dtype=np.int8)))
+    whole = (tmp_path / "x.npz").read_bytes()
+    (tmp_path / "x.npz").write_bytes(whole[:-cut])
+    with pytest.raises(InputError, match="not a whole sparse"):
+        named.read_purchases(tmp_path / "x.npz", 4)
