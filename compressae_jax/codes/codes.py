@@ -176,8 +176,13 @@ class Codes(Rows):
         """SciPy CSR (n, h), float32; a copy, since usual operations of SciPy sort the nonzeros of a matrix in place.
 
         Columns become signed 32- or 64-bit integers, the only ones that SciPy has.
+
+        Raises:
+            InputError: a column outside h, which SciPy would write to.
         """
         self.files.check()
+        if not self.verified:
+            _check_columns(np.asarray(self.columns), self.h, 0)
         n, k = self.values.shape
         index = np.int32 if max(n * k, self.h) < 2**31 else np.int64
         matrix = scipy.sparse.csr_matrix((n, self.h), dtype=np.float32)

@@ -101,6 +101,8 @@ class Writer:
     def append(self, rows: Rows, norms: Float[AnyArray, "b 2"] | None = None, ids: Any = None) -> None:
         """Add rows, which are on the disk and counted when this returns; after an error none of them is.
 
+        `norms` and `ids` may be given beside rows that do not have them.
+
         Raises:
             InputError: rows of another width, storage, origin or kind of ids, or that are not in range.
         """
@@ -152,6 +154,8 @@ def write(
     header: dict[str, Any] | None = None,
 ) -> None:
     """Write a codes folder at once, complete or not at all; an older codes folder of that name is replaced.
+
+    `norms` and `ids` may be given beside rows that do not have them.
 
     Raises:
         FolderError: something that this program did not make stands at that name.

@@ -209,6 +209,7 @@ def test_columns_outside_h_are_never_handed_out(bad, wrap):
     columns[11, 2] = bad
     rows = wrap(Codes(codes.values, columns, H, codes.norms))
     bare = wrap(Codes(codes.values, columns, H))
-    for work in (rows.check, lambda: rows.reader("sparse", N)(slice(0, N)), lambda: bare.with_norms(DECODER_W)):
+    read = lambda: rows.reader("sparse", N)(slice(0, N))  # noqa: E731
+    for work in (rows.check, read, lambda: bare.with_norms(DECODER_W), rows.to_csr, bare.to_dense):
         with pytest.raises(InputError, match=rf"has a column outside 0\.\.{H - 1}"):
             work()

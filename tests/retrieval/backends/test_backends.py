@@ -11,7 +11,7 @@ from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.joined import join
 from compressae_jax.codes.storage.packed import Packing, pack
 from compressae_jax.notation import InputError
-from compressae_jax.retrieval.backends import bcoo, host, scan
+from compressae_jax.retrieval.backends import bcoo, host, lists, scan
 
 C = 16
 BACKENDS = {"host": host, "scan": scan, "bcoo": bcoo}
@@ -155,3 +155,15 @@ def test_rows_that_nobody_verified_are_never_scored_outside(backend):
 def test_numbers_out_of_range(backend, top, chunk, message):
     with pytest.raises(InputError, match=message):
         backend.search(*oracle.integer_problem(45, 2), top, chunk=chunk)
+
+
+@pytest.mark.parametrize("bad", [-1, 37, 10**6])
+@pytest.mark.parametrize("form", [lambda rows: rows, lambda rows: join([rows[:20], rows[20:]])], ids=["one", "joined"])
+def test_rows_that_nobody_verified_are_never_scored_outside_h(backend, bad, form):
+    rows, space, u = oracle.integer_problem(2 * C + 1, 3, columns="int32")
+    rows.columns[C + 5, 1] = bad
+    unverified = form(oracle.replaced(rows, verified=False))
+    with pytest.raises(InputError, match="has a column outside 0"):
+        backend.search(unverified, space, u, 3)
+    with pytest.raises(InputError, match="has a column outside 0"):
+        lists.build(unverified)  # which would write there
