@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compressae_jax import compression, data
-from compressae_jax.codes import spaces
+from compressae_jax.codes import on_host, spaces
 from compressae_jax.codes.codes import Codes
+from compressae_jax.codes.ids import as_ids
+from compressae_jax.codes.rows import Rows, check_made_by
 from compressae_jax.codes.storage.packed import Packed
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.weights import Weights
-from compressae_jax.notation import InputError
+from compressae_jax.notation import InputError, check_choice
 from compressae_jax.retrieval.index import SPACE, Index
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 Vectors = Any  # an array of any library, a list of rows, a data frame, or a path or name: see `data.open_source`
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Model:
     """A trained model: what turns vectors of width d into codes of k signed nonzeros of h, and back."""
 
@@ -44,21 +46,28 @@ class Model:
         """Nonzeros kept in a row."""
         return self.weights.k
 
+    def __repr__(self) -> str:
+        how = f"{self.weights.encoder}, {self.weights.storage}"
+        return f"<Model of d={self.d}, h={self.h}, k={self.k}, {how}, fingerprint {self.weights.fingerprint}>"
+
     def compress(
         self,
         vectors: Vectors | Source,
         encoder: str | None = None,
         storage: str | None = None,
         zero_rows: str = "stop",
+        progress: bool = True,
     ) -> Codes | Packed:
-        """The codes of vectors (n, d): an array, a file, folder, glob or dataset name, read piece by piece.
+        """The codes of vectors (n, d): rows in memory, a file, folder, glob or dataset name, read piece by piece.
 
         `encoder`: 'topk' (one pass), 'refit' (its columns, least-squares values), 'shortlist' (the best k of the 4k
         that a pass picks) or 'pursuit' (the most accurate, and slower). `storage`: 'float16', 'float32', or 'packed3'
-        to 'packed8' (bits of a value), a fraction of the bytes. Both default to what the model was trained for. Codes
-        are held in memory; for a folder on disk use `launch/compress.py` or `compression.to_folder`.
+        to 'packed8' (bits of a value), a fraction of the bytes. Both default to what the model was trained for.
+        `zero_rows`, which have no direction: 'stop', 'keep' (codes of zeros) or 'drop'; the `ids` of the codes then say
+        which rows are left. Codes are held in memory; for a folder on disk use `launch/compress.py` or
+        `compression.to_folder`.
         """
-        return self._compress(vectors, encoder, storage, zero_rows)
+        return self._rows(vectors, encoder, storage, zero_rows, progress)
 
     def index(
         self,
@@ -67,34 +76,49 @@ class Model:
         encoder: str | None = None,
         storage: str | None = None,
         zero_rows: str = "stop",
+        ids: Any = None,
+        progress: bool = True,
     ) -> Index:
         """An exact search index over vectors, or over codes that this model made, in one of the three spaces.
 
-        `encoder` and `storage` as in `compress`; queries that the space compares as codes are encoded by `encoder` too.
+        The default compares dense queries as they are, and codes as their reconstructions. `encoder` and the others as
+        in `compress`; queries that the space compares as codes are encoded by `encoder` too. `ids`, one a vector,
+        default to those of the source.
         """
-        encoder = encoder or self.weights.encoder
-        if isinstance(vectors, Packed):
-            return Index(vectors, self.weights, space, encoder=encoder)
-        if isinstance(vectors, Codes):
-            return Index(vectors, self.weights, space, encoder=encoder)
-        return Index(self._compress(vectors, encoder, storage, zero_rows), self.weights, space, encoder=encoder)
+        check_choice("space", space, spaces.SPACES)
+        if isinstance(vectors, Rows):
+            return Index(vectors, self.weights, space, ids, encoder)
+        source = data.open_source(vectors)
+        ids = None if ids is None else as_ids(ids, len(source))
+        if ids is not None and source.ids is not None and zero_rows == "drop":
+            raise InputError(f"{source.name} has ids of its own, by which the rows left by zero_rows='drop' are told")
+        rows = self._rows(source, encoder, storage, zero_rows, progress)
+        if ids is not None and zero_rows == "drop":
+            ids = ids[np.asarray(rows.ids)]  # the numbers of the rows that are left
+        return Index(rows, self.weights, space, ids, verify=False)
 
     def reconstruct(self, codes: Codes | Packed) -> np.ndarray:
         """z = s W_d (n, d) float32: the vectors that codes stand for, up to their length."""
-        codes = codes.unpack() if isinstance(codes, Packed) else codes
         if codes.h != self.h:
             fingerprint = self.weights.fingerprint
             raise InputError(f"codes have width h={codes.h}, the model {self.h} (fingerprint {fingerprint})")
-        return np.asarray(spaces.reconstruct(codes, self.weights.params["decoder_w"]))
+        check_made_by(codes, self.weights.fingerprint)
+        return on_host.reconstruct(codes.check().codes(), self.weights.params["decoder_w"])
 
     def save(self, folder: str | os.PathLike) -> None:
         """Write a model folder, complete or not at all."""
         model_weights.save(self.weights, folder)
 
-    def _compress(self, vectors: Vectors | Source, encoder: str | None, storage: str | None, zero_rows: str) -> Any:
-        source = data.open_source(vectors)
+    def _rows(
+        self, vectors: Vectors | Source, encoder: str | None, storage: str | None, zero_rows: str, progress: bool
+    ) -> Any:
         return compression.in_memory(
-            self.weights, source, encoder=encoder, storage=storage, zero_rows=zero_rows, progress=True
+            self.weights,
+            data.open_source(vectors),
+            encoder=encoder,
+            storage=storage,
+            zero_rows=zero_rows,
+            progress=progress,
         )
 
 

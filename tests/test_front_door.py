@@ -102,6 +102,67 @@ def test_encoder_and_storage_by_name(vectors, model):
     assert_array_equal(model.index(packed, encoder="pursuit").search(vectors[:5], top=1)[1][:, 0], np.arange(5))
 
 
+HOLDERS = {
+    "lists": lambda x: x.tolist(),
+    "torch": lambda x: pytest.importorskip("torch").tensor(x),
+    "frame": lambda x: pytest.importorskip("pandas").DataFrame(x),
+    "float64": lambda x: x.astype(np.float64),
+}
+
+
+@pytest.mark.parametrize("form", HOLDERS)
+def test_vectors_in_whatever_holds_them(vectors, model, form):
+    few = vectors[:40]
+    given = HOLDERS[form](few)
+    trained = cs.fit(given, **{**FIELDS, "steps": 1, "batch": 8})
+    assert trained.weights.fingerprint == cs.fit(few, **{**FIELDS, "steps": 1, "batch": 8}).weights.fingerprint
+    assert_array_equal(model.compress(given, progress=False).columns, model.compress(few, progress=False).columns)
+    assert_array_equal(model.index(given, progress=False).search(given, 3).rows, model.index(few).search(few, 3).rows)
+
+
+def test_dropped_rows_are_told_by_ids(vectors, model):
+    x = vectors[:9].copy()
+    x[[0, 4]] = 0
+    kept, names = [1, 2, 3, 5, 6, 7, 8], [f"item {i}" for i in range(9)]
+    assert model.compress(x, zero_rows="drop").ids.tolist() == kept
+    index = model.index(x, zero_rows="drop", ids=names)
+    assert (
+        list(index.ids) == [names[i] for i in kept] and list(model.index(x, zero_rows="keep", ids=names).ids) == names
+    )
+    best = index.search(x[[8, 1]], top=1)
+    assert best.ids.tolist() == [["item 8"], ["item 1"]] and best.rows.tolist() == [[6], [0]]
+    with pytest.raises(cs.InputError, match="ids must be 9, one a row, not 2"):
+        model.index(x, ids=["a", "b"])
+
+
+def test_codes_of_another_model_are_refused(vectors, model):
+    other = cs.fit(vectors, seed=1, **FIELDS)
+    codes = other.compress(vectors)
+    for meet in (model.index, model.reconstruct, model.index(vectors).search):
+        with pytest.raises(cs.InputError, match=f"{other.weights.fingerprint}.*{model.weights.fingerprint}"):
+            meet(codes)
+
+
+def test_the_default_space_is_the_one_of_the_figures(vectors, model):
+    index = model.index(vectors)
+    assert index.space == model.index(model.compress(vectors)).space == "dense_query"
+
+
+def test_silence_and_short_lines(vectors, model, capfd):
+    index = model.index(vectors, progress=False)
+    model.compress(vectors, progress=False)
+    assert capfd.readouterr() == ("", "")
+    assert len(repr(model)) < 120 and model.weights.fingerprint in repr(model) and len(repr(index)) < 120
+
+
+def test_the_home_folder_has_a_short_name(vectors, model, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    model.save("~/m")
+    model.index(vectors).save("~/i")
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["i", "m"]
+    assert cs.load("~/m").k == K and len(cs.load_index("~/i")) == 300
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
