@@ -13,7 +13,10 @@ from compressae_jax.model.weights import Weights
 def compress(
     config: ml_collections.ConfigDict, workdir: str | os.PathLike, weights: Weights, progress: bool = True
 ) -> dict[str, int | float]:
-    """Compress the config's source into the run folder's codes; an interrupted call continues."""
+    """Compress the config's source into the run folder's codes; an interrupted call continues.
+
+    Codes of another model or source that stand there are replaced: a run folder has those of its own model.
+    """
     return compression.to_folder(
         weights,
         inputs.source(config),
@@ -22,5 +25,6 @@ def compress(
         encoder=config.compress.encoder or None,
         storage=config.compress.storage or None,
         zero_rows=config.data.zero_rows,
+        overwrite=True,
         progress=progress,
     )

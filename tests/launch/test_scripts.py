@@ -72,6 +72,7 @@ def test_a_budget_goes_through_all_four_jobs(tmp_path):
         ("train.py", ["--config=configs/tiny.py", "--config.model.k=999", "--workdir=x"], "k must be"),
         ("train.py", ["--config=configs/tiny.py", "--config.data.source=absent.npy", "--workdir=x"], "absent.npy"),
         ("compress.py", ["--model=absent", "--source=shop", "--out=x"], "absent"),
+        ("compress.py", ["--model=absent", "--source=shop", "--out=x", "--part=3"], "part must be like 3/8"),
         ("search.py", ["--index=absent", "--queries=shop", "--out=x.csv"], ".npz or .parquet"),
         ("evaluate.py", ["shop"], "--workdir"),
     ],

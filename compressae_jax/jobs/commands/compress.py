@@ -1,6 +1,7 @@
 """Compress a source of vectors with a trained model into a codes folder; an interrupted run continues.
 
 python launch/compress.py --model=runs/mine/model --source=vectors.npy --out=runs/mine/codes
+python launch/compress.py --model=… --source=… --out=parts/3 --part=3/8    # on the third of eight machines
 """
 
 from absl import flags
@@ -17,20 +18,31 @@ def define() -> None:
     flags.DEFINE_string("encoder", None, "topk, refit, shortlist or pursuit; default: the model's.")
     flags.DEFINE_string("storage", None, "float16, float32 or packed3 … packed8 (bits); default: the model's.")
     flags.DEFINE_integer("batch", 65_536, "Rows read at once; the bytes written do not depend on it.")
+    flags.DEFINE_string("part", None, "i/m: only the i-th of m parts, which compression.join makes one folder of.")
+    flags.DEFINE_bool("overwrite", False, "Replace a codes folder that other inputs gave.")
     flags.DEFINE_string("zero_rows", "stop", "What zero rows get: stop, keep or drop.")
 
 
 def main(given: flags.FlagValues) -> None:
     """Open both, stream one through the other."""
     from compressae_jax import compression, data
+    from compressae_jax.notation import InputError
 
+    part = None
+    if given.part is not None:
+        i, cut, m = given.part.partition("/")
+        if not (cut and i.isdecimal() and m.isdecimal()):
+            raise InputError(f"part must be like 3/8, the third of eight, not {given.part!r}")
+        part = int(i), int(m)
     source = data.open_source(given.source, column=given.column, ids_column=given.ids_column, key=given.key)
     compression.to_folder(
         given.model,
         source,
         given.out,
+        part,
         batch=given.batch,
         encoder=given.encoder,
         storage=given.storage,
         zero_rows=given.zero_rows,
+        overwrite=given.overwrite,
     )
