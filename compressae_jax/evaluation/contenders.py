@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 
 from compressae_jax.baselines import binary, dense, int8, lsq, opq, pca, pq, prq, rabitq, rq, sq, truncation
 from compressae_jax.baselines.flat import Flat
+from compressae_jax.baselines.quantisers import load_faiss
 from compressae_jax.codes import spaces
 from compressae_jax.evaluation.corpus import Corpus
 from compressae_jax.evaluation.judgements import Search
@@ -50,6 +51,8 @@ BASELINES = {
     "lsq": Baseline(lsq.fit, lsq.largest, options=("seed",)),
 }
 
+OF_FAISS = ("sq", "pq", "opq", "rq", "prq", "lsq", "rabitq")
+
 
 @dataclasses.dataclass(frozen=True)
 class Contender:
@@ -82,6 +85,15 @@ class Contender:
         if asked.any():
             scores[asked], rows[asked] = self.find(corpus, queries[asked], top)
         return scores, rows
+
+
+def check(names: Iterable[str], spaces_: Iterable[str], budgets: Sequence[int], d: int) -> None:
+    """Raise InputError unless there are such baselines and spaces, and what the baselines need is installed."""
+    for space in spaces_:
+        check_choice("evaluation.spaces", space, spaces.SPACES)
+    for name, _ in _sizes(names, budgets, d):
+        if name in OF_FAISS:
+            load_faiss(name)
 
 
 def peer(d: int) -> Contender:

@@ -24,10 +24,10 @@ from compressae_jax.evaluation.corpus import Corpus
 from compressae_jax.evaluation.examples import neighbour_examples
 from compressae_jax.evaluation.protocols import Neighbours, Protocol
 from compressae_jax.evaluation.provenance import provenance
-from compressae_jax.jobs import inputs, run_folder
+from compressae_jax.jobs import check, inputs, run_folder
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.weights import Weights
-from compressae_jax.notation import FolderError, InputError, check_choice, check_range
+from compressae_jax.notation import FolderError, InputError
 
 
 def evaluate(config: ml_collections.ConfigDict, workdir: str | os.PathLike, progress: bool = True) -> dict[str, Any]:
@@ -39,9 +39,10 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str | os.PathLike, prog
         InputError: an unknown protocol, space, baseline or dataset, a k above h, or data too small to hold rows out.
     """
     start, workdir = time.perf_counter(), Path(workdir)
-    for name in config.evaluation.protocols:
-        check_choice("evaluation.protocols", name, protocols.NAMES)
     model, source = model_weights.load(workdir / run_folder.MODEL), inputs.source(config)
+    check.evaluation(config, model.d, model.h, model.k, config.compress.storage or model.storage)
+    check.known(config)
+    check.outputs(workdir)
     weights = _as_used(config, model)
     run = run_folder.made(workdir, config, source)
     split = run.split(len(source))
@@ -81,8 +82,6 @@ def _as_used(config: ml_collections.ConfigDict, model: Weights) -> Weights:
     Smaller budgets are prefixes of its codes.
     """
     ks = config.evaluation.ks
-    for k in ks:
-        check_range("evaluation.ks", k, 1, model.h)
     encoder, storage = config.compress.encoder or model.encoder, config.compress.storage or model.storage
     return dataclasses.replace(model.with_k(max([model.k, *ks])), encoder=encoder, storage=storage)
 
@@ -145,8 +144,6 @@ def _judged_elsewhere(config: ml_collections.ConfigDict, weights: Weights, progr
     asked = []
     for name in config.evaluation.judged:
         dataset = data.load(name)
-        if dataset.judgements() is None:
-            raise InputError(f"evaluation.judged: dataset {name!r} has no judgements")
         codes, norms = _compressed(config, weights, dataset.vectors, progress)
         whole = Corpus(dataset.vectors, weights, codes, norms, np.zeros(0, np.int64))
         asked.append(protocols.of_dataset(f"judgements on {name}", dataset, whole))

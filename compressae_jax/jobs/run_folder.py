@@ -16,7 +16,7 @@ from compressae_jax.notation import FolderError, InputError
 from compressae_jax.training import records
 
 MODEL, CODES, FOUND, CONFIG, DONE = "model", "codes", "found.npz", "config.json", "done.json"
-REPORT, PAGE, PER_QUERY = "report.json", "report.md", "per_query.npz"
+REPORTS = ("report.json", "report.md", "per_query.npz")
 DONE_VERSION = 1
 FIXED = ("seed", "budget_bytes", "data.queries", "data.validation", "data.zero_rows")  # that later jobs may not change
 

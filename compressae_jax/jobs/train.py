@@ -5,14 +5,15 @@ import os
 import ml_collections
 
 from compressae_jax.evaluation import neighbours
-from compressae_jax.jobs import inputs
+from compressae_jax.jobs import check, inputs
 from compressae_jax.model.weights import Weights
 from compressae_jax.training import loop
 
 
 def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike, progress: bool = True) -> Weights:
-    """The weights, trained or continued or already there; see `training.loop.train`."""
+    """The weights, trained, continued or already there, once the whole config is checked; see `training.loop.train`."""
     source = inputs.source(config)
+    check.whole(config, workdir, source)
     split = inputs.split(config, len(source))
     validate = None
     if len(split.validation):

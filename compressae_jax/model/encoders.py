@@ -43,15 +43,15 @@ UNUSED = np.float32(2**-10)  # of a row's largest value: what levels are learned
 SHORTLIST = 4  # times k: how many columns the pass picks, as many as the second term of the training loss decodes
 
 
-def check(encoder: str, weights: Weights, rounded: bool) -> None:
-    """Raise InputError unless the encoder is one of `ENCODERS` and can serve this model.
+def check(encoder: str, activation: str, rounded: bool) -> None:
+    """Raise InputError unless the encoder is one of `ENCODERS` and can serve models of this activation.
 
     `rounded`: whether values go on few levels, which fits them anew, as 'refit' does.
     """
     check_choice("encoder", encoder, ENCODERS)
-    if (encoder != "topk" or rounded) and weights.activation != "topk":
+    if (encoder != "topk" or rounded) and activation != "topk":
         wanted = "values on few levels" if rounded else f"encoder={encoder!r}"
-        raise InputError(f"{wanted} may give values of either sign, but the model's activation is {weights.activation}")
+        raise InputError(f"{wanted} may give values of either sign, but the model's activation is {activation}")
 
 
 @functools.partial(jax.jit, static_argnames=("module", "encoder"))
@@ -113,7 +113,7 @@ class Encoder:
 
     def __post_init__(self) -> None:
         check_choice("storage", self.storage, STORAGES)
-        check(self.encoder, self.weights, rounded=storage_bits(self.storage) is not None)
+        check(self.encoder, self.weights.activation, rounded=storage_bits(self.storage) is not None)
 
     @property
     def k(self) -> int:

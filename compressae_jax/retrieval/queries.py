@@ -38,7 +38,7 @@ class Expander:
 
     def __post_init__(self) -> None:
         check_choice("space", self.space, spaces.SPACES)
-        encoders.check(self.encoder or self.weights.encoder, self.weights, rounded=False)
+        encoders.check(self.encoder or self.weights.encoder, self.weights.activation, rounded=False)
 
     def expand(self, queries: Any) -> Expanded:
         """u of queries, vectors (q, d) or rows of codes, one row each; u of a zero query is zero.

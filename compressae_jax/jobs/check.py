@@ -1,0 +1,91 @@
+"""The whole config, seen to be one that all four jobs can follow, before any of them reads a row or writes a byte."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import ml_collections
+
+from compressae_jax import data
+from compressae_jax.base import files
+from compressae_jax.codes.storage.packed import STORAGES, storage_bits
+from compressae_jax.data.sources import Source
+from compressae_jax.evaluation import contenders, protocols
+from compressae_jax.jobs import inputs, run_folder
+from compressae_jax.model import budgets, encoders
+from compressae_jax.notation import InputError, check_choice, check_range
+from compressae_jax.retrieval.index import BACKENDS
+from compressae_jax.training import recipes
+
+MOST = 2**31 - 1
+
+
+def whole(config: ml_collections.ConfigDict, workdir: str | os.PathLike, source: Source) -> None:
+    """Raise InputError for the first field that a job would refuse, and for outputs that have no place.
+
+    Raises:
+        InputError: a value out of range, an unknown name, names or judgements that cannot be read, a baseline whose
+            package is missing, something else in the place of an output.
+    """
+    fields, rows = config.to_dict(), inputs.split(config, len(source)).train
+    recipes.check({name: fields[name] for name in recipes.DEFAULT})
+    check_range("config.seed", config.seed, 0, MOST)
+    check_choice("config.data.zero_rows", config.data.zero_rows, data.ZERO_ROWS)
+    check_range("config.compress.batch", config.compress.batch, 1, MOST)
+    check_choice("config.search.backend", config.search.backend, ("auto", *BACKENDS))
+    use = budgets.choose(config.budget_bytes, source.width, len(rows)) if config.budget_bytes else None
+    encoder = config.compress.encoder or (use.encoder if use else "topk")
+    storage = config.compress.storage or (use.storage if use else "float16")
+    check_choice("config.compress.storage", storage, STORAGES)
+    encoders.check(encoder, config.model.activation, storage_bits(storage) is not None)
+    h, k = (use.h, use.k) if use else (config.model.h, config.model.k)
+    evaluation(config, source.width, h, k, storage)
+    known(config)
+    outputs(workdir)
+
+
+def evaluation(config: ml_collections.ConfigDict, d: int, h: int, k: int, storage: str) -> None:
+    """Raise InputError unless a model of these sizes, and rows of this storage, can be evaluated as the config says."""
+    wanted = config.evaluation
+    for name in wanted.protocols:
+        check_choice("evaluation.protocols", name, protocols.NAMES)
+    for one in wanted.ks:
+        check_range("evaluation.ks", one, 1, h)
+    if storage_bits(storage) is not None and set(wanted.ks) - {k}:
+        raise InputError(
+            f"evaluation.ks={tuple(wanted.ks)} asks for prefixes of rows, which packed rows have none of (storage "
+            f"{storage}, k={k}); add --config.evaluation.ks='()'"
+        )
+    check_range("evaluation.resamples", wanted.resamples, 1, 10**7)
+    contenders.check(wanted.baselines, wanted.spaces, _budgets(h, [k, *wanted.ks]), d)
+    for name in wanted.judged:
+        if data.load(name).judgements() is None:
+            raise InputError(f"evaluation.judged: dataset {name!r} has no judgements")
+
+
+def known(config: ml_collections.ConfigDict) -> None:
+    """Raise InputError unless what a dataset has besides its vectors can be read, as far as it is asked for."""
+    dataset = inputs.dataset(config)
+    if dataset is None:
+        return
+    wanted, _ = config.evaluation.protocols, dataset.items
+    if "judgements" in wanted:
+        dataset.judgements()
+    if "purchases" in wanted and dataset.train is not None and dataset.test is not None:
+        shapes = dataset.train.shape, dataset.test.shape
+        if shapes[0] != shapes[1]:
+            raise InputError(f"{dataset.folder}: train.npz {shapes[0]} and test.npz {shapes[1]} are of unlike users")
+
+
+def outputs(workdir: str | os.PathLike) -> None:
+    """Raise InputError where something stands in the place of an output."""
+    workdir = files.check_out(workdir)
+    for name in (run_folder.MODEL, run_folder.CODES):
+        files.check_out(Path(workdir) / name)
+    for name in (run_folder.CONFIG, run_folder.FOUND, *run_folder.REPORTS):
+        files.check_out(Path(workdir) / name, folder=False)
+
+
+def _budgets(h: int, ks: Sequence[int]) -> list[int]:
+    """Bytes of float16 rows, near enough to ask which baselines have a form for them."""
+    return [k * (2 + (2 if h <= 2**16 else 4)) + 4 for k in ks]
