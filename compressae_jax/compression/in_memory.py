@@ -49,8 +49,7 @@ def encode(
     vectors = np.asarray(vectors, np.float32)
     how = Encoder(weights, encoder, storage)
     if how.packed:
-        n = len(vectors)
-        few = np.unique(np.linspace(0, max(n - 1, 0), min(n, pipeline.LEVEL_ROWS)).astype(np.int64))
+        few = encoders.rows_for_levels(len(vectors))
         encoders.learn_levels(weights, encoder, storage, lambda: vectors[few])
     if not len(vectors):
         return pipeline.as_stored(how, how.encode(vectors))

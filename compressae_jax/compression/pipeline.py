@@ -27,7 +27,6 @@ from compressae_jax.notation import Dense, InputError, check_choice, check_range
 
 BATCH = 65536  # rows read at once
 PACKED = 512  # rows that a thread packs at a time
-LEVEL_ROWS = 8192  # of the source, evenly spaced, that levels are learned from
 Item = TypeVar("Item")
 
 
@@ -169,10 +168,9 @@ def _blocks(source: Source, span: range, zero_rows: str, batch: int) -> Iterator
 
 def _sample(source: Source) -> Dense:
     """Evenly spaced rows of the whole, or the first ones of a source that is not read by row number."""
-    n = len(source)
     if source.random_access:
-        return source.take(np.unique(np.linspace(0, n - 1, min(n, LEVEL_ROWS)).astype(np.int64)))
-    return source.read(0, min(n, LEVEL_ROWS))
+        return source.take(encoders.rows_for_levels(len(source)))
+    return source.read(0, min(len(source), encoders.LEVEL_ROWS))
 
 
 def _ids(source: Source, rows: Int[np.ndarray, " b"], zero_rows: str) -> Ids | None:

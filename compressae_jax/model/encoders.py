@@ -39,6 +39,7 @@ BLOCK = 4096  # rows; a device's blocks are all of this size, so that one compil
 AHEAD = 2  # blocks under way on each device
 PRODUCTS = 1024  # rows of one product on a CPU: bounds its (rows, h) correlations
 LOOPED = 64  # rows of which a thread takes at a time
+LEVEL_ROWS = 8192  # that levels are learned from
 UNUSED = np.float32(2**-10)  # of a row's largest value: what levels are learned from where a place has none
 SHORTLIST = 4  # times k: how many columns the pass picks, as many as the second term of the training loss decodes
 
@@ -275,6 +276,11 @@ class Encoder:
             among = topk_host.largest(a, _shortlisted(k, self.weights.h))[1]
             return of_rows, pursuit_host.pursue_among(of_rows, gram, among, k), among
         return of_rows, pursuit_host.refit(of_rows, gram, topk_host.largest(a, k)[1]), None
+
+
+def rows_for_levels(n: int) -> Int[np.ndarray, " few"]:
+    """Places of the evenly spaced rows, of n, that levels are learned from."""
+    return np.unique(np.linspace(0, max(n - 1, 0), min(n, LEVEL_ROWS)).astype(np.int64))
 
 
 def learn_levels(weights: Weights, encoder: str, storage: str, sample: Callable[[], Dense]) -> tuple[float, ...]:

@@ -19,9 +19,11 @@ from jax.sharding import Mesh
 
 from compressae_jax import data
 from compressae_jax.base import files
+from compressae_jax.codes.storage.packed import storage_bits
 from compressae_jax.data.identity import Identity
 from compressae_jax.data.sampling import VERSION, Rest
 from compressae_jax.data.sources import Source
+from compressae_jax.model import encoders
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.budgets import Budget, choose
 from compressae_jax.model.compressae import CompresSAE
@@ -133,6 +135,7 @@ def train(
             processes.first(lambda: records.write_config(folder, run.record()))
         weights = _learned(dataclasses.replace(run, source=near, rows=usable), folder, validate, shown)
         weights.summary["source"] = source.summary()
+        _learn_levels(weights, near, usable)
         if folder is not None:
             processes.first(lambda: model_weights.save(weights, folder / MODEL))
             corpus.remove_copy(folder)
@@ -224,6 +227,13 @@ def _learned(run: Run, folder: Path | None, validate: Validate | None, shown: bo
             )
             params = refine.params(decoder_w)
         return _weights(run, params, _summary(run, steps, meter, cosines))
+
+
+def _learn_levels(weights: Weights, source: Source, rows: Rest) -> None:
+    """The levels of packed values, once and for all: rows of any part and day can then be joined."""
+    if storage_bits(weights.storage) is not None:
+        sample = rows[encoders.rows_for_levels(len(rows))]
+        encoders.learn_levels(weights, weights.encoder, weights.storage, lambda: source.take(sample))
 
 
 def _by_steps(run: Run, job: Job, saved: Saved, keeping: stages.Keeping, validate: Validate | None) -> Params:

@@ -147,6 +147,8 @@ def test_an_interrupted_budget_is_continued_by_no_other(tmp_path, monkeypatch):
     weights = train(tmp_path, **fields, lr=0.5)  # which rounds do not read
     assert (weights.encoder, weights.storage) == ("pursuit", "packed4")
     assert weights.fingerprint == train(**fields).fingerprint
+    assert list(weights.levels) == ["pursuit:packed4"]  # learned here, so that all that it compresses has the same
+    assert model_weights.load(tmp_path / "model").levels == weights.levels
 
 
 def test_rounds_write_lines_and_checkpoints_and_leave_nothing_else(four_rounds):
