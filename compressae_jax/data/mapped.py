@@ -47,5 +47,5 @@ class Mapped(Source):
         return float32(self._array()[rows])
 
     def _array(self) -> np.ndarray:
-        order = "F" if self._fortran_order else "C"
-        return np.ndarray(self._shape, self._dtype, self._kept.mapped(), self._offset, order=order)
+        whole, offset = self._kept.mapped(), self._offset
+        return np.ndarray(self._shape, self._dtype, whole, offset, order="F" if self._fortran_order else "C")
