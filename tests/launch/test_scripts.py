@@ -84,3 +84,21 @@ def test_bad_input_is_one_line_and_exit_code_2(script, flags, message, tmp_path)
     assert "Traceback" not in done.stderr
     assert message in done.stderr.strip().splitlines()[-1]
     assert not list(tmp_path.iterdir()), "a refused command leaves nothing behind"
+
+
+def test_an_environment_of_another_python_is_left_alone(tmp_path):
+    (tmp_path / "launch").mkdir()
+    (tmp_path / "launch" / "environment.sh").write_bytes((ROOT / "launch" / "environment.sh").read_bytes())
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / "mine").write_text("precious")
+    (tmp_path / "setup.py").touch()
+    wanted = f".venv-{sys.version_info[0]}.{sys.version_info[1]}"
+    (tmp_path / wanted / "bin").mkdir(parents=True)  # made before, and its packages are there
+    (tmp_path / wanted / "bin" / "python").symlink_to(sys.executable)
+    (tmp_path / wanted / "bin" / "activate").write_text(f"export VIRTUAL_ENV={tmp_path / wanted}\n")
+    (tmp_path / wanted / ".compressae_jax-test").touch()
+    environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    command = ["bash", "-euc", '. launch/environment.sh test; echo "$VIRTUAL_ENV"']
+    done = subprocess.run(command, cwd=tmp_path, env={**environment, "PYTHON": sys.executable}, capture_output=True)
+    assert done.stdout.decode().split() == [str(tmp_path / wanted)], done.stderr
+    assert (tmp_path / ".venv" / "mine").read_text() == "precious"
