@@ -126,9 +126,7 @@ class Parquet(Streamed):
         with self._file.open() as opened:
             watched = _Watched(opened)
             try:
-                with pyarrow.parquet.ParquetFile(
-                    watched, buffer_size=_BUFFER, pre_buffer=False, page_checksum_verification=True
-                ) as file:
+                with pyarrow.parquet.ParquetFile(watched, buffer_size=_BUFFER, pre_buffer=False) as file:
                     yield file
             except InputError:
                 raise
