@@ -12,7 +12,8 @@ import ml_collections
 import numpy as np
 from jaxtyping import Float
 
-from compressae_jax import compression, data
+from compressae_jax import __version__, compression, data
+from compressae_jax.base import files
 from compressae_jax.codes import folder as codes_folder
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.storage.packed import Packed
@@ -73,6 +74,23 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str | os.PathLike, prog
     made |= report.drawn(workdir, made, usage)
     made["seconds"] = round(time.perf_counter() - start, 1)
     report.write(workdir, made, scores)
+    return made
+
+
+def evaluate_once(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
+    """The report of the run folder, as it stands there if nothing has changed that it depends on, else made anew."""
+    source, model = inputs.source(config), model_weights.load(Path(workdir) / run_folder.MODEL)
+    wanted = {
+        "model": model.fingerprint,
+        "source": {name: value for name, value in source.identity().items() if name != "modified"},
+        "config": json.loads(config.to_json_best_effort()),
+        "version": __version__,
+    }
+    if run_folder.is_complete(workdir, "evaluate", wanted):
+        return json.loads((Path(workdir) / run_folder.REPORTS[0]).read_bytes())
+    made = evaluate(config, workdir)
+    with files.locked(workdir):
+        run_folder.complete(workdir, "evaluate", wanted, [*run_folder.REPORTS, *made["figures"]])
     return made
 
 

@@ -16,7 +16,7 @@ from compressae_jax.baselines import dense
 from compressae_jax.evaluation import judgements, neighbours, protocols, purchases, report
 from compressae_jax.evaluation.corpus import Corpus
 from compressae_jax.jobs.compress import compress as compress_job
-from compressae_jax.jobs.evaluate import evaluate
+from compressae_jax.jobs.evaluate import evaluate, evaluate_once
 from compressae_jax.model import weights as model_weights
 from compressae_jax.notation import InputError
 from compressae_jax.retrieval.index import Index
@@ -298,3 +298,19 @@ def test_names_of_metrics_are_those_of_the_protocols(run):
     assert tuple(asked["neighbours"]["metrics"]) == neighbours.METRICS
     assert tuple(asked["purchases"]["metrics"]) == purchases.METRICS
     assert "nDCG@10" in judgements.METRICS
+
+
+def test_a_complete_evaluation_is_not_done_again_unless_something_changed(tmp_path, monkeypatch):
+    np.save(tmp_path / "vectors.npy", small.vectors(50))
+    config = experiment(str(tmp_path / "vectors.npy"))
+    config.evaluation.baselines, config.evaluation.spaces = (), ("sparse",)
+    trained(tmp_path, config, small.weights())
+    first = evaluate_once(config, tmp_path)
+    with monkeypatch.context() as without:
+        without.setattr("compressae_jax.jobs.evaluate.evaluate", None)
+        assert evaluate_once(config, tmp_path) == json.loads(json.dumps(first))
+    config.evaluation.resamples = 50
+    assert evaluate_once(config, tmp_path)["config"]["evaluation"]["resamples"] == 50
+    (tmp_path / "report.md").unlink()
+    evaluate_once(config, tmp_path)
+    assert (tmp_path / "report.md").exists()
