@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from faults import damaged, growth, injected, pages, readers, scripts, shim, together, writers
+from faults import damaged, growth, injected, pages, readers, scripts, shim, together, warm, writers
 from faults.counts import Count
 
 FLIPS, INPUTS, REPLACEMENTS = 2000, 5000, 500  # in all; replacements of each thing
@@ -68,6 +68,7 @@ def _injected(part: str, options: argparse.Namespace) -> Iterator[Count]:
 
 
 def _scripts(options: argparse.Namespace) -> Iterator[Count]:
+    warm.warm()
     with tempfile.TemporaryDirectory(prefix="faults-", dir=injected.IN_MEMORY) as scratch:
         for script in _chosen(options, scripts.table(Path(scratch))):
             yield from injected.tried(script, "kills", None, options.seed)
@@ -75,17 +76,17 @@ def _scripts(options: argparse.Namespace) -> Iterator[Count]:
 
 
 def _unread(options: argparse.Namespace) -> Iterator[Count]:
-    for reader in _chosen(options, readers.sources() + readers.folders()):
+    for reader in _chosen(options, readers.sources() + readers.folders(not options.fast)):
         yield from injected.unread(reader, FAST["calls"] if options.fast else None, options.seed)
 
 
 def _flips(options: argparse.Namespace) -> Iterator[Count]:
-    chosen = _chosen(options, readers.folders())
+    chosen = _chosen(options, readers.folders(not options.fast))
     yield from damaged.flipped(chosen, (FAST["flips"] if options.fast else FLIPS) // len(chosen) + 1, options.seed)
 
 
 def _fuzz(options: argparse.Namespace) -> Iterator[Count]:
-    chosen = _chosen(options, readers.sources() + readers.folders())
+    chosen = _chosen(options, readers.sources() + readers.folders(not options.fast))
     yield from damaged.fuzzed(chosen, (FAST["inputs"] if options.fast else INPUTS) // len(chosen) + 1, options.seed)
 
 

@@ -48,8 +48,7 @@ def _tried(part: str, reader: Reader, inputs: int, seed: int, change: Change, ju
     count = Count(part, reader.name)
     refused = 0
     with tempfile.TemporaryDirectory(prefix="faults-", dir=IN_MEMORY) as scratch:
-        path = reader.make(Path(scratch))
-        whole = reader.read(path)
+        path = forked.run(lambda: reader.make(Path(scratch))).value  # in a child, since it may start JAX
         paths = sorted(each for each in (path.rglob("*") if path.is_dir() else [path]) if each.is_file())
         contents = {each: each.read_bytes() for each in paths}
         at = mmap.mmap(-1, 8)  # which input a child is at, for when it does not come back
@@ -57,6 +56,7 @@ def _tried(part: str, reader: Reader, inputs: int, seed: int, change: Change, ju
 
         def work() -> tuple[list[str], int]:
             failures, refused = [], 0
+            whole = reader.read(path)
             _guard()
             for number in range(next_one, inputs):
                 at[:] = struct.pack("q", number)

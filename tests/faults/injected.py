@@ -53,7 +53,7 @@ def unread(reader: Reader, at_most: int | None = None, seed: int = 0) -> Iterato
     began = time.monotonic()
     count = Count("unread", reader.name)
     with tempfile.TemporaryDirectory(prefix="faults-", dir=IN_MEMORY) as scratch:
-        path = reader.make(Path(scratch))
+        path = forked.run(lambda: reader.make(Path(scratch))).value  # in a child, since it may start JAX
         before = {each: each.read_bytes() for each in Path(scratch).rglob("*") if each.is_file()}
 
         def read(mode: int, at: int) -> list[str]:

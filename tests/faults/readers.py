@@ -32,9 +32,14 @@ def sources() -> list[Reader]:
     ]
 
 
-def folders() -> list[Reader]:
-    """What this program writes, and seals or hashes."""
-    own = [_written(writer) for writer in writers.table() if writer.read_whole and not writer.suffix]
+def folders(checkpoints: bool) -> list[Reader]:
+    """What this program writes, and seals or hashes; checkpoints are read by JAX, which takes seconds to start."""
+    own = [
+        _written(writer)
+        for writer in writers.table()
+        if writer.name not in ("a file", "a folder", "staged copy", "found.npz", "found.parquet")
+    ]
+    own += [Reader("checkpoint", _checkpoint, _read_checkpoint)] if checkpoints else []
     return [Reader("sealed JSON", _sealed, lambda path: sealed.read(path, 1, "make it anew")), *own]
 
 
@@ -63,6 +68,29 @@ def _read_source(path: Path) -> Any:
     if source.random_access and len(source):
         source.take(np.array([len(source) - 1, 0]))
     return [np.concatenate(blocks) if blocks else None, None if source.ids is None else list(source.ids)]
+
+
+def _checkpoint(folder: Path) -> Path:
+    from compressae_jax.training.checkpoints import Checkpoints
+
+    with Checkpoints(folder / "checkpoints", keep_last=1) as keeper:
+        keeper.save(3, {"w": vectors(0), "b": vectors(1)[0]}, {"cosines": [0.5]})
+    return folder / "checkpoints"
+
+
+def _read_checkpoint(path: Path) -> Any:
+    import jax
+
+    from compressae_jax.training.checkpoints import Checkpoints
+
+    where = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    like = {
+        "w": jax.ShapeDtypeStruct(vectors(0).shape, np.float32, sharding=where),
+        "b": jax.ShapeDtypeStruct(vectors(1)[0].shape, np.float32, sharding=where),
+    }
+    with Checkpoints(path, keep_last=1) as keeper:
+        saved = keeper.restore(lambda number: like)
+    return saved and [saved.number, {name: np.asarray(array) for name, array in saved.arrays.items()}, saved.told]
 
 
 def _sealed(folder: Path) -> Path:

@@ -3,9 +3,11 @@
 What they need is made once, by scripts too, in a folder that no fault is injected in.
 """
 
+import json
 import os
 import re
 import runpy
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -52,7 +54,11 @@ def table(scratch: Path) -> list[Writer]:
         put = lambda path, which: launch(name, *flags(path))  # noqa: E731
         return Writer(name, put, read, replaces=False, judge=judged, ignore=RANDOM, **more)
 
+    def evaluated(root: Path) -> None:
+        shutil.copytree(run, root / "it", ignore=shutil.ignore_patterns("report*", "per_query*", "*.png", "found*"))
+
     return [
+        script("evaluate.py", lambda path: [*config, f"--workdir={path}"], _read_report, every=10, beside=evaluated),
         script("compress.py", lambda path: [model, source, f"--out={path}"], writers.read_codes),
         script(
             "search.py",
@@ -106,3 +112,12 @@ def _read_run(path: Path) -> Any:
     model = model_weights.load(path / "model")
     lines = (path / "metrics.jsonl").read_text().splitlines()
     return [model.fingerprint, len(lines)]
+
+
+def _read_report(path: Path) -> Any:
+    """What does not depend on the clock; None where the report, which is written last, is not there yet."""
+    if not (path / "report.json").exists():
+        return None
+    report = json.loads((path / "report.json").read_text())
+    with np.load(path / "per_query.npz", allow_pickle=False) as scores:
+        return [report["model"], report["usage"], (path / "report.md").exists(), dict(scores)]

@@ -3,24 +3,40 @@
 None of it may start JAX: children are forked from the process that has made these things.
 """
 
+import contextlib
 import functools
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow
 from faults.forked import Outcome
+from pyarrow import parquet
 
-from compressae_jax.base import files
+from compressae_jax.base import files, sealed
 from compressae_jax.codes import folder
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.ids import as_ids
-from compressae_jax.codes.rows import MadeBy
+from compressae_jax.codes.rows import MadeBy, Rows
 from compressae_jax.codes.storage.packed import Packed, Packing, pack
+from compressae_jax.data.opening import open_source
+from compressae_jax.data.staging import stage
+from compressae_jax.model import weights as model_weights
 from compressae_jax.model.weights import Weights
+from compressae_jax.notation import InputError
+from compressae_jax.retrieval import found
+from compressae_jax.retrieval.index import Index
+from compressae_jax.training import records
 
 D, H, K, N = 8, 32, 4, 30
+STEPS = 5
+BOARD = re.compile("tensorboard/")  # whose files have the time in their names
+
+with contextlib.suppress(ImportError):
+    import tensorboardX  # noqa: F401, which a log imports: not in each child anew
 
 
 def an_error_of_the_system(done: Outcome) -> str | None:
@@ -66,7 +82,7 @@ def codes(which: int, ids: str = "") -> Codes:
     values = -np.sort(-rng.uniform(0.5, 2, (N, K)), axis=1).astype(np.float16)
     names = {"text": [f"Zeile {i}·{which}" for i in range(N)], "numbers": np.arange(N) * 7 + which, "": None}[ids]
     norms = rng.uniform(1, 2, (N, 2)).astype(np.float32)
-    made_by = MadeBy(f"{which:016x}", "topk")
+    made_by = MadeBy(weights(which).fingerprint, "topk")
     return Codes(values, columns, H, norms, None if names is None else as_ids(names, N), made_by)
 
 
@@ -83,6 +99,14 @@ def table() -> list[Writer]:
         Writer("codes", lambda path, which: folder.write(path, codes(which), d=D), read_codes),
         Writer("codes with text ids", lambda path, which: folder.write(path, codes(which, "text"), d=D), read_codes),
         Writer("packed codes", lambda path, which: folder.write(path, packed(which), d=D), read_codes),
+        Writer("model", lambda path, which: model_weights.save(weights(which), path), _read_model),
+        Writer("config.json of a run", _put_config, _read_config, ".json"),
+        Writer("metrics.jsonl of a run", _put_metrics, _read_metrics, replaces=False, read_whole=False, ignore=BOARD),
+        Writer("index", lambda path, which: index(which).save(path), _read_index),
+        Writer("packed index", lambda path, which: index(which, packed).save(path), _read_index),
+        Writer("found.npz", _put_found, read_npz, ".npz"),
+        Writer("found.parquet", _put_found, _read_parquet, ".parquet"),
+        Writer("staged copy", _put_staged, np.load, ".npy", beside=_two_sources, read_whole=False),
         Writer("codes by pieces", _put_pieces, read_codes),
     ]
 
@@ -108,6 +132,68 @@ def _put_pieces(path: Path, which: int) -> None:
         while writer.rows < N:
             writer.append(rows[writer.rows : writer.rows + N // 3])
         writer.finish()
+
+
+def index(which: int, rows: Callable[[int], Rows] = codes) -> Index:
+    """An index of such rows."""
+    return Index(rows(which), weights(which), "reconstructed")
+
+
+def _read_index(path: Path) -> Any:
+    there = Index.load(path)
+    return [there.rows.arrays(), there.rows.made_by, there.weights.fingerprint, there.space, there.encoder]
+
+
+def _put_found(path: Path, which: int) -> None:
+    rng = np.random.default_rng(which)
+    scores, rows = rng.random((5, 3)).astype(np.float32), rng.integers(0, N, (5, 3))
+    found.write(path, found.Found(scores, rows, np.char.add("item ", rows.astype(str))))
+
+
+def _read_parquet(path: Path) -> Any:
+    return parquet.read_table(path).to_pydict()
+
+
+def _two_sources(root: Path) -> None:
+    for which in (0, 1):
+        parquet.write_table(pyarrow.table({"vector": list(vectors(which))}), root / f"{which}.parquet")
+
+
+def _put_staged(path: Path, which: int) -> None:
+    stage(open_source(path.parent / f"{which}.parquet"), path, progress=False)
+
+
+def _read_model(path: Path) -> Any:
+    model = model_weights.load(path)
+    return [model.fingerprint, model.params, model.summary, model.levels]
+
+
+def _put_config(path: Path, which: int) -> None:
+    sealed.replace(path, {"format_version": records.FORMAT_VERSION, "seed": which, "train": {"steps": [1] * 1000}})
+
+
+def _read_config(path: Path) -> Any:
+    return sealed.read(path, records.FORMAT_VERSION, "choose another workdir")
+
+
+def _put_metrics(path: Path, which: int) -> None:
+    with files.locked(path):
+        path.mkdir(exist_ok=True)
+        log = records.Log(path, 0, steps=STEPS)
+        for step in range(1, STEPS + 1):
+            log.write({"step": step, "loss": 1 / (step + which), "seconds": float(step)})
+        log.sync()
+        log.close()
+
+
+def _read_metrics(path: Path) -> Any:
+    """All lines, or None where they end early; damage, which is left out with a warning, is an error here."""
+    with warnings.catch_warnings(action="error"):
+        try:
+            lines = records.read_metrics(path)
+        except UserWarning as warning:
+            raise InputError(str(warning)) from None
+    return lines if len(lines) == STEPS else None
 
 
 def _read_folder(path: Path) -> dict[str, bytes]:
