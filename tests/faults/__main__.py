@@ -19,7 +19,7 @@ from faults import damaged, growth, injected, pages, readers, scripts, shim, tog
 from faults.counts import Count
 
 FLIPS, INPUTS, REPLACEMENTS = 2000, 5000, 500  # in all; replacements of each thing
-FAST = {"calls": 2, "flips": 200, "inputs": 500, "replacements": 20, "pairs": 6}
+FAST = {"kills": 2, "errors": 1, "reads": 1, "flips": 130, "inputs": 250, "replacements": 6, "pairs": 4}
 
 
 def main() -> int:
@@ -62,7 +62,7 @@ def _errors(options: argparse.Namespace) -> Iterator[Count]:
 
 def _injected(part: str, options: argparse.Namespace) -> Iterator[Count]:
     for writer in _chosen(options, writers.table()):
-        yield from injected.tried(writer, part, FAST["calls"] if options.fast else None, options.seed)
+        yield from injected.tried(writer, part, FAST[part] if options.fast else None, options.seed)
     if options.fast:
         yield from injected.tried(writers.CARELESS, part)
 
@@ -77,7 +77,7 @@ def _scripts(options: argparse.Namespace) -> Iterator[Count]:
 
 def _unread(options: argparse.Namespace) -> Iterator[Count]:
     for reader in _chosen(options, readers.sources() + readers.folders(not options.fast)):
-        yield from injected.unread(reader, FAST["calls"] if options.fast else None, options.seed)
+        yield from injected.unread(reader, FAST["reads"] if options.fast else None, options.seed)
 
 
 def _flips(options: argparse.Namespace) -> Iterator[Count]:

@@ -21,11 +21,13 @@ from compressae_jax import front_door
 from compressae_jax.model import encoders
 
 THREADS, ROUNDS = 8, 4
+ENOUGH = 100  # replacements, for a reader to have seen both
 
 
 def pairs(table: Sequence[Writer], at_most: int | None = None, seed: int = 0) -> Iterator[Count]:
     """Two writers of one name, one of them held in the middle: an error for the other, and the first one's result."""
-    both = list(itertools.product(table, table))
+    both = [(one, other) for one, other in itertools.product(table, table) if one.locks and other.locks]
+    both = [(one, other) for one, other in both if one.suffix == other.suffix]  # names that both may write
     for first, second in drawn(both, at_most, seed):
         began = time.monotonic()
         count = Count("pairs", f"{first.name}, then {second.name}", tried=1)
@@ -113,7 +115,7 @@ def _replace(writer: Writer, times: int, scratch: Path, count: Count) -> None:
     done = forked.run(writes, seconds=600, meanwhile=reads)
     if not done.whole:
         count.failures.append(f"{writer.name}: the writer: {done}\n{done.where}")
-    if seen != {0, 1}:
+    if times >= ENOUGH and seen != {0, 1}:
         count.failures.append(f"{writer.name}: the readers saw {len(seen)} of the two things")
 
 

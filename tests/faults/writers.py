@@ -56,6 +56,7 @@ class Writer(NamedTuple):
     beside: Callable[[Path], Any] | None = None  # puts what the work needs into the same folder
     judge: Callable[[Outcome], str | None] = an_error_of_the_system  # of how the work ended, after an error
     ignore: re.Pattern | None = None  # names that may be others each time
+    locks: bool = True  # whether it locks the name itself, and not one above it
     read_whole: bool = True  # whether `read` is a reader of ours, which gives the old or the new, never both
 
 
@@ -100,8 +101,16 @@ def table() -> list[Writer]:
         Writer("codes with text ids", lambda path, which: folder.write(path, codes(which, "text"), d=D), read_codes),
         Writer("packed codes", lambda path, which: folder.write(path, packed(which), d=D), read_codes),
         Writer("model", lambda path, which: model_weights.save(weights(which), path), _read_model),
-        Writer("config.json of a run", _put_config, _read_config, ".json"),
-        Writer("metrics.jsonl of a run", _put_metrics, _read_metrics, replaces=False, read_whole=False, ignore=BOARD),
+        Writer("config.json of a run", _put_config, _read_config, ".json", locks=False),
+        Writer(
+            "metrics.jsonl of a run",
+            _put_metrics,
+            _read_metrics,
+            replaces=False,
+            read_whole=False,
+            locks=False,
+            ignore=BOARD,
+        ),
         Writer("index", lambda path, which: index(which).save(path), _read_index),
         Writer("packed index", lambda path, which: index(which, packed).save(path), _read_index),
         Writer("found.npz", _put_found, read_npz, ".npz"),
