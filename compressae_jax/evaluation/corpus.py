@@ -1,14 +1,12 @@
 """Rows that a protocol searches, as vectors and as codes; who searches them is told in `contenders`."""
 
-import dataclasses
 import functools
 from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from compressae_jax.codes.codes import Codes
-from compressae_jax.codes.storage.packed import Packed
+from compressae_jax.codes.rows import Rows
 from compressae_jax.data.sampling import Rest
 from compressae_jax.data.sources import Source
 from compressae_jax.evaluation import streams
@@ -17,21 +15,18 @@ from compressae_jax.retrieval.index import Index
 
 
 class Corpus:
-    """A source and its codes without the rows left out (sorted); the others are numbered anew, in order."""
+    """A source and the rows of its codes without the rows left out (sorted); the others are numbered anew, in order."""
 
     def __init__(
         self,
         source: Source,
         weights: Weights,
-        codes: Codes | Packed,
-        norms: Float[np.ndarray, "n 2"] | None,
+        rows: Rows,
         left_out: Int[np.ndarray, " rows"],
     ):
         self.source, self.weights, self.left_out = source, weights, left_out
         self.rows = Rest(len(source), left_out)  # their numbers in the source
-        whole = not len(left_out)
-        rows = codes if norms is None else dataclasses.replace(codes, norms=norms)
-        self.codes = rows if whole else rows[np.asarray(self.rows)]
+        self.codes = rows[np.asarray(self.rows)] if len(left_out) else rows
 
     def __len__(self) -> int:
         return len(self.rows)

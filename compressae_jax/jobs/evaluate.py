@@ -15,8 +15,7 @@ from jaxtyping import Float
 from compressae_jax import __version__, compression, data
 from compressae_jax.base import files
 from compressae_jax.codes import folder as codes_folder
-from compressae_jax.codes.codes import Codes
-from compressae_jax.codes.storage.packed import Packed
+from compressae_jax.codes.rows import Rows
 from compressae_jax.data import identity, sampling
 from compressae_jax.data.sources import Source
 from compressae_jax.evaluation import contenders, measures, protocols, report, streams
@@ -47,9 +46,9 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str | os.PathLike, prog
     weights = _as_used(config, model)
     run = run_folder.made(workdir, config, source)
     split = run.split(len(source))
-    codes, norms = _codes(config, workdir, weights, source, progress)
-    corpus = Corpus(source, weights, codes, norms, split.queries)
-    asked = _own_protocols(config, weights, source, corpus, codes, norms)
+    codes = _codes(config, workdir, weights, source, progress)
+    corpus = Corpus(source, weights, codes, split.queries)
+    asked = _own_protocols(config, weights, source, corpus, codes)
     asked += _judged_elsewhere(config, weights, progress)
     if not asked:
         wanted = ", ".join(config.evaluation.protocols) or "no protocol"
@@ -104,17 +103,15 @@ def _as_used(config: ml_collections.ConfigDict, model: Weights) -> Weights:
     return dataclasses.replace(model.with_k(max([model.k, *ks])), encoder=encoder, storage=storage)
 
 
-def _codes(
-    config: ml_collections.ConfigDict, workdir: Path, weights: Weights, source: Source, progress: bool
-) -> tuple[Codes | Packed, Float[np.ndarray, "n 2"] | None]:
+def _codes(config: ml_collections.ConfigDict, workdir: Path, weights: Weights, source: Source, progress: bool) -> Rows:
     """Codes of all rows: the run folder's, if they are of this model and source, else made anew in memory."""
     try:
-        codes, norms, _, meta = codes_folder.read(workdir / run_folder.CODES)
+        codes, _, _, meta = codes_folder.read(workdir / run_folder.CODES)
     except FolderError:
         return _compressed(config, weights, source, progress)
     given = (meta.get("fingerprint"), len(codes), meta.get("encoder"), codes.storage)
     if given == (weights.fingerprint, len(source), weights.encoder, weights.storage) and _is_of(meta, source):
-        return codes, norms
+        return codes
     return _compressed(config, weights, source, progress)
 
 
@@ -124,13 +121,11 @@ def _is_of(meta: Mapping[str, Any], source: Source) -> bool:
     return isinstance(noted, dict) and "sample" in noted and identity.difference(noted, source.identity()) is None
 
 
-def _compressed(
-    config: ml_collections.ConfigDict, weights: Weights, source: Source, progress: bool
-) -> tuple[Codes | Packed, Float[np.ndarray, "n 2"] | None]:
+def _compressed(config: ml_collections.ConfigDict, weights: Weights, source: Source, progress: bool) -> Rows:
     """Codes in memory. Rows keep their numbers: a zero row that is to be dropped stays, and is found by nobody."""
     policy = "stop" if config.data.zero_rows == "stop" else "keep"
     rows = compression.in_memory(weights, source, config.compress.batch, zero_rows=policy, progress=progress)
-    return rows.like(rows.arrays()), rows.norms
+    return rows.like(rows.arrays())
 
 
 def _own_protocols(
@@ -138,8 +133,7 @@ def _own_protocols(
     weights: Weights,
     source: Source,
     corpus: Corpus,
-    codes: Codes | Packed,
-    norms: Float[np.ndarray, "n 2"] | None,
+    codes: Rows,
 ) -> list[Protocol]:
     """The protocols that the config asks for and the data has."""
     wanted = config.evaluation.protocols
@@ -149,7 +143,7 @@ def _own_protocols(
     dataset = inputs.dataset(config)
     if dataset is None:
         return asked
-    whole = Corpus(source, weights, codes, norms, np.zeros(0, np.int64))
+    whole = Corpus(source, weights, codes, np.zeros(0, np.int64))
     if "judgements" in wanted and dataset.judgements() is not None:
         asked.append(protocols.of_dataset("judgements", dataset, whole))
     if "purchases" in wanted and dataset.train is not None and dataset.test is not None:
@@ -162,8 +156,8 @@ def _judged_elsewhere(config: ml_collections.ConfigDict, weights: Weights, progr
     asked = []
     for name in config.evaluation.judged:
         dataset = data.load(name)
-        codes, norms = _compressed(config, weights, dataset.vectors, progress)
-        whole = Corpus(dataset.vectors, weights, codes, norms, np.zeros(0, np.int64))
+        codes = _compressed(config, weights, dataset.vectors, progress)
+        whole = Corpus(dataset.vectors, weights, codes, np.zeros(0, np.int64))
         asked.append(protocols.of_dataset(f"judgements on {name}", dataset, whole))
     return asked
 

@@ -146,7 +146,8 @@ class Encoder:
         """Codes of any number of rows."""
         parts = list(self.stream(pieces(np.asarray(vectors), block), block, on))
         if not parts:
-            parts = [self(np.zeros((1, self.weights.d), np.float32))[:0]]
+            empty = self(np.zeros((1, self.weights.d), np.float32))
+            return Codes(empty.values[:0], empty.columns[:0], self.weights.h, made_by=self.made_by)
         values, columns = (np.concatenate([getattr(one, name) for one in parts]) for name in ("values", "columns"))
         return Codes(values, columns, self.weights.h, made_by=self.made_by)
 
@@ -163,9 +164,9 @@ class Encoder:
             under_way.append((self.on_device(padded(some, block), device), len(some)))
             if len(under_way) > AHEAD * len(places):
                 codes, rows = under_way.popleft()
-                yield self._taken(codes)[:rows]
+                yield self._taken(codes, rows)
         for codes, rows in under_way:
-            yield self._taken(codes)[:rows]
+            yield self._taken(codes, rows)
 
     def on_device(self, x: Dense, device: jax.Device) -> Codes:
         """Codes of a block on a device, where they stay."""
@@ -186,8 +187,10 @@ class Encoder:
         # Places that a row does not use get a level, too: one that hardly counts, where there are many of them.
         return np.maximum(used, UNUSED * used.max(axis=1, keepdims=True)).reshape(-1)
 
-    def _taken(self, codes: Codes) -> Codes:
-        return Codes(np.asarray(codes.values), np.asarray(codes.columns), codes.h, made_by=self.made_by)
+    def _taken(self, codes: Codes, rows: int | None = None) -> Codes:
+        """The first rows of codes on a device, or all, in NumPy."""
+        values, columns = np.asarray(codes.values)[:rows], np.asarray(codes.columns)[:rows]
+        return Codes(values, columns, codes.h, made_by=self.made_by)
 
     def _by_loops(self, x: Float[np.ndarray, "b d"]) -> Codes:
         h, bits = self.weights.h, storage_bits(self.storage)
@@ -204,7 +207,7 @@ class Encoder:
                     swap = self.encoder in SWAPPED
                     found = pursuit_host.on_levels(of_rows, found, gram_of(self.weights), on, swap, among)
                 order = np.argsort(-np.abs(found[0]), axis=1, kind="stable")
-                found = tuple(np.take_along_axis(one, order, axis=1) for one in found)
+                found = np.take_along_axis(found[0], order, axis=1), np.take_along_axis(found[1], order, axis=1)
             with np.errstate(over="ignore"):  # whoever stores float16 looks at what is too large for it
                 values[here], columns[here] = found
 

@@ -96,7 +96,7 @@ def on_levels(
     values, lengths = folded(of_rows, fitted)
     nearest = levels[np.searchsorted((levels[1:] + levels[:-1]) / 2, np.abs(values))]
     # A place that a row does not use gets the lowest level, which the descent makes the best of.
-    values = np.where(values.any(axis=1)[:, None], np.copysign(nearest, values), 0).astype(np.float32)
+    values = np.where(values.any(axis=1, keepdims=True), np.copysign(nearest, values), 0).astype(np.float32)
     columns = fitted[1].astype(np.int32)
     weight = np.float32(WEIGHT)
     if swap and among is not None:

@@ -224,7 +224,7 @@ def _read_params(path: Path, d: int, h: int, remedy: str) -> dict[str, np.ndarra
                     raise ValueError(f"{name} has the bytes {first} to {end}")
                 places.append((first, end))
                 file.seek(start + first)
-                if file.readinto(params[name].reshape(-1).view(np.uint8)) != params[name].nbytes:
+                if file.readinto(params[name].reshape(-1).view(np.uint8)) != params[name].nbytes:  # type: ignore[attr-defined]
                     raise ValueError("it ended while it was read")
             if any(end > first for (_, end), (first, _) in itertools.pairwise(sorted(places))):
                 raise ValueError("two arrays share bytes")

@@ -112,7 +112,7 @@ def write(path: str | os.PathLike, found: Found, query_ids: Any = None) -> None:
     with files.replacing(path) as aside:
         if path.suffix == ".npz":
             with aside.open("wb") as file:
-                np.savez(file, **{name: _plain(column) for name, column in columns.items()})
+                np.savez(file, **{name: _plain(column) for name, column in columns.items()})  # type: ignore[arg-type]
         else:
             pyarrow = _pyarrow()
             from pyarrow import parquet

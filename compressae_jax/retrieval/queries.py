@@ -126,4 +126,4 @@ class Expander:
 
 def without_direction(u: Expanded) -> Bool[np.ndarray, " q"]:
     """Which queries are zero in their space: they find nothing."""
-    return ~u.any(axis=1)
+    return np.logical_not(np.asarray(u).any(axis=1))

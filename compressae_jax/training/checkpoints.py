@@ -5,6 +5,7 @@ that is damaged; what is raised on the way (no memory, no file handle, a server 
 checkpoint, and goes up. Nothing is deleted but what newer checkpoints make superfluous.
 """
 
+import functools
 import itertools
 import os
 import re
@@ -83,10 +84,10 @@ class Checkpoints:
         """
         damaged: dict[int, str] = {}
         for number in sorted(processes.first(lambda: _numbers(self.folder)), reverse=True):
-            damage = _any_of(lambda number=number: _damage(self.folder / str(number)))
+            damage = _any_of(functools.partial(_damage, self.folder / str(number)))
             if damage is None:
                 saved, mismatch = self._read(number, like(number))
-                damage = _any_of(lambda mismatch=mismatch: mismatch)
+                damage = _any_of(functools.partial(str.__str__, mismatch) if mismatch else _sound)
                 if damage is None:
                     self._put_aside(damaged, number)
                     return saved
@@ -113,7 +114,7 @@ class Checkpoints:
     def _put_aside(self, damaged: Mapping[int, str], good: int) -> None:
         """Give damaged checkpoints a name that Orbax does not read."""
         for number, damage in damaged.items():
-            name = processes.first(lambda number=number: _renamed(self.folder / str(number)))
+            name = processes.first(functools.partial(_renamed, self.folder / str(number)))
             warnings.warn(
                 f"checkpoint of step {number} in {self.folder} is damaged ({damage}), and kept as {name}; "
                 f"continuing from step {good}",
@@ -170,6 +171,10 @@ def _mix(x: Array) -> Array:
 def _any_of(damage: Callable[[], str | None]) -> str | None:
     """What any process finds damaged."""
     return next((found for found in processes.all_of(damage) if found is not None), None)
+
+
+def _sound() -> None:
+    """No damage."""
 
 
 def _numbers(folder: Path) -> list[int]:

@@ -19,7 +19,7 @@ LEFT_OUT = np.array([0, 7, 8, 60])
 def corpus():
     source, weights = data.open_source(small.vectors(N)), small.weights()
     codes = compression.encode(weights, small.vectors(N))
-    return Corpus(source, weights, codes, codes.norms, LEFT_OUT)
+    return Corpus(source, weights, codes, LEFT_OUT)
 
 
 def test_a_corpus_numbers_what_is_left(corpus):

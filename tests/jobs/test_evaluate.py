@@ -192,7 +192,7 @@ def test_queries_that_are_rows_are_not_their_own_answers(tmp_path):
     )
     weights = small.weights()
     codes = compression.encode(weights, rows)
-    whole = Corpus(dataset.vectors, weights, codes, codes.norms, np.zeros(0, np.int64))
+    whole = Corpus(dataset.vectors, weights, codes, np.zeros(0, np.int64))
 
     protocol = protocols.of_dataset("judgements", dataset, whole)
 
