@@ -71,7 +71,7 @@ def _figure(value: float | int | str) -> str:
 def _kind(failure: str) -> str:
     """The first line of a failure, without what is other each time."""
     line = failure.splitlines()[0].replace("|", "\\|")
-    return re.sub(r"(call|input) \d+( of \d+)?", r"\1 …", re.sub(r"/\S*faults-\w+", "…", line))[:300]
+    return re.sub(r"(call|input|read) \d+( of \d+)?", r"\1 …", re.sub(r"/\S*faults-\w+", "…", line))[:300]
 
 
 def _where(seconds: float) -> str:
