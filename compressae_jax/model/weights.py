@@ -116,6 +116,10 @@ def load(folder: str | os.PathLike) -> Weights:
         FolderError: a folder that is missing, damaged, foreign, or newer than this program.
     """
     folder = Path(os.path.expanduser(os.fspath(folder)))
+    return files.steadily(folder, lambda: _load(folder))
+
+
+def _load(folder: Path) -> Weights:
     meta, remedy = _meta(folder), _remedy(folder)
     params = _read_params(folder / PARAMS, meta["d"], meta["h"], remedy)
     use = {name: meta[name] for name in ("encoder", "storage") if name in meta}  # older folders have neither

@@ -41,6 +41,19 @@ def test_load_of_save_is_the_same_model(folder):
     assert sorted(path.name for path in folder.parent.iterdir()) == ["model"]
 
 
+def test_a_model_that_is_replaced_while_it_is_read_is_one_of_both(folder, monkeypatch):
+    read, reads = model_weights._meta, []
+
+    def replaced(path):
+        reads.append(meta := read(path))
+        if len(reads) == 1:
+            model_weights.save(some_weights(1), folder)
+        return meta
+
+    monkeypatch.setattr(model_weights, "_meta", replaced)
+    assert model_weights.load(folder).fingerprint == some_weights(1).fingerprint and len(reads) == 2
+
+
 def test_module_runs_the_parameters():
     weights = some_weights()
     module = weights.module()
