@@ -45,7 +45,7 @@ def test_both_products_are_searched_in_every_space(monkeypatch, tmp_path, given)
             assert 0.3 < recall[name]["low"] <= recall[name]["mean"] <= recall[name]["high"] <= 1
         means = [recall[name]["mean"] for name in ("bfloat16", "float32", "difference")]
         assert means[0] - means[1] == pytest.approx(means[2]) and f"| {space} |" in text
-    assert 0 < report["same_rows"] <= report["same_columns"] < 1
+    assert 0.9 < report["same_rows"] <= report["same_columns"] <= 1
 
 
 @pytest.mark.parametrize("spoilt", ["rows", "queries"])

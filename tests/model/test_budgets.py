@@ -11,7 +11,7 @@ from compressae_jax.notation import InputError
 def test_a_record_fits_and_one_more_nonzero_would_not(budget, d, n):
     if budget > 4 * d:
         return
-    h, k, storage, encoder = budgets.choose(budget, d, n)
+    h, k, storage, encoder, _ = budgets.choose(budget, d, n)
     bits = storage_bits(storage)
     assert packed_width(h, k, bits) <= budget
     assert encoder == "pursuit" and k <= d and k <= h
