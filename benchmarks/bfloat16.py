@@ -77,7 +77,7 @@ def vectors(flags: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
     """Rows and held-out queries of the source, without zero rows."""
     source = data.open_source(flags.source or flags.data)
     x = source.read(0, len(source))
-    drawn = data.Split(len(x), flags.queries, 0)
+    drawn = data.split_rows(len(x), flags.queries, 0)
     rows, queries = (x[some][x[some].any(axis=1)] for some in (drawn.train, drawn.queries))
     return rows, queries
 

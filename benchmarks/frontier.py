@@ -119,7 +119,7 @@ def key(line: dict[str, Any]) -> tuple[str, str, int, int]:
 def split(dataset: str) -> Rows:
     """Rows to train on and to search, queries, and their exact neighbours."""
     source = data.load(dataset.removesuffix(UNSEEN)).vectors
-    drawn = data.Split(len(source), 1000, 1000)
+    drawn = data.split_rows(len(source), 1000, 1000)
     x = source.read(0, len(source))
     training, queries = x[drawn.train], x[drawn.queries]
     searched = np.delete(x, drawn.queries, axis=0)

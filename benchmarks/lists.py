@@ -85,7 +85,7 @@ def made(name: str, flags: argparse.Namespace) -> tuple[Index, np.ndarray]:
     """The index of a dataset's rows by a model that is trained on them, and the held-out queries."""
     source = data.load(name).vectors
     x = source.read(0, len(source))
-    drawn = data.Split(len(x), QUERIES, 0)
+    drawn = data.split_rows(len(x), QUERIES, 0)
     rows = x[drawn.train][x[drawn.train].any(axis=1)]
     h = WIDTHS[name]
     workdir = Path(flags.workdir) / f"{name}-{h}-{flags.k}-{flags.steps}"

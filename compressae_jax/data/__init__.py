@@ -3,7 +3,7 @@
 from compressae_jax.data.checked import ZERO_ROWS, find_zero_rows, in_memory, zero_rows_met
 from compressae_jax.data.named import Dataset, Judgements, load, names
 from compressae_jax.data.opening import open_source
-from compressae_jax.data.sampling import Rest, Split, split_of_0_1
+from compressae_jax.data.sampling import Rest, Split, split_of_0_1, split_rows
 from compressae_jax.data.sources import Source
 from compressae_jax.data.staging import stage, unstage
 
@@ -20,6 +20,7 @@ __all__ = [
     "names",
     "open_source",
     "split_of_0_1",
+    "split_rows",
     "stage",
     "unstage",
     "zero_rows_met",

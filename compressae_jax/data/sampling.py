@@ -80,6 +80,11 @@ class Split:
         self.train: Any = Rest(n, drawn)
 
 
+def split_rows(n: int, queries: int, validation: int, seed: int = 0) -> Split:
+    """The split of today's runs."""
+    return Split(n, queries, validation, seed)
+
+
 def split_of_0_1(n: int, queries: int, validation: int, seed: int = 0) -> Split:
     """The split of runs whose config.json names no `sampling`: those of version 0.1, by a permutation of all rows."""
     return Split(n, queries, validation, seed, _order_of_0_1)

@@ -21,4 +21,4 @@ def dataset(config: ml_collections.ConfigDict) -> data.Dataset | None:
 
 def split(config: ml_collections.ConfigDict, rows: int) -> data.Split:
     """The rows of a source of so many that are held out as queries and for validation, and the others."""
-    return data.Split(rows, config.data.queries, config.data.validation)
+    return data.split_rows(rows, config.data.queries, config.data.validation)

@@ -33,7 +33,7 @@ class Made(NamedTuple):
 
     def split(self, rows: int) -> data.Split:
         """The rows that were held out of a source of so many, and the others."""
-        draw = data.Split if "sampling" in self.record else data.split_of_0_1
+        draw = data.split_rows if "sampling" in self.record else data.split_of_0_1
         return draw(rows, _field(self.record, "data.queries"), _field(self.record, "data.validation"))
 
     def config(self, asked: Mapping[str, Any]) -> dict[str, Any]:
