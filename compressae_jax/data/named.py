@@ -15,6 +15,7 @@ from jaxtyping import Int64
 
 from compressae_jax.base import files
 from compressae_jax.data.npy import DAMAGE, NO_HEADER, open_npy
+from compressae_jax.data.opened import Watched
 from compressae_jax.data.sources import Source
 from compressae_jax.notation import InputError, check_choice
 
@@ -216,10 +217,13 @@ def read_purchases(path: Path, items: int) -> "scipy.sparse.csr_matrix":
     import scipy.sparse
 
     with files.open_regular(path) as file:
+        watched = Watched(file)
         try:
-            matrix = scipy.sparse.csr_matrix(scipy.sparse.load_npz(file))  # never unpickles
+            matrix = scipy.sparse.csr_matrix(scipy.sparse.load_npz(watched))  # never unpickles
             matrix.check_format(full_check=True)
-        except (*DAMAGE, *NO_HEADER, AttributeError, IndexError) as error:
+        except (*DAMAGE, *NO_HEADER) as error:
+            if watched.error is not None:
+                raise watched.error from None
             raise InputError(f"{path} is not a whole sparse .npz: {error}") from error
     if matrix.shape[1] != items:
         raise InputError(f"{path} has {matrix.shape[1]} items, there are {items} vectors")

@@ -9,20 +9,23 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy_format
 
 from compressae_jax.data.mapped import Mapped
-from compressae_jax.data.opened import File
+from compressae_jax.data.opened import File, Watched
 from compressae_jax.data.sources import Block, Source, Streamed, check_dtype, check_shape, float32, only_matrix
 from compressae_jax.notation import InputError, check_choice
 
 LONGEST_HEADER = 2**16  # bytes; one of a matrix takes 128
 _MOST_MEMBERS = 1000
 # What Python's parser, which NumPy asks, has to say about a header that is none.
-NO_HEADER = (ValueError, SyntaxError, TypeError, KeyError, tokenize.TokenError, RecursionError, MemoryError)
+NO_HEADER = (
+    *(ValueError, SyntaxError, TypeError, LookupError, ArithmeticError, AttributeError),
+    *(tokenize.TokenError, RecursionError, MemoryError),
+)
 # `RuntimeError` is a password, or a way to compress that is not known.
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, struct.error, RuntimeError, ValueError, OverflowError, KeyError)
 _READERS = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}
@@ -149,7 +152,7 @@ def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]
     return {member.filename.removesuffix(".npy"): member for member in members}
 
 
-def _data_offset(file: File, opened: BinaryIO, member: zipfile.ZipInfo) -> int:
+def _data_offset(file: File, opened: Watched, member: zipfile.ZipInfo) -> int:
     """Where a stored member's bytes start: its local header may differ in length from the central one."""
     opened.seek(member.header_offset)
     local = struct.unpack("<4s22xHH", opened.read(30))
@@ -160,17 +163,18 @@ def _data_offset(file: File, opened: BinaryIO, member: zipfile.ZipInfo) -> int:
 
 
 @contextlib.contextmanager
-def _archive(file: File) -> Iterator[tuple[zipfile.ZipFile, BinaryIO]]:
+def _archive(file: File) -> Iterator[tuple[zipfile.ZipFile, Watched]]:
     """The archive and its open file; what zipfile raises about damage becomes an InputError with the file's name."""
     with file.open() as opened:
+        watched = Watched(opened)
         try:
-            with zipfile.ZipFile(opened) as archive:
-                yield archive, opened
+            with zipfile.ZipFile(watched) as archive:  # type: ignore[call-overload]
+                yield archive, watched
         except InputError:
             raise
-        except DAMAGE as error:
-            raise InputError(f"{file.path} is not a whole .npz: {error}") from error
-        except OSError as error:  # a place before the file's start; all other errors are the system's
-            if error.errno != errno.EINVAL:
+        except (*DAMAGE, OSError) as error:
+            if watched.error is not None:  # the system's, which zipfile may say to be damage
+                raise watched.error from None
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:  # that is a place before the file's start
                 raise
             raise InputError(f"{file.path} is not a whole .npz: {error}") from error

@@ -56,6 +56,36 @@ class File:
         return Stretch(self.size, lambda: _Read(self))
 
 
+class Watched:
+    """An open file that remembers what the system raised at a read: Arrow and zipfile tell it as damage of theirs."""
+
+    closed = False
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+        self.error: OSError | None = None
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        """So many bytes, or all."""
+        try:
+            return self._file.read(size)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def close(self) -> None:
+        """Leave it to who opened it."""
+
+
 class Kept:
     """A file that stays open between reads, as long as few others are read; several threads may read it."""
 

@@ -4,12 +4,12 @@ import contextlib
 import functools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from compressae_jax.codes.ids import Ids, TextIds, joined
-from compressae_jax.data.opened import File
+from compressae_jax.data.opened import File, Watched
 from compressae_jax.data.sources import Block, NoRowsError, Streamed, float32
 from compressae_jax.notation import InputError, check_choice
 
@@ -66,7 +66,10 @@ class Parquet(Streamed):
         if not types.is_string(column.type) and not types.is_large_string(column.type):
             raise InputError(f"{name} must hold ints or strs, not {column.type}")
         column = column.cast(self._arrow.large_string())
-        column.validate(full=True)  # that it is UTF-8, too
+        try:
+            column.validate(full=True)
+        except self._arrow.ArrowInvalid as error:
+            raise InputError(f"{name} must hold UTF-8: {error}") from None
         _, offsets, utf8 = column.buffers()
         ends = np.frombuffer(offsets, np.int64)[column.offset : column.offset + len(column) + 1]
         texts = np.frombuffer(utf8 or b"", np.uint8)[ends[0] : ends[-1]]
@@ -124,7 +127,7 @@ class Parquet(Streamed):
         import pyarrow.parquet
 
         with self._file.open() as opened:
-            watched = _Watched(opened)
+            watched = Watched(opened)
             try:
                 with pyarrow.parquet.ParquetFile(watched, buffer_size=_BUFFER, pre_buffer=False) as file:
                     yield file
@@ -134,33 +137,6 @@ class Parquet(Streamed):
                 if watched.error is not None:  # the system's
                     raise watched.error from None
                 raise InputError(f"{self._file.path} is not a whole .parquet: {error}") from error
-
-
-class _Watched:
-    """A file that remembers whether it could not be read: Arrow says OSError of damage, too."""
-
-    closed = False
-
-    def __init__(self, file: BinaryIO):
-        self._file = file
-        self.error: OSError | None = None
-        self.seek, self.tell = file.seek, file.tell
-
-    def read(self, size: int = -1) -> bytes:
-        try:
-            return self._file.read(size)
-        except OSError as error:
-            self.error = error
-            raise
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        """Leave it to who opened it."""
 
 
 def _ends(file: Any) -> np.ndarray:

@@ -1,4 +1,5 @@
 import gzip
+import io
 import json
 from pathlib import Path
 
@@ -189,3 +190,22 @@ def test_purchases_cut_short(cut, tmp_path):
     (tmp_path / "x.npz").write_bytes(whole[:-cut])
     with pytest.raises(InputError, match="not a whole sparse"):
         named.read_purchases(tmp_path / "x.npz", 4)
+
+
+def test_purchases_that_cannot_be_read_now(tmp_path, monkeypatch):
+    scipy.sparse.save_npz(tmp_path / "x.npz", scipy.sparse.csr_matrix(np.eye(4, dtype=np.float32)))
+    reads, refused = [], [0]
+
+    class Failing(io.BufferedReader):
+        def read(self, size=-1):
+            reads.append(size)
+            if len(reads) == refused[0]:
+                raise OSError(5, "Input/output error")
+            return super().read(size)
+
+    monkeypatch.setattr(named.files, "open_regular", lambda path: Failing(io.FileIO(path)))
+    named.read_purchases(tmp_path / "x.npz", 4)
+    for refused[0] in range(1, len(reads) + 1):
+        reads.clear()
+        with pytest.raises(OSError, match="Input/output error"):
+            named.read_purchases(tmp_path / "x.npz", 4)

@@ -1,9 +1,14 @@
+import errno
+import io
+import os
 import zipfile
 
 import numpy as np
 import pytest
+from data import files
 
 from compressae_jax import data
+from compressae_jax.data import opened
 from compressae_jax.notation import InputError
 
 X = np.random.default_rng(0).standard_normal((11, 5)).astype(np.float32)
@@ -20,6 +25,42 @@ def test_a_newer_version(tmp_path):
         np.lib.format.write_array(file, X, version=(3, 0))
     with pytest.raises(InputError, match=r"version \(3, 0\), wanted 1.0 or 2.0"):
         data.open_source(tmp_path / "x.npy")
+
+
+MALFORMED = ("()", "((),)", "[()]", "{}", "('<f4', 10**30)", "'<M8[99999999999s]'", "((((", "'<f4'*9", "'\0'")
+
+
+@pytest.mark.parametrize("descr", MALFORMED)
+def test_a_malformed_header(descr, tmp_path):
+    text = f"{{'descr': {descr}, 'fortran_order': False, 'shape': (11, 5), }}\n".encode()
+    (tmp_path / "x.npy").write_bytes(b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text + bytes(220))
+    with pytest.raises(InputError, match=r"x\.npy "):
+        data.open_source(tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize("kind", ["npz", "npz, deflated"])
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
+def test_an_error_of_the_system_is_no_damage(kind, number, tmp_path, monkeypatch):
+    """Whichever read it is: zipfile makes some of them a BadZipFile."""
+    path = files.write(kind, tmp_path, X)
+    reads, refused = [], [0]
+
+    class Failing(io.BufferedReader):
+        def read(self, size=-1):
+            reads.append(size)
+            if len(reads) == refused[0]:
+                raise OSError(number, os.strerror(number))
+            return super().read(size)
+
+    def read_all():
+        reads.clear()
+        list(data.open_source(path).batches(4))
+        return len(reads)
+
+    monkeypatch.setattr(opened.File, "open", lambda self: Failing(io.FileIO(self.path)))
+    for refused[0] in range(1, read_all() + 1):
+        with pytest.raises(OSError, match=os.strerror(number)):
+            read_all()
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])

@@ -184,6 +184,15 @@ def test_ids_of_a_dictionary(tmp_path):
     assert list(data.open_source(path, ids_column="id").ids) == ["a", "b"] * 5 + ["a"]
 
 
+@pytest.mark.parametrize("kind", [pyarrow.string(), pyarrow.large_string(), "dictionary"])
+def test_ids_that_are_not_utf8(kind, tmp_path):
+    ids = pyarrow.array([b"a", b"\xff\xfe"] * 5 + [b"c"]).view(pyarrow.string())
+    ids = ids.dictionary_encode() if kind == "dictionary" else ids.cast(kind)
+    path = write(tmp_path / "x.parquet", {"v": list(X), "id": ids})
+    with pytest.raises(InputError, match="Invalid UTF8" if kind == "dictionary" else "'id' must hold UTF-8"):
+        _ = data.open_source(path, ids_column="id").ids
+
+
 @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), OSError(116, "Stale file handle")])
 @pytest.mark.parametrize("after", [0, 3, 6])  # reads that go well: while it is opened, while its rows are read
 def test_an_error_of_the_system_stays_one(error, after, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 from faults import shim
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("kills", "errors", "flips", "fuzz", "pairs", "replaced", "growth")
+PARTS = ("kills", "errors", "unread", "flips", "fuzz", "pairs", "replaced", "growth")
 pytestmark = pytest.mark.skipif(bool(shim.why_not()), reason=shim.why_not())
 
 

@@ -160,7 +160,8 @@ def _put_found(path: Path, which: int) -> None:
 
 
 def _read_parquet(path: Path) -> Any:
-    return parquet.read_table(path).to_pydict()
+    with path.open("rb") as file:  # by its path, Arrow opens it several times, and may mix two files
+        return parquet.read_table(file).to_pydict()
 
 
 def _two_sources(root: Path) -> None:
