@@ -17,6 +17,7 @@ COMMANDS = {
     "run": "train, compress, search and evaluate for one config",
     "train": "train a model",
     "compress": "a source of vectors into a codes folder",
+    "join": "codes folders of parts into one",
     "search": "the nearest rows of every query",
     "evaluate": "a run's model beside dense search and other methods",
 }

@@ -8,6 +8,10 @@ import sys
 import numpy as np
 import pytest
 
+from compressae_jax import compression, data
+from compressae_jax.model import weights as model_weights
+from compressae_jax.model.encoders import BLOCK
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
 
@@ -49,6 +53,21 @@ def test_compress_then_search_a_users_file(run_folder, tmp_path):
         np.testing.assert_array_equal(found["rows"][:, 0], np.arange(70))  # in the sparse space a row finds itself
 
 
+def test_parts_are_joined_to_the_bytes_of_one_go(run_folder, tmp_path):
+    weights = model_weights.load(run_folder[0] / "model")
+    rows = np.random.default_rng(0).normal(size=(BLOCK + 70, 128)).astype(np.float32)
+    compression.to_folder(weights, data.open_source(rows), tmp_path / "whole", progress=False)
+    for i in (1, 2):
+        compression.to_folder(weights, data.open_source(rows), tmp_path / f"part-{i}", part=(i, 2), progress=False)
+    done = launch("join.py", "--parts=part-*", "--out=part-all", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"{BLOCK + 70:,} rows of 2 parts" in done.stdout
+    whole, joined = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("whole", "part-all")
+    )
+    assert whole == joined
+
+
 def test_encoder_and_storage_are_flags(run_folder, tmp_path):
     workdir, _ = run_folder
     flags = ("--source=shop", "--out=codes", "--encoder=pursuit", "--storage=packed4")
@@ -73,6 +92,7 @@ def test_a_budget_goes_through_all_four_jobs(tmp_path):
         ("train.py", ["--config=configs/tiny.py", "--config.data.source=absent.npy", "--workdir=x"], "absent.npy"),
         ("compress.py", ["--model=absent", "--source=shop", "--out=x"], "absent"),
         ("compress.py", ["--model=absent", "--source=shop", "--out=x", "--part=3"], "part must be like 3/8"),
+        ("join.py", ["--parts=absent-*", "--out=x"], "no folder is named absent-*"),
         ("search.py", ["--index=absent", "--queries=shop", "--out=x.csv"], ".npz or .parquet"),
         ("evaluate.py", ["shop"], "--workdir"),
     ],

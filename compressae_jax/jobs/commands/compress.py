@@ -18,7 +18,7 @@ def define() -> None:
     flags.DEFINE_string("encoder", None, "topk, refit, shortlist or pursuit; default: the model's.")
     flags.DEFINE_string("storage", None, "float16, float32 or packed3 … packed8 (bits); default: the model's.")
     flags.DEFINE_integer("batch", 65_536, "Rows read at once; the bytes written do not depend on it.")
-    flags.DEFINE_string("part", None, "i/m: only the i-th of m parts, which compression.join makes one folder of.")
+    flags.DEFINE_string("part", None, "i/m: only the i-th of m parts, which `join` makes one folder of.")
     flags.DEFINE_bool("overwrite", False, "Replace a codes folder that other inputs gave.")
     flags.DEFINE_string("zero_rows", "stop", "What zero rows get: stop, keep or drop.")
 

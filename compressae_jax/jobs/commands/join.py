@@ -1,0 +1,33 @@
+"""Join codes folders that were compressed in parts into one: the same bytes as of one go.
+
+python launch/join.py --parts='parts/*' --out=runs/mine/codes
+python launch/join.py --parts=codes-monday,codes-tuesday --out=codes       # of one model: one after the other
+"""
+
+from absl import flags
+
+
+def define() -> None:
+    """Its flags."""
+    flags.DEFINE_string("parts", None, "Codes folders: a glob, or names with commas between.", required=True)
+    flags.DEFINE_string("out", None, "Codes folder to write.", required=True)
+    flags.DEFINE_bool("overwrite", False, "Replace a codes folder that stands there.")
+
+
+def main(given: flags.FlagValues) -> None:
+    """Find the folders, see that they belong together, write them as one."""
+    import glob
+    import os
+
+    from compressae_jax import compression
+    from compressae_jax.base import files
+    from compressae_jax.notation import InputError
+
+    out, folders = files.check_out(given.out), []
+    for name in filter(None, map(os.path.expanduser, given.parts.split(","))):
+        found = [name] if os.path.exists(name) else sorted(filter(os.path.isdir, glob.glob(name)))
+        if not found:
+            raise InputError(f"parts: no folder is named {name}")
+        folders += [each for each in found if files.real(each) != files.real(out)]
+    made = compression.join(folders, out, overwrite=given.overwrite)
+    print(f"{made['rows']:,} rows of {made['parts']} parts: {out}")
