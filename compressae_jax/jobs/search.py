@@ -17,12 +17,13 @@ from compressae_jax.model import weights as model_weights
 from compressae_jax.notation import InputError
 from compressae_jax.retrieval import found
 from compressae_jax.retrieval.found import Found
-from compressae_jax.retrieval.index import Index
+from compressae_jax.retrieval.index import Index, search_source
 
 TOP = 10
+BATCH = 256  # queries between two steps of the bar
 
 
-def search(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> int:
+def search(config: ml_collections.ConfigDict, workdir: str | os.PathLike, progress: bool = True) -> int:
     """Search the codes of the rows that are no query for those that are, and write what was found; how many were asked.
 
     Row numbers are those of `codes/`; `query_ids` are the queries' ids, or their row numbers in the source.
@@ -41,7 +42,8 @@ def search(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> int
     if not len(held_out) or not len(kept):
         raise InputError(f"{source.name}: a search needs rows held out as queries; {len(source)} rows are too few")
     index = Index(rows[kept], weights)
-    best = index.search(streams.take(source, held_out), min(TOP, len(index)), backend=config.search.backend)
+    queries, top = data.open_source(streams.take(source, held_out)), min(TOP, len(index))
+    best = search_source(index, queries, top, config.search.backend, BATCH, progress)
     numbered = Found(best.scores, np.where(best.rows < 0, found.NOTHING, kept[best.rows]), best.ids)
     with files.locked(workdir):
         found.write(workdir / run_folder.FOUND, numbered, held_out if source.ids is None else source.ids[held_out])

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from compressae_jax.base import devices, files, sealed
+from compressae_jax.base import progress as bars
 from compressae_jax.base.arrays import pieces
 from compressae_jax.codes import folder as codes_folder
 from compressae_jax.codes import spaces
@@ -284,10 +285,16 @@ def open_folder(
     return open_index(folder, model_weights.load(model), space or SPACE, verify)
 
 
-def search_source(index: Index, queries: Source, top: int, backend: str = "auto", batch: int = QUERIES) -> Found:
+def search_source(
+    index: Index, queries: Source, top: int, backend: str = "auto", batch: int = QUERIES, progress: bool = True
+) -> Found:
     """`Index.search` for queries that are read `batch` at a time; a zero query finds nothing."""
     check_range("batch", batch, 1, 2**31 - 1)
-    parts = [index.search(some, top, backend) for _, some in queries.batches(batch)]
+    parts = []
+    with bars.bar(len(queries), "search", "queries", shown=progress) as bar:
+        for _, some in queries.batches(batch):
+            parts.append(index.search(some, top, backend))
+            bar.update(len(some))
     parts = parts or [index.search(np.empty((0, queries.width), np.float32), top, backend)]
     scores, rows = (np.concatenate([part[place] for part in parts]) for place in (0, 1))
     return Found(scores, rows, found.named(index.ids, rows))

@@ -12,7 +12,7 @@ from compression.test_to_folder import D, H, K, make_vectors, make_weights
 from numpy.testing import assert_allclose, assert_array_equal
 
 from compressae_jax import compression
-from compressae_jax.base import sealed
+from compressae_jax.base import progress, sealed
 from compressae_jax.codes import folder
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.rows import MadeBy
@@ -288,6 +288,15 @@ def test_queries_of_a_source_are_read_in_batches():
         assert_array_equal(search_source(index, open_source(queries), 9, batch=batch)[1], index.search(queries, 9)[1])
     with pytest.raises(InputError, match="batch must be"):
         search_source(index, open_source(queries), 9, batch=0)
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_search_of_a_source_shows_how_far_it_is(monkeypatch, capsys, shown):
+    monkeypatch.setattr(progress, "FIRST", 0.0)
+    monkeypatch.delenv(progress.VARIABLE, raising=False)
+    search_source(make_index(), open_source(make_vectors(Q, seed=2)), 9, batch=2, progress=shown)
+    said = capsys.readouterr().err
+    assert (f"search: 100% {Q} of {Q} queries" in " ".join(said.split())) == shown and bool(said) == shown
 
 
 def test_codes_of_another_model_are_refused(tmp_path):
