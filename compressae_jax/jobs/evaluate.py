@@ -37,14 +37,45 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str | os.PathLike, prog
 
     Raises:
         InputError: an unknown protocol, space, baseline or dataset, a k above h, or data too small to hold rows out.
+        BusyError: another process evaluates this run.
     """
-    start, workdir = time.perf_counter(), Path(workdir)
+    workdir = Path(workdir)
     model, source = model_weights.load(workdir / run_folder.MODEL), inputs.source(config)
     check.evaluation(config, model.d, model.h, model.k, config.compress.storage or model.storage)
     check.known(config)
     check.outputs(workdir)
-    weights = _as_used(config, model)
     run = run_folder.made(workdir, config, source)
+    with files.locked(workdir / run_folder.REPORT):  # a name of its own: each file of the report locks its own, too
+        return _evaluated(config, workdir, model, source, run, progress)
+
+
+def evaluate_once(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
+    """The report of the run folder, as it stands there if nothing has changed that it depends on, else made anew."""
+    source, model = inputs.source(config), model_weights.load(Path(workdir) / run_folder.MODEL)
+    wanted = {
+        "model": model.fingerprint,
+        "source": {name: value for name, value in source.identity().items() if name != "modified"},
+        "config": json.loads(config.to_json_best_effort()),
+        "version": __version__,
+    }
+    if run_folder.is_complete(workdir, "evaluate", wanted):
+        return json.loads((Path(workdir) / run_folder.REPORTS[0]).read_bytes())
+    made = evaluate(config, workdir)
+    with files.locked(workdir):
+        run_folder.complete(workdir, "evaluate", wanted, [*run_folder.REPORTS, *made["figures"]])
+    return made
+
+
+def _evaluated(
+    config: ml_collections.ConfigDict,
+    workdir: Path,
+    model: Weights,
+    source: Source,
+    run: run_folder.Made,
+    progress: bool,
+) -> dict[str, Any]:
+    """The report, made and written."""
+    start, weights = time.perf_counter(), _as_used(config, model)
     split = run.split(len(source))
     codes = _codes(config, workdir, weights, source, progress)
     corpus = Corpus(source, weights, codes, split.queries)
@@ -73,23 +104,6 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str | os.PathLike, prog
     made |= report.drawn(workdir, made, usage)
     made["seconds"] = round(time.perf_counter() - start, 1)
     report.write(workdir, made, scores)
-    return made
-
-
-def evaluate_once(config: ml_collections.ConfigDict, workdir: str | os.PathLike) -> dict[str, Any]:
-    """The report of the run folder, as it stands there if nothing has changed that it depends on, else made anew."""
-    source, model = inputs.source(config), model_weights.load(Path(workdir) / run_folder.MODEL)
-    wanted = {
-        "model": model.fingerprint,
-        "source": {name: value for name, value in source.identity().items() if name != "modified"},
-        "config": json.loads(config.to_json_best_effort()),
-        "version": __version__,
-    }
-    if run_folder.is_complete(workdir, "evaluate", wanted):
-        return json.loads((Path(workdir) / run_folder.REPORTS[0]).read_bytes())
-    made = evaluate(config, workdir)
-    with files.locked(workdir):
-        run_folder.complete(workdir, "evaluate", wanted, [*run_folder.REPORTS, *made["figures"]])
     return made
 
 

@@ -16,6 +16,7 @@ from compressae_jax.notation import FolderError, InputError
 from compressae_jax.training import records
 
 MODEL, CODES, FOUND, CONFIG, DONE = "model", "codes", "found.npz", "config.json", "done.json"
+REPORT = "report"  # no file: the name that an evaluation locks
 REPORTS = ("report.json", "report.md", "per_query.npz")
 DONE_VERSION = 1
 FIXED = ("seed", "budget_bytes", "data.queries", "data.validation", "data.zero_rows")  # that later jobs may not change
@@ -70,6 +71,18 @@ def made(workdir: str | os.PathLike, config: ml_collections.ConfigDict, source: 
             f"workdir {workdir} holds a run that was made otherwise: {'; '.join(differing)}; give what it was made with"
         )
     return Made(record)
+
+
+def check_given(workdir: str | os.PathLike, given: Mapping[str, Any]) -> None:
+    """Raise InputError where fields of model or training, by dotted name as flags give them, are not the run's."""
+    record = sealed.read(Path(workdir) / CONFIG, records.FORMAT_VERSION, "train in a new folder")
+    for name, value in given.items():
+        section, _, own = name.partition(".")
+        if section in ("model", "train") and record.get(section, {}).get(own) != value:
+            raise InputError(
+                f"workdir {workdir} holds a run that was made otherwise: config.{name} was "
+                f"{record.get(section, {}).get(own)!r}, now {value!r}; give what it was made with, or leave it out"
+            )
 
 
 def is_complete(workdir: str | os.PathLike, job: str, inputs: Mapping[str, Any]) -> bool:

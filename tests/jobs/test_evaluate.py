@@ -12,13 +12,15 @@ from jobs.small_run import experiment, trained
 from numpy.testing import assert_allclose
 
 from compressae_jax import compression, data
+from compressae_jax.base import files
 from compressae_jax.baselines import dense
 from compressae_jax.evaluation import judgements, neighbours, protocols, purchases, report
 from compressae_jax.evaluation.corpus import Corpus
+from compressae_jax.jobs import run_folder
 from compressae_jax.jobs.compress import compress as compress_job
 from compressae_jax.jobs.evaluate import evaluate, evaluate_once
 from compressae_jax.model import weights as model_weights
-from compressae_jax.notation import InputError
+from compressae_jax.notation import BusyError, InputError
 from compressae_jax.retrieval.index import Index
 
 SPACES = ("sparse", "reconstructed", "dense_query")
@@ -314,3 +316,23 @@ def test_a_complete_evaluation_is_not_done_again_unless_something_changed(tmp_pa
     (tmp_path / "report.md").unlink()
     evaluate_once(config, tmp_path)
     assert (tmp_path / "report.md").exists()
+
+
+def test_one_evaluation_of_a_run_at_a_time(tmp_path):
+    np.save(tmp_path / "vectors.npy", small.vectors(50))
+    config = experiment(str(tmp_path / "vectors.npy"))
+    trained(tmp_path, config, small.weights())
+    with files.locked(tmp_path / run_folder.REPORT), pytest.raises(BusyError, match="being written by process") as busy:
+        evaluate(config, tmp_path, progress=False)
+    assert "\n" not in str(busy.value) and not (tmp_path / "report.json").exists()
+
+
+def test_flags_of_model_and_training_must_be_those_of_the_run(tmp_path):
+    np.save(tmp_path / "vectors.npy", small.vectors(50))
+    config = experiment(str(tmp_path / "vectors.npy"))
+    trained(tmp_path, config, small.weights())
+    same = {"train.lr": config.train.lr, "model.h": config.model.h, "evaluation.ks": (4,)}
+    run_folder.check_given(tmp_path, same)
+    for name, value in (("train.lr", 5.0), ("model.h", 7)):
+        with pytest.raises(InputError, match=f"config.{name} was .*, now {value}"):
+            run_folder.check_given(tmp_path, {**same, name: value})

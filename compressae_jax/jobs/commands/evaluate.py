@@ -4,6 +4,7 @@ python launch/evaluate.py --config=configs/shop.py --workdir=runs/shop
 """
 
 from absl import flags
+from ml_collections import config_flags
 
 from compressae_jax.jobs.commands import experiment
 
@@ -16,6 +17,8 @@ def define() -> None:
 def main(given: flags.FlagValues) -> None:
     """Evaluate, and print the table, the examples and where report and figures lie."""
     from compressae_jax.evaluation import report
+    from compressae_jax.jobs import run_folder
     from compressae_jax.jobs.evaluate import evaluate
 
+    run_folder.check_given(given.workdir, config_flags.get_override_values(given["config"]))
     print("\n" + report.closing(evaluate(given.config, given.workdir)))
