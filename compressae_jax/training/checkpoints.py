@@ -5,12 +5,14 @@ that is damaged; what is raised on the way (no memory, no file handle, a server 
 checkpoint, and goes up. Nothing is deleted but what newer checkpoints make superfluous.
 """
 
+import contextlib
+import errno
 import functools
 import itertools
 import os
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +30,7 @@ SUMS = "sums.json"  # in a checkpoint: the hashes of its other files
 # Of those, what Orbax still writes or removes when it gives the folder its name, and reads nothing from.
 PASSING = re.compile(r"_CHECKPOINT_METADATA|commit_success\.txt|sums\.json|.*/ocdbt\.process_.*")
 UNNAMED = re.compile(r"[0-9]+\.orbax-checkpoint-tmp.*")
+OF_SYSTEM = re.compile(r"\[os_error_code='([0-9]+)'\]")  # in what TensorStore says
 DAMAGED = "damaged-"  # before the number of a checkpoint that is kept but not read any more
 
 Arrays = Mapping[str, Any]
@@ -53,12 +56,13 @@ class Checkpoints:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._manager.close()
+        with _system_errors(self.folder):
+            self._manager.close()
 
     @property
     def newest(self) -> str:
         """The newest checkpoint, in words."""
-        self._manager.wait_until_finished()
+        self.wait()
         number = self._manager.latest_step()
         return "none yet" if number is None else f"step {number} in {self.folder}"
 
@@ -68,11 +72,13 @@ class Checkpoints:
 
         beside = {"told": dict(told or {}), "sums": sums(arrays)}
         parts = ocp.args.Composite(state=ocp.args.StandardSave(dict(arrays)), beside=ocp.args.JsonSave(beside))
-        self._manager.save(number, args=parts, force=True)
+        with _system_errors(self.folder):
+            self._manager.save(number, args=parts, force=True)
 
     def wait(self) -> None:
         """Return when what was begun is on the disk."""
-        self._manager.wait_until_finished()
+        with _system_errors(self.folder):
+            self._manager.wait_until_finished()
 
     def restore(self, like: Callable[[int], Arrays]) -> Saved | None:
         """The newest checkpoint that is whole for every process, put straight where `like` of its number says.
@@ -105,7 +111,8 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         parts = ocp.args.Composite(state=ocp.args.StandardRestore(dict(like)), beside=ocp.args.JsonRestore())
-        read = self._manager.restore(number, args=parts)
+        with _system_errors(self.folder / str(number)):
+            read = self._manager.restore(number, args=parts)
         arrays, wanted = {name: read["state"][name] for name in like}, read["beside"]["sums"]
         wrong = [name for name, given in sums(arrays).items() if wanted.get(name) != given]
         saved = Saved(number, arrays, read["beside"]["told"])
@@ -121,7 +128,8 @@ class Checkpoints:
                 stacklevel=3,
             )
         if damaged:
-            self._manager.reload()
+            with _system_errors(self.folder):
+                self._manager.reload()
 
     def _open(self, keep_last: int) -> Any:
         import orbax.checkpoint as ocp
@@ -133,7 +141,8 @@ class Checkpoints:
             # Orbax calls this when all files of a checkpoint are there, before it gives it its name.
             async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
         )
-        return ocp.CheckpointManager(self.folder, options=options)
+        with _system_errors(self.folder):
+            return ocp.CheckpointManager(self.folder, options=options)
 
     def _seal(self) -> None:
         """Write the sums of the checkpoint that is being written, from process 0."""
@@ -141,6 +150,30 @@ class Checkpoints:
             for folder in self.folder.iterdir():
                 if UNNAMED.fullmatch(folder.name):
                     sealed.write(folder / SUMS, {"format_version": FORMAT_VERSION, "files": _files(folder)})
+
+
+@contextlib.contextmanager
+def _system_errors(path: Path) -> Iterator[None]:
+    """Whatever Orbax raises because of the system, as the OSError that it is: TensorStore makes it a ValueError."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        if (number := _system_number(error)) is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def _system_number(error: BaseException | None) -> int | None:
+    """The system's number of what an error came from."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno is not None:
+            return error.errno
+        if said := OF_SYSTEM.search(str(error)):
+            return int(said[1])
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return None
 
 
 def sums(arrays: Arrays) -> Sums:
@@ -195,9 +228,11 @@ def _files(folder: Path) -> dict[str, str]:
 def _damage(folder: Path) -> str | None:
     """What is missing or changed in a checkpoint, if anything; an error of the system is none, and goes up."""
     try:
-        noted = sealed.read(folder / SUMS, FORMAT_VERSION, "nothing tells its files")["files"]
+        noted = sealed.read(folder / SUMS, FORMAT_VERSION, "nothing tells its files").get("files")
     except FolderError as error:
         return str(error)
+    if not isinstance(noted, dict):
+        return f"{SUMS} must have its files by name, not {str(noted)[:60]}"
     for name, wanted in noted.items():
         try:
             with files.open_regular(folder / name) as file:
@@ -206,6 +241,12 @@ def _damage(folder: Path) -> str | None:
             return f"{name} is missing"
         except FolderError:
             return f"{name} is not a regular file"
+        except ValueError:  # of a NUL, say
+            return f"{name!r:.60} is no file's name"
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            return f"{name!r:.60} is no file's name"
         if given != wanted:
             return f"{name} does not match its checksum"
     return None

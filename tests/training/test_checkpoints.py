@@ -157,6 +157,57 @@ def test_what_the_system_raises_is_no_damage(tmp_path, first, error, monkeypatch
     assert steps_in(tmp_path) == [3, 7] and not list(tmp_path.glob("damaged*"))
 
 
+def test_what_orbax_cannot_read_is_an_error_of_the_system(tmp_path, first):
+    saved(tmp_path, first, 3)
+
+    def harmed(number):  # after the sums were seen to hold
+        for path in (tmp_path / "3" / "state").rglob("manifest.ocdbt"):
+            path.unlink()
+            path.symlink_to(path)
+        return state.flat(like())
+
+    with Checkpoints(tmp_path, 2) as keeper, pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
+        keeper.restore(harmed)
+
+
+TENSORSTORE = "UNKNOWN: Error reading local file: Failed to open: {} [os_error_code='{}'] [tensorstore_spec='…']"
+
+
+@pytest.mark.parametrize("beneath", [False, True])
+@pytest.mark.parametrize("call", ["restore", "save", "wait_until_finished", "close"])
+def test_what_orbax_makes_of_an_error_of_the_system_is_one(tmp_path, first, call, beneath, monkeypatch):
+    def failing(*_, **__):
+        if beneath:  # the cause of another error
+            raise RuntimeError("checkpoint not written") from OSError(errno.EIO, os.strerror(errno.EIO))
+        raise ValueError(TENSORSTORE.format(os.strerror(errno.EIO), errno.EIO))
+
+    saved(tmp_path, first, 3)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)) as told, Checkpoints(tmp_path, 2) as keeper:
+        monkeypatch.setattr(keeper._manager, call, failing)
+        restored(keeper)
+        keeper.save(7, state.flat(at(first, 7)), {"number": 7})
+        keeper.wait()
+    monkeypatch.undo()
+    assert told.value.errno == errno.EIO
+    assert 3 in steps_in(tmp_path) and not list(tmp_path.glob("damaged*"))
+
+
+def test_what_orbax_raises_otherwise_stays_as_it_is(tmp_path, first):
+    saved(tmp_path, first, 3)
+    with Checkpoints(tmp_path, 2) as keeper, pytest.raises(ValueError, match="Structure mismatch"):
+        keeper.restore(lambda number: {"params": jax.ShapeDtypeStruct((3,), np.float32)})
+
+
+@pytest.mark.parametrize("noted", [{}, *({"files": one} for one in (3, None, ["a"], {"\0": ""}, {"a" * 300: ""}))])
+def test_sums_without_files_are_damage(tmp_path, first, noted):
+    saved(tmp_path, first, 3, 7)
+    sealed.write(tmp_path / "7" / "sums.json", {"format_version": 1, **noted})
+    with Checkpoints(tmp_path, 2) as keeper:
+        with pytest.warns(UserWarning, match=r"step 7 .* is damaged \((sums\.json must have its files|'.* is no file)"):
+            given = restored(keeper)
+        assert_same(given, at(first, 3))
+
+
 def test_an_array_that_is_not_the_one_saved_is_named(tmp_path, first):
     """What Orbax gives where it reads other than it wrote."""
     saved(tmp_path, first, 3)
