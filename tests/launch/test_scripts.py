@@ -106,6 +106,12 @@ def test_bad_input_is_one_line_and_exit_code_2(script, flags, message, tmp_path)
     assert not list(tmp_path.iterdir()), "a refused command leaves nothing behind"
 
 
+def test_evaluate_refuses_flags_that_contradict_the_run(run_folder):
+    done = launch("evaluate.py", "--config=configs/tiny.py", f"--workdir={run_folder[0]}", "--config.model.h=7")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "config.model.h was" in done.stderr.strip().splitlines()[-1]
+
+
 def test_an_environment_of_another_python_is_left_alone(tmp_path):
     (tmp_path / "launch").mkdir()
     (tmp_path / "launch" / "environment.sh").write_bytes((ROOT / "launch" / "environment.sh").read_bytes())
