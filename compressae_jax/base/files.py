@@ -114,19 +114,28 @@ def replacing(
     path = real(path)
     if holds is not None:
         check_replaceable(path, holds, marker)
-    with locked(path):
-        remove_leftovers(path)
-        aside = aside_of(path, path.suffix if holds is None else "")
-        try:
-            if holds is not None:
-                aside.mkdir()
-            yield aside
-            sync_tree(aside)
-            if holds is not None:
-                check_replaceable(path, holds, marker)
-            exchange(aside, path)
-        finally:
-            _unlink(aside)
+    with locked(path), renewing(path, holds, marker) as aside:
+        yield aside
+
+
+@contextlib.contextmanager
+def renewing(
+    path: str | os.PathLike, holds: Collection[str] | None = None, marker: str | None = None
+) -> Iterator[Path]:
+    """`replacing` for a caller who holds the lock of the name, to do more under it."""
+    path = real(path)
+    remove_leftovers(path)
+    aside = aside_of(path, path.suffix if holds is None else "")
+    try:
+        if holds is not None:
+            aside.mkdir()
+        yield aside
+        sync_tree(aside)
+        if holds is not None:
+            check_replaceable(path, holds, marker)
+        exchange(aside, path)
+    finally:
+        _unlink(aside)
 
 
 def write_bytes(path: str | os.PathLike, content: bytes) -> None:

@@ -25,6 +25,7 @@ def stage(source: Source, path: str | os.PathLike, progress: bool | None = None)
 
     Raises:
         InputError: a path that does not end in .npy, or what `source.batches` finds; no file is left then.
+        BusyError: another process or thread makes a copy at this path.
     """
     if source.random_access:
         return source
@@ -34,21 +35,31 @@ def stage(source: Source, path: str | os.PathLike, progress: bool | None = None)
             with contextlib.suppress(BusyError, OSError), files.locked(each):
                 files.remove_leftovers(each)
         return copy
-    with files.replacing(path) as aside:
-        _write(source, aside, progress)
-    copy = open_npy(path)
-    checked.same_rows(source, copy)
-    fields = {"format_version": FORMAT_VERSION, "source": source.identity(), "copy": _state(copy)}
-    files.write_bytes(_note(path), sealed.encoded(fields))
-    return copy
+    with files.locked(path):  # until the note is written, too: nobody else's copy comes between
+        if (copy := _copy_of(source, path)) is not None:  # made meanwhile
+            return copy
+        with files.renewing(path) as aside:
+            _write(source, aside, progress)
+        copy = open_npy(path)
+        checked.same_rows(source, copy)
+        fields = {"format_version": FORMAT_VERSION, "source": source.identity(), "copy": _state(copy)}
+        files.write_bytes(_note(path), sealed.encoded(fields))
+        return copy
 
 
 def unstage(path: str | os.PathLike) -> None:
-    """Remove a copy that `stage` made, and its note; anything else that bears the name stays."""
+    """Remove a copy that `stage` made, and its note; anything else that bears the name stays.
+
+    Raises:
+        BusyError: another process or thread makes one at this path.
+    """
     path = Path(path)
-    if _noted(path) is not None:
-        path.unlink(missing_ok=True)
-        _note(path).unlink(missing_ok=True)
+    if _noted(path) is None:
+        return
+    with files.locked(path):
+        if _noted(path) is not None:
+            path.unlink(missing_ok=True)
+            _note(path).unlink(missing_ok=True)
 
 
 def _copy_of(source: Source, path: Path) -> Source | None:

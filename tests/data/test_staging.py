@@ -7,7 +7,8 @@ from numpy.testing import assert_array_equal
 
 from compressae_jax import data
 from compressae_jax.base import files as base_files
-from compressae_jax.notation import InputError
+from compressae_jax.data import staging
+from compressae_jax.notation import BusyError, InputError
 
 X = np.random.default_rng(0).standard_normal((11, 5)).astype(np.float32)
 
@@ -64,6 +65,32 @@ def test_what_a_killed_process_left_goes_with_the_next_copy(tmp_path):
     assert left.exists()
     data.stage(source, tmp_path / "staged.npy")
     assert {path.name for path in tmp_path.iterdir()} == {"x.npz", "staged.npy", "staged.npy.json"}
+
+
+@pytest.mark.parametrize("step", ["_write", "_state"])
+def test_one_at_a_time_until_the_note_is_written(step, tmp_path, monkeypatch):
+    """Whether the first one writes its rows or its note."""
+    path = tmp_path / "staged.npy"
+    (tmp_path / "older").mkdir()
+    data.stage(data.open_source(files.write("npz, deflated", tmp_path / "older", 2 * X)), path)
+    first = data.open_source(files.write("npz, deflated", tmp_path, X))
+    other = data.open_source(files.write("parquet, lists", tmp_path, -X))
+    work, refused = getattr(staging, step), []
+
+    def held(*given):
+        monkeypatch.undo()
+        for act in (lambda: data.stage(other, path), lambda: data.unstage(path)):
+            with pytest.raises(BusyError, match="is being written by"):
+                act()
+            refused.append(act)
+        return work(*given)
+
+    monkeypatch.setattr(staging, step, held)
+    assert_array_equal(data.stage(first, path).read(0, 11), X)
+    assert len(refused) == 2
+    monkeypatch.setattr(staging, "_write", None)
+    assert_array_equal(data.stage(first, path).read(0, 11), X)
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_a_refused_row_leaves_nothing_behind(tmp_path):
