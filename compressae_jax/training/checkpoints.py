@@ -9,6 +9,7 @@ import contextlib
 import errno
 import functools
 import itertools
+import json
 import os
 import re
 import warnings
@@ -28,6 +29,7 @@ from compressae_jax.training import processes
 FORMAT_VERSION = 1
 SUMS = "sums.json"  # in a checkpoint: the hashes of its other files
 # Of those, what Orbax still writes or removes when it gives the folder its name, and reads nothing from.
+NOTES = "_CHECKPOINT_METADATA"
 PASSING = re.compile(r"_CHECKPOINT_METADATA|commit_success\.txt|sums\.json|.*/ocdbt\.process_.*")
 UNNAMED = re.compile(r"[0-9]+\.orbax-checkpoint-tmp.*")
 OF_SYSTEM = re.compile(r"\[os_error_code='([0-9]+)'\]")  # in what TensorStore says
@@ -141,6 +143,7 @@ class Checkpoints:
             # Orbax calls this when all files of a checkpoint are there, before it gives it its name.
             async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
         )
+        processes.first(functools.partial(_without_odd_notes, self.folder))
         with _system_errors(self.folder):
             return ocp.CheckpointManager(self.folder, options=options)
 
@@ -212,6 +215,33 @@ def _sound() -> None:
 
 def _numbers(folder: Path) -> list[int]:
     return [int(path.name) for path in folder.iterdir() if path.name.isdecimal()]
+
+
+def _without_odd_notes(folder: Path) -> None:
+    """Set Orbax's notes on a checkpoint (times, handlers) aside where they are not what it writes.
+
+    It needs none of them to read one, but raises errors of many kinds about odd ones when it opens the folder.
+    """
+    for number in _numbers(folder) if folder.is_dir() else ():
+        path = folder / str(number) / NOTES
+        if path.exists() and not _is_notes(path):
+            warnings.warn(f"{path} is damaged; the checkpoint is read without it", stacklevel=2)
+            path.replace(path.with_name(f"{DAMAGED}{NOTES}"))
+
+
+def _is_notes(path: Path) -> bool:
+    try:
+        with files.open_regular(path) as file:
+            noted = json.loads(file.read(2**20))
+    except (ValueError, RecursionError, FolderError):
+        return False
+    if not isinstance(noted, dict):
+        return False
+    times = [value for name, value in noted.items() if name.endswith("_nsecs")]
+    others = [value for name, value in noted.items() if not name.endswith("_nsecs")]
+    return all(time is None or (type(time) is int and 0 <= time < 2**63) for time in times) and all(
+        value is None or isinstance(value, (dict, str)) for value in others
+    )
 
 
 def _files(folder: Path) -> dict[str, str]:

@@ -208,6 +208,14 @@ def test_sums_without_files_are_damage(tmp_path, first, noted):
         assert_same(given, at(first, 3))
 
 
+@pytest.mark.parametrize("noted", ["[]", "1", '{"init_timestamp_nsecs": 1e400}', '{"metrics": [1]}', "{", "[" * 99_999])
+def test_odd_notes_of_orbax_are_no_matter(tmp_path, first, noted):
+    saved(tmp_path, first, 1)
+    (tmp_path / "1/_CHECKPOINT_METADATA").write_text(noted)
+    with pytest.warns(UserWarning, match="_CHECKPOINT_METADATA is damaged"), Checkpoints(tmp_path, 2) as keeper:
+        assert restored(keeper) is not None
+
+
 def test_an_array_that_is_not_the_one_saved_is_named(tmp_path, first):
     """What Orbax gives where it reads other than it wrote."""
     saved(tmp_path, first, 3)
