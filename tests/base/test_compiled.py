@@ -10,8 +10,8 @@ from compressae_jax.base import compiled
 
 USE = """
 import numpy as np
-from compressae_jax.model import topk_host
-print(topk_host.largest(np.array([[1, -3, 2.]], "f4"), 2)[1].tolist())
+from compressae_jax.codes import on_host
+print(on_host.unit_rows(np.array([[0, -3.]], "f4")).tolist())
 """
 
 
@@ -34,12 +34,12 @@ def copy(tmp_path):
 
 def test_a_change_of_a_loop_in_another_file_makes_a_new_cache(tmp_path):
     site = copy(tmp_path)
-    assert run(site).stdout == "[[1, 2]]\n"
+    assert run(site).stdout == "[[0.0, -1.0]]\n"
     before = caches(site)
     assert len(before) == 1
     with (site / "compressae_jax/retrieval/backends/vector_kernels.py").open("a") as file:
         file.write("\n# another loop\n")
-    assert run(site).stdout == "[[1, 2]]\n"
+    assert run(site).stdout == "[[0.0, -1.0]]\n"
     assert len(caches(site)) == 2
 
 
@@ -47,7 +47,7 @@ def test_without_a_writable_place_loops_are_compiled_each_time_and_it_is_said_on
     site = copy(tmp_path)
     (site / "compressae_jax/__pycache__").write_text("a file here stands for a folder that root cannot write either")
     result = run(site, HOME="/dev/null", XDG_CACHE_HOME="/dev/null/cache")
-    assert result.stdout == "[[1, 2]]\n" and not caches(site)
+    assert result.stdout == "[[0.0, -1.0]]\n" and not caches(site)
     assert result.stderr.count("no place to keep compiled loops") == 1
 
 
