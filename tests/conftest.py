@@ -1,6 +1,10 @@
 """Eight simulated CPU devices, shapes checked by beartype, and Hypothesis without chance or clock."""
 
 import os
+import signal
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's background: tests interrupt themselves
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before anything imports jax: both are read once, when the first device is asked for.
 os.environ["JAX_PLATFORMS"] = "cpu"
