@@ -40,7 +40,8 @@ setup(
     package_data={"compressae_jax": ["py.typed"], "compressae_jax.data": ["shipped/**/*"]},
     entry_points={"console_scripts": ["compressae = compressae_jax.jobs.door:main"]},
     python_requires=">=3.11",
-    # Floors are the oldest that the tests passed with, all together, on 2026-11-26: each of these with `==`.
+    # Floors are the oldest that training, compression, search and saving were tried with, all together, on 2026-11-26:
+    # each of these with `==`. The tests run with the newest.
     install_requires=[
         "absl-py>=2.1",
         "flax>=0.10.7",
