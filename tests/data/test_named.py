@@ -175,7 +175,13 @@ def test_purchases_that_lie(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    [b"not gzip", gzip.compress(b'{"text": "a"}\n' * 6)[:-9], gzip.compress(b"[1]\n" * 6), gzip.compress(b"\xff")],
+    [
+        b"not gzip",
+        gzip.compress(b'{"text": "a"}\n' * 6, mtime=0)[:-9],
+        gzip.compress(b"[1]\n" * 6, mtime=0),
+        gzip.compress(b"\xff", mtime=0),
+    ],
+    ids=["no gzip", "cut", "a list", "not UTF-8"],
 )
 def test_texts_that_are_damaged(content, folder):
     (folder("debian") / "items.jsonl.gz").write_bytes(content)
