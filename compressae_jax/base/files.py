@@ -196,6 +196,25 @@ def remove_leftovers(path: str | os.PathLike) -> None:
                 _unlink(path.parent / name)
 
 
+def left(path: str | os.PathLike) -> bool:
+    """Whether anything lies aside for a name: of a writer at work, or of one that was killed."""
+    path = real(path)
+    try:
+        return any(name.startswith(_own(path)) for name in os.listdir(path.parent))
+    except FileNotFoundError:
+        return False
+
+
+def sweep(path: str | os.PathLike, work: Callable[[], None] | None = None) -> None:
+    """Do what a writer killed at its very end has not: for who finds a name complete, and so does not write it.
+
+    That is `remove_leftovers`, or `work` in its place. Nothing happens where another one writes the name now, or the
+    system refuses: what is complete can be used in any case.
+    """
+    with contextlib.suppress(BusyError, OSError), locked(path):
+        remove_leftovers(path) if work is None else work()
+
+
 def aside_of(path: Path, suffix: str = "") -> Path:
     """A new name beside `path`, which `remove_leftovers` of `path` knows."""
     return path.parent / f"{_own(path)}{secrets.token_hex(4)}{suffix}"

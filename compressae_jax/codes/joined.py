@@ -19,6 +19,8 @@ from compressae_jax.codes.mapped import NO_FILES, MappedFiles
 from compressae_jax.codes.rows import MadeBy, Part, Rows
 from compressae_jax.notation import AnyArray, InputError
 
+PIECE = 2**16  # rows compared at once
+
 
 def join(parts: Sequence[Rows]) -> Rows:
     """Rows of one kind and origin as one; a single part is itself.
@@ -42,6 +44,20 @@ def in_memory(parts: Sequence[Rows]) -> Rows:
     """The same as one copy in memory; raises as `join`."""
     rows = join(parts)
     return rows.in_memory() if isinstance(rows, Joined) else rows
+
+
+def same(one: Rows, other: Rows) -> bool:
+    """Whether two are the same rows of one origin, bit for bit, with the same ids; both are read piece by piece."""
+    if len(one) != len(other) or _described(one) != _described(other):
+        return False
+    for start in range(0, len(one), PIECE):
+        some, others = one[start : start + PIECE], other[start : start + PIECE]
+        arrays, wanted = some.arrays(), others.arrays()
+        if any(array.tobytes() != wanted[name].tobytes() for name, array in arrays.items()):
+            return False
+        if some.ids is not None and others.ids is not None and not ids_of.same(some.ids, others.ids):
+            return False
+    return True
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)

@@ -192,6 +192,15 @@ def begun(folder: str | os.PathLike) -> dict[str, Any] | None:
     return header
 
 
+def sweep(folder: Path) -> None:
+    """Remove what a killed writer left of a folder that is complete, where any of it is seen and nobody is at it."""
+    partial = partial_of(folder)
+    seen = files.left(folder) or files.left(partial) or (folder / MANIFEST).exists()
+    if seen or ((partial / META).exists() and not (partial / MANIFEST).exists()):
+        with contextlib.suppress(FolderError):  # what is not ours stays
+            files.sweep(folder, lambda: _clear(folder))
+
+
 def _clear(folder: Path) -> None:
     """Remove what a killed writer left of a published folder; the caller holds the lock.
 

@@ -5,8 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from compressae_jax.base import files
 from compressae_jax.codes import folder as codes_folder
+from compressae_jax.codes import writer as codes_writer
 from compressae_jax.codes.joined import join as joined
+from compressae_jax.codes.joined import same
+from compressae_jax.codes.rows import Rows
 from compressae_jax.data import identity
 from compressae_jax.model.encoders import BLOCK
 from compressae_jax.notation import FolderError, InputError, check_range
@@ -33,17 +37,18 @@ def span_of(rows: int, part: tuple[int, int] | None) -> range:
 def join(folders: Sequence[str | os.PathLike], out: str | os.PathLike, overwrite: bool = False) -> dict[str, Any]:
     """One codes folder of several, in the order of their parts, else as given: the same bytes as of one compression.
 
-    Folders that `to_folder` made as parts must be all parts of one source. Every checksum is seen to hold. Returns
-    rows and parts.
+    Folders that `to_folder` made as parts must be all parts of one source. Every checksum is seen to hold. Where the
+    same rows stand at `out` already, nothing is written. Returns rows and parts.
 
     Raises:
-        InputError: parts that are missing, twice, or of different models, encoders, storages or sources; a folder at
-            `out` already.
+        InputError: parts that are missing, twice, or of different models, encoders, storages or sources; another folder
+            at `out` already.
         FolderError: a folder that is missing or damaged.
     """
     if not folders:
         raise InputError("folders must name at least one codes folder to join")
-    check_free(out, overwrite)
+    if not _may_be(out, folders):
+        check_free(out, overwrite)
     read = [codes_folder.read(each) for each in folders]
     metas = [each.meta for each in read]
     order = _order(folders, metas)
@@ -61,8 +66,32 @@ def join(folders: Sequence[str | os.PathLike], out: str | os.PathLike, overwrite
     if PART not in first:
         header.pop(SOURCE, None)
     rows = joined([read[i].rows for i in order])
-    codes_folder.write(out, rows, d=first["d"], header=header)
+    if _is_there(out, rows, {**header, "d": first["d"]}):
+        codes_writer.sweep(files.real(out))
+    else:
+        check_free(out, overwrite)
+        codes_folder.write(out, rows, d=first["d"], header=header)
     return {"rows": len(rows), "parts": len(read)}
+
+
+def _may_be(out: str | os.PathLike, folders: Sequence[str | os.PathLike]) -> bool:
+    """Whether a codes folder of as many rows stands at `out`: seen before any row is read."""
+    try:
+        rows, *parts = (len(codes_folder.read(each, verify=False).rows) for each in (out, *folders))
+    except FolderError:
+        return False
+    return rows == sum(parts)
+
+
+def _is_there(out: str | os.PathLike, rows: Rows, header: dict[str, Any]) -> bool:
+    """Whether these very rows stand at `out`: the same call again is done, as after a kill at its very end."""
+    try:
+        there = codes_folder.read(out)
+    except FolderError:
+        return False
+    if {name: there.meta.get(name) for name in header} != header or PART in there.meta:
+        return False
+    return same(there.rows, rows)
 
 
 def check_free(out: str | os.PathLike, overwrite: bool) -> None:

@@ -63,6 +63,8 @@ def to_folder(
         if not (overwrite or (codes_writer.partial_of(files.real(out)).exists() and not out.exists())):
             check_free(out, overwrite)
         rows = _written(out, how, source, header, span, zero_rows, batch, progress)
+    else:
+        codes_writer.sweep(files.real(out))
     cost = pipeline.bytes_of(how)
     ratio = 4 * weights.d / cost
     if progress:

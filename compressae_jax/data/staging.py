@@ -1,6 +1,5 @@
 """A copy with random access of a source without it; sources read, this writes."""
 
-import contextlib
 import os
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from compressae_jax.base import files, sealed
 from compressae_jax.data import checked, identity
 from compressae_jax.data.npy import open_npy
 from compressae_jax.data.sources import Source
-from compressae_jax.notation import BusyError, InputError
+from compressae_jax.notation import InputError
 
 FORMAT_VERSION = 1
 NOTE = ".json"  # beside the copy: of which source it is one
@@ -32,8 +31,7 @@ def stage(source: Source, path: str | os.PathLike, progress: bool | None = None)
     path = files.check_out(path, (".npy",), folder=False)
     if (copy := _copy_of(source, path)) is not None:
         for each in (path, _note(path)):  # whoever was killed when all was done has left a lock
-            with contextlib.suppress(BusyError, OSError), files.locked(each):
-                files.remove_leftovers(each)
+            files.sweep(each)
         return copy
     with files.locked(path):  # until the note is written, too: nobody else's copy comes between
         if (copy := _copy_of(source, path)) is not None:  # made meanwhile

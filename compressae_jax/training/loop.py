@@ -29,7 +29,7 @@ from compressae_jax.model.budgets import Budget, choose
 from compressae_jax.model.compressae import CompresSAE
 from compressae_jax.model.losses import Mix
 from compressae_jax.model.weights import Weights
-from compressae_jax.notation import AnyArray, InputError, check_range
+from compressae_jax.notation import AnyArray, BusyError, InputError, check_range
 from compressae_jax.training import corpus, plan, processes, recipes, records, refine, sharding, stages, usage
 from compressae_jax.training import state as states
 from compressae_jax.training import step as updates
@@ -123,6 +123,7 @@ def train(
     shown = progress and jax.process_index() == 0
     run = _run(fields, source, rows)
     if (done := _finished(run, folder)) is not None:
+        processes.first(lambda: _swept(folder))
         return done
     with contextlib.ExitStack() as opened:
         if folder is not None:
@@ -203,6 +204,16 @@ def _finished(run: Run, folder: Path | None) -> Weights | None:
     processes.first(lambda: records.check_config(folder, run.record()))
     there = processes.first(lambda: (folder / MODEL).exists())
     return model_weights.load(folder / MODEL) if there else None
+
+
+def _swept(folder: Path | None) -> None:
+    """Remove what a run that was killed after it had its model has left."""
+    if folder is not None:
+        with contextlib.suppress(BusyError, OSError):  # by who writes it now; of folders that may not be changed
+            corpus.remove_copy(folder)
+        for name in (folder / MODEL, folder):
+            if files.left(name):
+                files.sweep(name)
 
 
 def _learned(run: Run, folder: Path | None, validate: Validate | None, shown: bool) -> Weights:

@@ -104,6 +104,18 @@ def test_what_a_killed_writer_left_goes_with_the_next_one(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["it", "other"]
 
 
+def test_who_finds_a_name_complete_sweeps_where_it_may(tmp_path):
+    put(tmp_path / "it", "whole")
+    assert not files.left(tmp_path / "it") and not files.left(tmp_path / "nowhere/it")
+    files.aside_of(tmp_path / "it").mkdir()
+    assert files.left(tmp_path / "it")
+    with files.locked(tmp_path / "it"):
+        files.sweep(tmp_path / "it")  # nobody's but the holder's to do
+        assert len(os.listdir(tmp_path)) == 3
+    files.sweep(tmp_path / "it")
+    assert os.listdir(tmp_path) == ["it"]
+
+
 def test_a_folder_moved_out_of_its_name_comes_back(tmp_path):
     put(tmp_path / "it", "old")
     (tmp_path / "it").rename(tmp_path / f"{files._own(tmp_path / 'it')}0123-old")  # killed between two renames

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from compressae_jax import compression
+from compressae_jax.base import files
 from compressae_jax.codes import folder
 from compressae_jax.codes.ids import TextIds
 from compressae_jax.compression import to_folder
@@ -385,8 +387,59 @@ def test_parts_joined_are_the_bytes_of_one_go(tmp_path, storage, zero_rows):
         compression.join([parts[0], parts[0]], tmp_path / "other")
     with pytest.raises(InputError, match="no parts of one"):
         compression.join([parts[0], tmp_path / "whole"], tmp_path / "other")
-    with pytest.raises(InputError, match="joined is there already"):
-        compression.join(parts, tmp_path / "joined")
+
+
+@pytest.mark.parametrize("ids", [None, "numbers", "texts"])
+def test_a_join_that_is_done_already_is_told_from_another(tmp_path, ids):
+    """After a kill at its very end the same command found a folder in its place, and was refused."""
+    x = make_vectors(120)
+    names = {None: None, "numbers": np.arange(120) * 3, "texts": [f"Zeile {i}·" for i in range(120)]}[ids]
+    for i, span in enumerate((slice(50), slice(50, 120))):
+        own = None if names is None else names[span]
+        folder.write(tmp_path / f"{i}", compression.encode(make_weights(), x[span]), ids=own, d=D)
+    both = [tmp_path / "0", tmp_path / "1"]
+    made = compression.join(both, tmp_path / "out")
+    before = {path.name: path.stat().st_ino for path in (tmp_path / "out").iterdir()}
+    leave_behind(tmp_path / "out")
+    assert compression.join(both, tmp_path / "out") == made
+    assert {path.name: path.stat().st_ino for path in (tmp_path / "out").iterdir()} == before
+    assert sorted(os.listdir(tmp_path)) == ["0", "1", "out"]
+    with pytest.raises(InputError, match="out is there already"):
+        compression.join(both[::-1], tmp_path / "out")
+
+
+def leave_behind(out):
+    """As writers that were killed between publishing and tidying."""
+    (out / "manifest.json").write_text("{}")
+    for name in (out, out.with_name(f"{out.name}.partial")):
+        files.aside_of(name).mkdir()
+    out.with_name(f"{files.aside_of(out).name[:-8]}lock").touch()
+    shutil.copytree(out, out.with_name(f"{out.name}.partial"), ignore=shutil.ignore_patterns("manifest.json"))
+
+
+def test_what_a_kill_after_the_end_left_goes_with_the_same_call(tmp_path):
+    source, out = open_source(make_vectors(120)), tmp_path / "out"
+    to_folder(make_weights(), source, out, progress=False)
+    there = sorted(os.listdir(out))
+    leave_behind(out)
+    to_folder(make_weights(), source, out, progress=False)
+    assert os.listdir(tmp_path) == ["out"] and sorted(os.listdir(out)) == there
+
+    leave_behind(out)
+    with files.locked(out):  # another one is at it
+        to_folder(make_weights(), source, out, progress=False)
+    assert (tmp_path / "out.partial").is_dir()
+
+
+def test_work_that_was_begun_with_other_inputs_stays(tmp_path):
+    source, out, x = open_source(make_vectors(120)), tmp_path / "out", make_vectors(4 * BLOCK, seed=5)
+    to_folder(make_weights(), source, out, progress=False)
+    with folder.Writer(out, D, H, K, "float16", {"source": open_source(x).identity()}) as writer:
+        writer.append(compression.encode(make_weights(), x[:BLOCK]))
+    leave = tmp_path / f"{files.aside_of(out).name}"
+    leave.mkdir()
+    to_folder(make_weights(), source, out, progress=False)
+    assert not leave.exists() and (tmp_path / "out.partial/manifest.json").is_file()
 
 
 def test_parts_of_two_models_or_sources_are_not_joined(tmp_path):

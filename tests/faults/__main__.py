@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from faults import damaged, growth, injected, pages, readers, scripts, shim, together, warm, writers
+from faults import damaged, growth, injected, jobs, pages, readers, scripts, shim, together, warm, writers
 from faults.counts import Count
 
 FLIPS, INPUTS, REPLACEMENTS = 2000, 5000, 500  # in all; replacements of each thing
@@ -70,9 +70,15 @@ def _injected(part: str, options: argparse.Namespace) -> Iterator[Count]:
 def _scripts(options: argparse.Namespace) -> Iterator[Count]:
     warm.warm()
     with tempfile.TemporaryDirectory(prefix="faults-", dir=injected.IN_MEMORY) as scratch:
-        for script in _chosen(options, scripts.table(Path(scratch))):
+        for script in _chosen(options, scripts.table(scripts.prepared(Path(scratch)))):
             yield from injected.tried(script, "kills", None, options.seed)
             yield from injected.tried(script, "errors", None, options.seed)
+
+
+def _jobs(options: argparse.Namespace) -> Iterator[Count]:
+    warm.warm()
+    with tempfile.TemporaryDirectory(prefix="faults-", dir=injected.IN_MEMORY) as scratch:
+        yield from jobs.pairs(scripts.prepared(Path(scratch)), options.what.split(";") if options.what else ())
 
 
 def _unread(options: argparse.Namespace) -> Iterator[Count]:
@@ -112,6 +118,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], Iterator[Count]]] = {
     "kills": _kills,
     "errors": _errors,
     "scripts": _scripts,
+    "jobs": _jobs,
     "unread": _unread,
     "flips": _flips,
     "fuzz": _fuzz,

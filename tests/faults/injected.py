@@ -25,6 +25,7 @@ ERRORS = {
     "half a write, then full": (shim.HALF, errno.ENOSPC, ("write",)),
     "full from there on": (shim.FULL, errno.ENOSPC, shim.TAKES_SPACE),
 }
+LAST = 10  # calls of a writer that are all tried: there the next run may find its work done, and have only to tidy
 SECONDS = 120  # until a child hangs
 IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # where thousands of fsync take no time
 
@@ -38,7 +39,8 @@ def tried(writer: Writer, part: str, at_most: int | None = None, seed: int = 0) 
         for over_old in (False, True) if writer.replaces else (False,):
             kinds = site.kinds(over_old)
             for name, (mode, error, touched) in (KILLS if part == "kills" else ERRORS).items():
-                places = [n for n, kind in enumerate(kinds, 1) if touched is None or kind in touched][:: writer.every]
+                places = [n for n, kind in enumerate(kinds, 1) if touched is None or kind in touched]
+                places = sorted({*places[:: writer.every], *places[-LAST:]})
                 for at in drawn(places, at_most, seed):
                     count.tried += 1
                     where = f"call {at} of {len(kinds)} ({kinds[at - 1]}), {'over an old one' if over_old else 'new'}"

@@ -23,6 +23,7 @@ HEADINGS = {
     "flips": "One bit flipped",
     "fuzz": "Files changed at will",
     "pairs": "Two writers of one name",
+    "jobs": "Two jobs in one run folder",
     "replaced": "Readers during replacements",
     "threads": "Eight threads on one index",
     "fork": "Forked after a search",

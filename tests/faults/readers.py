@@ -37,7 +37,7 @@ def folders(checkpoints: bool) -> list[Reader]:
     own = [
         _written(writer)
         for writer in writers.table()
-        if writer.name not in ("a file", "a folder", "staged copy", "found.npz", "found.parquet")
+        if writer.name not in ("a file", "a folder", "staged copy", "found.npz", "found.parquet", "compression", "join")
     ]
     own += [Reader("checkpoint", _checkpoint, _read_checkpoint)] if checkpoints else []
     return [Reader("sealed JSON", _sealed, lambda path: sealed.read(path, 1, "make it anew")), *own]

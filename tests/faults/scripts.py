@@ -11,7 +11,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from faults import forked, writers
@@ -35,45 +35,68 @@ SMALL = {
     "evaluation.resamples": 20,
     "evaluation.baselines": "('int8',)",
 }
+REPORTS = ("report*", "per_query*", "*.png")  # what an evaluation writes
 # Names that are drawn by chance or by the clock.
 RANDOM = re.compile(r"(checkpoints/[^/]+/|tensorboard/)")
 
 
-def table(scratch: Path) -> list[Writer]:
-    """Every script that writes, on inputs that are made in `scratch` now."""
+class Prepared(NamedTuple):
+    """What the scripts need: a source, a finished run of it, its codes as a part, and the flags that name them."""
+
+    source: Path
+    run: Path
+    part: Path
+    config: list[str]
+
+    @property
+    def compress(self) -> list[str]:
+        """The flags of a compression by the run's model."""
+        return [f"--model={self.run}/model", f"--source={self.source}"]
+
+    @property
+    def search(self) -> list[str]:
+        """The flags of a search of the run's codes."""
+        return [f"--index={self.run}/codes", f"--model={self.run}/model", f"--queries={self.source}", "--top=3"]
+
+    @property
+    def join(self) -> list[str]:
+        """The flags of a join of the one part that so few rows can be cut into."""
+        return [f"--parts={self.part}"]
+
+
+def prepared(scratch: Path) -> Prepared:
+    """All that, made in `scratch` by scripts, in children: nothing of it may start JAX here."""
     np.save(scratch / "vectors.npy", writers.vectors(0))
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(scratch / "compiled")
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-    run = scratch / "run"
     config = [f"--config={ROOT}/configs/tiny.py", f"--config.data.source={scratch}/vectors.npy"]
     config += [f"--config.{name}={value}" for name, value in SMALL.items()]
-    _made(lambda: launch("run.py", *config, f"--workdir={run}"))
-    model, source = f"--model={run}/model", f"--source={scratch}/vectors.npy"
+    made = Prepared(scratch / "vectors.npy", scratch / "run", scratch / "part", config)
+    _made(lambda: launch("run.py", *config, f"--workdir={made.run}"))
+    _made(lambda: launch("compress.py", *made.compress, "--part=1/1", f"--out={made.part}"))
+    return made
+
+
+def table(made: Prepared) -> list[Writer]:
+    """Every script that writes, on what was prepared."""
 
     def script(name: str, flags: Callable[[Path], list[str]], read: Callable, **more: Any) -> Writer:
         put = lambda path, which: launch(name, *flags(path))  # noqa: E731
         return Writer(name, put, read, replaces=False, judge=judged, ignore=RANDOM, **more)
 
-    def evaluated(root: Path) -> None:
-        shutil.copytree(run, root / "it", ignore=shutil.ignore_patterns("report*", "per_query*", "*.png", "found*"))
+    def without_report(root: Path) -> None:
+        shutil.copytree(made.run, root / "it", ignore=shutil.ignore_patterns(*REPORTS, "found*"))
+
+    def in_run(path: Path) -> list[str]:
+        return [*made.config, f"--workdir={path}"]
 
     return [
-        script("evaluate.py", lambda path: [*config, f"--workdir={path}"], _read_report, every=10, beside=evaluated),
-        script("compress.py", lambda path: [model, source, f"--out={path}"], writers.read_codes),
-        script(
-            "search.py",
-            lambda path: [
-                f"--index={run}/codes",
-                model,
-                f"--queries={scratch}/vectors.npy",
-                "--top=3",
-                f"--out={path}",
-            ],
-            writers.read_npz,
-            suffix=".npz",
-        ),
-        script("train.py", lambda path: [*config, f"--workdir={path}"], _read_run, every=20),
-        script("run.py", lambda path: [*config, f"--workdir={path}"], _read_run, every=60),
+        script("evaluate.py", in_run, read_report, every=10, beside=without_report),
+        script("compress.py", lambda path: [*made.compress, f"--out={path}"], writers.read_codes),
+        script("join.py", lambda path: [*made.join, f"--out={path}"], writers.read_codes),
+        script("search.py", lambda path: [*made.search, f"--out={path}"], writers.read_npz, suffix=".npz"),
+        script("train.py", in_run, _read_run, every=20),
+        script("run.py", in_run, _read_run, every=60),
     ]
 
 
@@ -114,7 +137,7 @@ def _read_run(path: Path) -> Any:
     return [model.fingerprint, len(lines)]
 
 
-def _read_report(path: Path) -> Any:
+def read_report(path: Path) -> Any:
     """What does not depend on the clock; None where the report, which is written last, is not there yet."""
     if not (path / "report.json").exists():
         return None

@@ -16,6 +16,7 @@ import pyarrow
 from faults.forked import Outcome
 from pyarrow import parquet
 
+from compressae_jax import compression
 from compressae_jax.base import files, sealed
 from compressae_jax.codes import folder
 from compressae_jax.codes.codes import Codes
@@ -117,6 +118,8 @@ def table() -> list[Writer]:
         Writer("found.parquet", _put_found, _read_parquet, ".parquet"),
         Writer("staged copy", _put_staged, np.load, ".npy", beside=_two_sources, read_whole=False),
         Writer("codes by pieces", _put_pieces, read_codes),
+        Writer("compression", _put_compressed, read_codes, beside=_model_and_vectors),
+        Writer("join", _put_joined, read_codes, beside=_two_folders),
     ]
 
 
@@ -141,6 +144,23 @@ def _put_pieces(path: Path, which: int) -> None:
         while writer.rows < N:
             writer.append(rows[writer.rows : writer.rows + N // 3])
         writer.finish()
+
+
+def _model_and_vectors(root: Path) -> None:
+    model_weights.save(weights(0), root / "model")
+
+
+def _put_compressed(path: Path, which: int) -> None:
+    compression.to_folder(path.parent / "model", open_source(vectors(which)), path, overwrite=True, progress=False)
+
+
+def _two_folders(root: Path) -> None:
+    for which, rows in enumerate((slice(N // 3), slice(N // 3, N))):
+        folder.write(root / f"{which}", codes(0, "text")[rows], d=D)
+
+
+def _put_joined(path: Path, which: int) -> None:
+    compression.join([path.parent / f"{which}", path.parent / f"{1 - which}"], path, overwrite=True)
 
 
 def index(which: int, rows: Callable[[int], Rows] = codes) -> Index:

@@ -1,6 +1,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 
 import jax
@@ -11,7 +12,7 @@ from training import tiny_run
 from training.tiny_run import train, vectors
 
 from compressae_jax import data
-from compressae_jax.base import progress
+from compressae_jax.base import files, progress
 from compressae_jax.data import checked
 from compressae_jax.data.sampling import Rest
 from compressae_jax.data.sources import Source
@@ -238,6 +239,19 @@ def test_a_finished_run_only_returns_its_model(uninterrupted):
     before = (folder / "metrics.jsonl").stat().st_mtime_ns
     assert train(folder).fingerprint == weights.fingerprint
     assert (folder / "metrics.jsonl").stat().st_mtime_ns == before
+
+
+def test_what_a_run_killed_at_its_very_end_left_goes_with_the_next(tmp_path, uninterrupted):
+    shutil.copytree(uninterrupted[1], tmp_path / "run")
+    there = sorted(os.listdir(tmp_path / "run"))
+    (tmp_path / "run/cache").mkdir()
+    np.savez_compressed(tmp_path / "x.npz", x=vectors())
+    data.stage(data.open_source(tmp_path / "x.npz"), tmp_path / "run/cache/vectors.npy", progress=False)
+    (tmp_path / "x.npz").unlink()
+    for name in (tmp_path / "run", tmp_path / "run/model"):
+        name.with_name(f"{files.aside_of(name).name[:-8]}lock").touch()
+    assert train(tmp_path / "run").fingerprint == uninterrupted[0].fingerprint
+    assert os.listdir(tmp_path) == ["run"] and sorted(os.listdir(tmp_path / "run")) == there
 
 
 def test_another_config_or_other_vectors_are_refused(uninterrupted):
