@@ -119,7 +119,7 @@ def max_share(built: lists.Lists, u: np.ndarray) -> float:
 def answered(side: str, index: Index, u: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
     """Results of expanded queries by one side."""
     if side == "lists":
-        return lists.search(index.lists, u, top)
+        return lists.search(index.lists, "sparse", u, top)
     return host.search(index.rows, "sparse", u, top)
 
 

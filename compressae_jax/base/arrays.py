@@ -34,12 +34,17 @@ def vectors(argument: str, given: Any) -> np.ndarray:
             row = int(np.ma.getmaskarray(given).reshape(len(given), -1).any(axis=1).argmax())
             raise InputError(f"{argument} hide values under a mask, first in row {row}; fill them or drop the rows")
         given = given.data
+    try:
+        return as_numpy(given)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{argument} must be rows of numbers (an array, a list of rows), not {error}") from None
+
+
+def as_numpy(given: Any) -> np.ndarray:
+    """An array of any library, a list or a table's column as NumPy; raises ValueError or TypeError where none is."""
     if hasattr(given, "detach") and hasattr(given, "cpu"):  # a PyTorch tensor
         given = given.detach().cpu()
         given = given.float() if str(given.dtype) == "torch.bfloat16" else given
     elif hasattr(given, "to_numpy") and not isinstance(given, np.ndarray):
         given = given.to_numpy()
-    try:
-        return np.asarray(given)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{argument} must be rows of numbers (an array, a list of rows), not {error}") from None
+    return np.asarray(given)

@@ -144,6 +144,12 @@ class Joined(Rows):
         least = next((part for part in self.parts if not part.verified), self.parts[0])
         return least.like(arrays, ids, files)
 
+    def with_ids(self, ids: Ids | None) -> Rows:
+        """Every part by its share of the names."""
+        spans = itertools.pairwise(self.firsts)
+        pairs = zip(self.parts, spans, strict=True)
+        return join([part.with_ids(None if ids is None else ids[start:stop]) for part, (start, stop) in pairs])
+
     def in_memory(self) -> Rows:
         """A copy of all parts, of their kind."""
         return self.like(self.arrays(), self.ids)

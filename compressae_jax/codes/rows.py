@@ -7,6 +7,7 @@ has the plain kind (arrays of floats and columns), `storage` the others, `joined
 from __future__ import annotations
 
 import abc
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -95,6 +96,10 @@ class Rows(abc.ABC):
     @abc.abstractmethod
     def like(self, arrays: dict[str, Any], ids: Ids | None = None, files: MappedFiles = NO_FILES) -> Rows:
         """Rows of the same kind and origin, and as sound, of other `arrays`, which are maps of `files`, and `ids`."""
+
+    def with_ids(self, ids: Ids | None) -> Rows:
+        """The same rows by other names."""
+        return dataclasses.replace(self, ids=ids)  # type: ignore[type-var]
 
     @abc.abstractmethod
     def codes(self) -> Any:

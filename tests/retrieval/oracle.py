@@ -8,13 +8,18 @@ from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.storage.packed import Packing, pack
 
 
-def search(rows, space, u, top):
+def search(rows, space, u, top, allowed=None, without=None):
     dense = rows.to_dense().astype(np.float64)
     lengths = 1 / np.maximum(np.linalg.norm(dense, axis=1), 1e-300) * dense.any(axis=1)
     scales = rows.scales(space)
     scores = np.asarray(u, np.float64) @ dense.T * (lengths if scales is None else np.asarray(scales, np.float64))
+    scores[:, slice(0) if allowed is None else ~allowed] = -np.inf
+    for i, taken in enumerate([] if without is None else np.split(without.rows, without.indptr[1:-1])):
+        scores[i, taken] = -np.inf
+    scores = np.pad(scores, ((0, 0), (0, top)), constant_values=-np.inf)  # whatever is left
     rows = np.argsort(-scores, axis=1, kind="stable")[:, :top]
-    return np.take_along_axis(scores, rows, axis=1), rows
+    scores = np.take_along_axis(scores, rows, axis=1)
+    return scores, np.where(np.isneginf(scores), -1, rows)
 
 
 def integer_problem(n, q, h=37, k=5, values="float32", columns="uint16", seed=0):

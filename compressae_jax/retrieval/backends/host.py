@@ -4,12 +4,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import wait
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
-from compressae_jax.base.arrays import pieces
 from compressae_jax.base.threads import cores, kept
 from compressae_jax.codes.rows import Rows
 from compressae_jax.notation import Expanded, check_range
+from compressae_jax.retrieval import filters
+from compressae_jax.retrieval.backends import gathering
+from compressae_jax.retrieval.backends.gathering import Results
+from compressae_jax.retrieval.filters import Without
 
 QUERIES = 64  # of a block: u (h, 64) stays in a core's cache
 LANES = 16  # queries are padded to a multiple of a vector register
@@ -17,10 +20,20 @@ FEW = 4  # queries that are faster one by one than as a padded block
 NONZEROS = 2**18  # of a chunk: large beside the cost of dealing it out, small beside a corpus
 DECODED = 2**16  # of a chunk that is decoded first: it stays in a core's own cache
 HEAPS = 2**28  # bytes of the threads' running best, at most, unless one query's take more
+MOST = 2**31 - 1  # results a query
+EVERYTHING = np.empty(0, bool)  # the mask of no filter
+EVERYTHING.flags.writeable = False
 
 
 def search(
-    rows: Rows, space: str, u: Expanded, top: int, *, chunk: int | None = None
+    rows: Rows,
+    space: str,
+    u: Expanded,
+    top: int,
+    *,
+    allowed: Bool[np.ndarray, " n"] | None = None,
+    without: Without | None = None,
+    chunk: int | None = None,
 ) -> tuple[Float[np.ndarray, "q r"], Int[np.ndarray, "q r"]]:
     """The best rows of each query, best first; ties go to the lower row number.
 
@@ -28,27 +41,33 @@ def search(
     at a time. `chunk` is the rows that a thread takes at a time. A query's results are the same bits in any company.
 
     Raises:
-        InputError: `top` above the number of rows, a `chunk` below 1.
+        InputError: `top` or `chunk` below 1.
     """
     from compressae_jax.retrieval.backends import kernels
 
-    check_range("top", top, 1, len(rows))
+    check_range("top", top, 1, MOST)
+    if (picked := gathering.few(allowed)) is not None:
+        of_some = lambda some, without: search(some, space, u, top, without=without, chunk=chunk)  # noqa: E731
+        return gathering.gathered(of_some, rows, picked, len(u), top, without)
     chunk = checked_chunk(chunk) or max(1, (NONZEROS if rows.levels is None else DECODED) // rows.k)
 
-    def find(u: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray]:
-        starts, blocks = iter(range(0, len(rows), chunk)), list(_blocks(u))
+    def find(u: np.ndarray, without: Without, threads: int) -> Results:
+        starts, blocks = iter(range(0, len(rows), chunk)), list(_blocks(u, without))
 
         def work(best: np.ndarray, numbers: np.ndarray) -> None:
             read = rows.reader(space, chunk)
             for start in starts:  # shared by the threads, so each sees rising rows and a slow core takes fewer
-                part = *map(stored, read(slice(start, start + chunk))), start
-                for queries, block in blocks:
+                here = slice(start, start + chunk)
+                if (mask := mask_of(allowed, here)) is None:
+                    continue
+                part = *map(stored, read(here)), start, mask
+                for queries, block, indptr in blocks:
                     absorb = kernels.scan_one if block.ndim == 1 else kernels.scan_block
-                    absorb(*part, block, best[queries], numbers[queries])
+                    absorb(*part, block, indptr, without.rows, best[queries], numbers[queries])
 
         return best_of_threads(work, threads, len(u), top)
 
-    return in_groups(find, np.asarray(u, np.float32), top, min(cores(), -(-len(rows) // chunk)))
+    return in_groups(find, np.asarray(u, np.float32), without, top, min(cores(), -(-len(rows) // chunk)))
 
 
 def checked_chunk(chunk: int | None) -> int | None:
@@ -58,16 +77,29 @@ def checked_chunk(chunk: int | None) -> int | None:
     return chunk
 
 
+def mask_of(allowed: Bool[np.ndarray, " n"] | None, here: slice) -> Bool[np.ndarray, " c"] | None:
+    """Which rows of a chunk are allowed, as kernels take it: empty where there is no filter; None where none is."""
+    if allowed is None:
+        return EVERYTHING
+    return fixed(allowed[here]) if allowed[here].any() else None
+
+
 def in_groups(
-    find: Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]],
+    find: Callable[[np.ndarray, Without, int], Results],
     u: Float[np.ndarray, "q h"],
+    without: Without | None,
     top: int,
     threads: int,
-) -> tuple[Float[np.ndarray, "q r"], Int[np.ndarray, "q r"]]:
+) -> Results:
     """What `find` gives for as many queries at a time as their running best leaves memory for."""
     group = HEAPS // (12 * top * max(1, threads))
     group = max(1, group - group % QUERIES if group > QUERIES else group)
-    parts = [find(some, threads) for some in pieces(u, group)]
+    parts = []
+    for start in range(0, max(1, len(u)), group):
+        some = u[start : start + group]
+        end = start + len(some)
+        indptr, rows = filters.nothing(len(some)) if without is None else filters.cut(without, start, end)
+        parts.append(find(some, Without(indptr, fixed(rows)), max(1, threads)))
     if len(parts) == 1:
         return parts[0]
     return np.concatenate([scores for scores, _ in parts]), np.concatenate([numbers for _, numbers in parts])
@@ -92,22 +124,29 @@ def best_of_threads(
     return scores[0], rows[0]
 
 
-def _blocks(u: Float[np.ndarray, "q h"]) -> Iterator[tuple[slice | int, np.ndarray]]:
-    """Queries and their u: a slice and (h, w) with the query axis last and padded, or, of a few, a number and (h,)."""
+def _blocks(
+    u: Float[np.ndarray, "q h"], without: Without
+) -> Iterator[tuple[slice | int, np.ndarray, Int[np.ndarray, " w_and_1"]]]:
+    """Queries, their u and their `indptr`: a slice and (h, w) with the query axis last and padded, or one and (h,)."""
     for start in range(0, len(u), QUERIES):
         some = u[start : start + QUERIES]
         if len(some) > FEW:
             block = np.pad(some, ((0, -len(some) % LANES), (0, 0))).T
-            yield slice(start, start + len(some)), stored(block)
+            yield slice(start, start + len(some)), stored(block), fixed(without.indptr[start : start + len(some) + 1])
         else:
-            yield from ((start + i, stored(one)) for i, one in enumerate(some))
+            for i, one in enumerate(some, start):
+                yield i, stored(one), fixed(without.indptr[i : i + 2])
 
 
 def stored(part: np.ndarray) -> np.ndarray:
     """An array in a form that the kernels take: contiguous float32, uint16 or uint32; float16 as its bits."""
     if part.dtype not in (np.float16, np.float32, np.uint16, np.uint32):
         part = part.astype(np.float32 if np.issubdtype(part.dtype, np.floating) else np.uint32)
-    part = np.ascontiguousarray(part)
-    part = part.view(np.uint16 if part.dtype == np.float16 else part.dtype)
-    part.flags.writeable = False  # as memory maps are: kernels are compiled once for both
+    return fixed(part.view(np.uint16) if part.dtype == np.float16 else part)
+
+
+def fixed(part: np.ndarray) -> np.ndarray:
+    """A contiguous view that is not written to, as memory maps are: kernels are compiled once for both."""
+    part = np.ascontiguousarray(part).view()
+    part.flags.writeable = False
     return part

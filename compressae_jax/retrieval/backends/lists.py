@@ -9,12 +9,22 @@ in it.
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, Int32, Shaped, UInt16
+from jaxtyping import Bool, Float, Int, Int32, Shaped, UInt16
 
 from compressae_jax.base.threads import cores, deal
 from compressae_jax.codes.rows import Rows
-from compressae_jax.notation import Expanded, check_range
-from compressae_jax.retrieval.backends.host import best_of_threads, in_groups, stored
+from compressae_jax.notation import Expanded, check_choice, check_range
+from compressae_jax.retrieval.backends.gathering import Results
+from compressae_jax.retrieval.backends.host import (
+    MOST,
+    best_of_threads,
+    checked_chunk,
+    fixed,
+    in_groups,
+    mask_of,
+    stored,
+)
+from compressae_jax.retrieval.filters import Without
 
 LONGEST_BLOCK, SHORTEST_BLOCK = 2**15, 2**12  # rows; shorter ones are slower, a block for every core is faster
 SHARE = 2**19  # of rows × queries, from which on another thread gains more than starting it costs
@@ -73,21 +83,36 @@ def touched(lists: Lists, expanded_queries: Expanded) -> float:
     return float(lengths @ asked[latents]) / (len(expanded_queries) * len(lists.rows))
 
 
-def search(lists: Lists, u: Expanded, top: int) -> tuple[Float[np.ndarray, "q r"], Int[np.ndarray, "q r"]]:
+def search(
+    lists: Lists,
+    space: str,
+    u: Expanded,
+    top: int,
+    *,
+    allowed: Bool[np.ndarray, " n"] | None = None,
+    without: Without | None = None,
+    chunk: int | None = None,
+) -> tuple[Float[np.ndarray, "q r"], Int[np.ndarray, "q r"]]:
     """The best rows of each query in the space 'sparse', best first; ties go to the lower row number.
 
     Exact for any u, and fast where it has few nonzeros. Terms are added in the order of the latents, so near ties may
     come in another order than from `host`. Beside lists and results a thread needs `top` results a query and a number
-    for each row of a block.
+    for each row of a block. `chunk` changes nothing: lists have their blocks.
+
+    Raises:
+        InputError: another space, `top` or `chunk` below 1.
     """
     from compressae_jax.retrieval.backends import kernels
 
+    check_choice("space", space, ("sparse",))
+    check_range("top", top, 1, MOST)
+    checked_chunk(chunk)
     n, block = len(lists.row_scales), lists.block
-    check_range("top", top, 1, n)
-    scales, k = stored(lists.row_scales), len(lists.rows) // n
+    scales, k = stored(lists.row_scales), len(lists.rows) // max(1, n)
 
-    def find(u: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray]:
+    def find(u: np.ndarray, without: Without, threads: int) -> Results:
         terms = [(latents := np.flatnonzero(one), one[latents]) for one in u]
+        ends = [fixed(without.indptr[i : i + 2]) for i in range(len(u))]
         numbers = iter(range(len(lists.starts)))
 
         def work(scores: np.ndarray, rows: np.ndarray) -> None:
@@ -95,11 +120,14 @@ def search(lists: Lists, u: Expanded, top: int) -> tuple[Float[np.ndarray, "q r"
             for number in numbers:  # shared by the threads, so each sees rising rows and a slow core takes fewer
                 first = number * block
                 some, here = scales[first : first + block], slice(first * k, (first + block) * k)
-                part = lists.starts[number], lists.values[here], lists.rows[here], some, first
+                if (mask := mask_of(allowed, slice(first, first + block))) is None:
+                    continue
+                part = lists.starts[number], lists.values[here], lists.rows[here], some, first, mask
                 for i, (latents, weights) in enumerate(terms):
-                    kernels.scan_lists(*part, latents, weights, sums[: len(some)], scores[i], rows[i])
+                    asked = latents, weights, ends[i], without.rows, sums[: len(some)]
+                    kernels.scan_lists(*part, *asked, scores[i], rows[i])
 
         return best_of_threads(work, threads, len(u), top)
 
     u = np.asarray(u, np.float32)
-    return in_groups(find, u, top, min(cores(), len(lists.starts), -(-len(u) * n // SHARE)))
+    return in_groups(find, u, without, top, min(cores(), len(lists.starts), -(-len(u) * n // SHARE)))

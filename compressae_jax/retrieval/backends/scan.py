@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, Int, Integer
+from jaxtyping import Array, Bool, Float, Int, Integer
 
 from compressae_jax.base import devices
 from compressae_jax.base.arrays import padded
@@ -15,9 +15,10 @@ from compressae_jax.codes import spaces
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.rows import Rows
 from compressae_jax.notation import Expanded, InputError, check_range
-from compressae_jax.retrieval.backends import running_top
-from compressae_jax.retrieval.backends.host import checked_chunk
-from compressae_jax.retrieval.backends.running_top import Best
+from compressae_jax.retrieval.backends import gathering, running_top
+from compressae_jax.retrieval.backends.host import MOST, checked_chunk
+from compressae_jax.retrieval.backends.running_top import Best, Pairs
+from compressae_jax.retrieval.filters import Without
 
 WORKING_BYTES = 2**28  # of a chunk's products (c, k, q), where the compiler does not fuse them away
 LONGEST_CHUNK = 2**16
@@ -56,33 +57,52 @@ class Placed:
             self._scales[space] = self._put(scales)
         return self._scales[space]
 
+    def mask(self, allowed: Bool[np.ndarray, " n"]) -> jax.Array:
+        """Which rows are allowed, and none of the padding behind them, where the rows are."""
+        return self._put(padded(allowed, self._length))
+
     def _put(self, array: np.ndarray) -> jax.Array:
         return jax.device_put(array, NamedSharding(self.mesh, PartitionSpec(AXIS)))
 
 
 def search(
-    rows: Rows | Placed, space: str, u: Expanded, top: int, *, chunk: int | None = None
+    rows: Rows | Placed,
+    space: str,
+    u: Expanded,
+    top: int,
+    *,
+    allowed: Bool[np.ndarray, " n"] | None = None,
+    without: Without | None = None,
+    chunk: int | None = None,
 ) -> tuple[Float[np.ndarray, "q r"], Int[np.ndarray, "q r"]]:
     """The best rows of each query, best first; ties go to the lower row number.
 
     `Placed` rows are scored where they are; others come to the default device piece by piece, packed ones decoded on
     the host in each search. Memory beside the codes: a chunk's products, bounded by `WORKING_BYTES` unless `chunk`, its
     rows, is given. Queries are padded to a power of two, so that any number of them costs few compilations.
+
+    Raises:
+        InputError: `top` or `chunk` below 1, rows that 32 bits do not number.
     """
     n, q = len(rows), len(u)
-    check_range("top", top, 1, n)
+    check_range("top", top, 1, MOST)
     if n >= 2**31:
         raise InputError(f"the scan backend numbers rows in 32 bits, too few for {n}; use backend='host'")
+    if not isinstance(rows, Placed) and (picked := gathering.few(allowed)) is not None:
+        of_some = lambda some, without: search(some, space, u, top, without=without, chunk=chunk)  # noqa: E731
+        return gathering.gathered(of_some, rows, picked, q, top, without)
     asked = jnp.asarray(padded(np.asarray(u, np.float32), 1 << max(0, q - 1).bit_length()))
-    best = running_top.nothing(len(asked), top)
+    best, pairs = running_top.nothing(len(asked), top), running_top.pairs(without)
     k = (rows.codes if isinstance(rows, Placed) else rows).k
     chunk = checked_chunk(chunk) or max(1, min(LONGEST_CHUNK, WORKING_BYTES // (4 * len(asked) * k)))
     if not isinstance(rows, Placed):
-        best = _stream(best, rows, space, asked, chunk)
-    elif rows.mesh.size == 1:
-        best = _absorb_chunks(best, rows.codes, rows.scales(space), asked, 0, n, chunk)
+        best = _stream(best, rows, space, asked, chunk, allowed, pairs)
     else:
-        best = _absorb_shards(best, rows.codes, rows.scales(space), asked, n, chunk, rows.mesh)
+        mask = None if allowed is None else rows.mask(allowed)
+        if rows.mesh.size == 1:
+            best = _absorb_chunks(best, rows.codes, rows.scales(space), asked, 0, n, mask, pairs, chunk)
+        else:
+            best = _absorb_shards(best, rows.codes, rows.scales(space), asked, n, mask, pairs, chunk, rows.mesh)
     return np.asarray(best.scores)[:q], np.asarray(best.rows)[:q].astype(np.int64)
 
 
@@ -107,7 +127,17 @@ def _scores(
 
 
 @functools.partial(jax.jit, static_argnames="chunk")
-def _absorb_chunks(best: Best, codes: Codes, row_scales: Array, u: Array, first_row, valid, chunk: int) -> Best:
+def _absorb_chunks(
+    best: Best,
+    codes: Codes,
+    row_scales: Array,
+    u: Array,
+    first_row: Array | int,
+    valid: Array | int,
+    allowed: Array | None,
+    without: Pairs | None,
+    chunk: int,
+) -> Best:
     """Merge rows numbered from `first_row`, of which the first `valid` are real."""
     chunk = min(chunk, len(codes))
 
@@ -115,41 +145,70 @@ def _absorb_chunks(best: Best, codes: Codes, row_scales: Array, u: Array, first_
         first = jnp.asarray(i * chunk)
         # The last chunk starts early to stay inside; what was already seen is rolled to its end and masked.
         start = jnp.minimum(first, len(codes) - chunk)
-        parts = (jax.lax.dynamic_slice_in_dim(x, start, chunk) for x in (codes.values, codes.columns, row_scales))
-        values, columns, scales = parts
-        scores = jnp.roll(_scores(values, columns, scales, u), start - first, axis=1)
-        return running_top.absorb(best, scores, first_row + first, valid - first)
+
+        def part(x: Array) -> Array:
+            return jax.lax.dynamic_slice_in_dim(x, start, chunk)
+
+        scores = jnp.roll(_scores(part(codes.values), part(codes.columns), part(row_scales), u), start - first, axis=1)
+        mask = None if allowed is None else jnp.roll(part(allowed), start - first)
+        return running_top.absorb(best, scores, first_row + first, valid - first, mask, without)
 
     return jax.lax.fori_loop(0, (valid + chunk - 1) // chunk, absorb, best)
 
 
 @functools.partial(jax.jit, static_argnames=("chunk", "mesh"))
-def _absorb_shards(best: Best, codes: Codes, row_scales: Array, u: Array, n, chunk: int, mesh: Mesh) -> Best:
+def _absorb_shards(
+    best: Best,
+    codes: Codes,
+    row_scales: Array,
+    u: Array,
+    n: Array | int,
+    allowed: Array | None,
+    without: Pairs | None,
+    chunk: int,
+    mesh: Mesh,
+) -> Best:
     """The same on every device for its share of the rows, then one merge, in the order of the shards."""
     rows, whole = PartitionSpec(mesh.axis_names[0]), PartitionSpec()
     share = len(codes) // mesh.size
 
-    def of_shard(best: Best, codes: Codes, row_scales: Array, u: Array, n: Array) -> Best:
+    def of_shard(best, codes, row_scales, u, n, allowed, without) -> Best:
         first_row = jax.lax.axis_index(mesh.axis_names[0]) * share
-        best = _absorb_chunks(best, codes, row_scales, u, first_row, jnp.clip(n - first_row, 0, share), chunk)
+        valid = jnp.clip(n - first_row, 0, share)
+        best = _absorb_chunks(best, codes, row_scales, u, first_row, valid, allowed, without, chunk)
         return jax.tree.map(lambda x: x[None], best)
 
-    each = jax.shard_map(
-        of_shard, mesh=mesh, in_specs=(whole, rows, rows, whole, whole), out_specs=rows, check_vma=False
-    )(best, codes, row_scales, u, n)
+    specs = whole, rows, rows, whole, whole, rows, whole
+    each = jax.shard_map(of_shard, mesh=mesh, in_specs=specs, out_specs=rows, check_vma=False)(
+        best, codes, row_scales, u, n, allowed, without
+    )
     for shard in range(mesh.size):
         best = running_top.merge(best, Best(each.scores[shard], each.rows[shard]))
     return best
 
 
-def _stream(best: Best, rows: Rows, space: str, u: Array, chunk: int) -> Best:
+def _stream(
+    best: Best,
+    rows: Rows,
+    space: str,
+    u: Array,
+    chunk: int,
+    allowed: Bool[np.ndarray, " n"] | None,
+    without: Pairs | None,
+) -> Best:
     """Rows of the host, a few chunks a transfer; the next one is on its way while a device scores the last."""
     n = len(rows)
-    length = min(chunk * CHUNKS_A_TRANSFER, 1 << (n - 1).bit_length())
+    length = min(chunk * CHUNKS_A_TRANSFER, 1 << max(0, n - 1).bit_length())
     read = rows.reader(space, length, fresh=True)  # JAX may keep a NumPy array instead of a copy
     for start in range(0, n, length):
-        part = [jnp.asarray(padded(one, length)) for one in read(slice(start, start + length))]
-        ahead = _absorb_chunks(best, Codes(part[0], part[1], rows.h), part[2], u, start, min(length, n - start), chunk)
+        here, mask = slice(start, start + length), None
+        if allowed is not None:
+            if not allowed[here].any():
+                continue
+            mask = jnp.asarray(padded(allowed[here], length))
+        values, columns, scales = (jnp.asarray(padded(one, length)) for one in read(here))
+        codes, valid = Codes(values, columns, rows.h), min(length, n - start)
+        ahead = _absorb_chunks(best, codes, scales, u, start, valid, mask, without, chunk)
         best.rows.block_until_ready()  # two pieces are in memory at most
         best = ahead
     return best

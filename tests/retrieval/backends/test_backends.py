@@ -146,8 +146,7 @@ def test_rows_that_nobody_verified_are_never_scored_outside(backend):
 @pytest.mark.parametrize(
     ("top", "chunk", "message"),
     [
-        (0, None, "top must be an integer from 1 to 45, not 0"),
-        (46, None, "top must be an integer from 1 to 45, not 46"),
+        (0, None, "top must be an integer from 1 .* not 0"),
         (3, 0, "chunk must be an integer from 1 .* not 0"),
         (3, -1, "chunk must be an integer from 1 .* not -1"),
     ],

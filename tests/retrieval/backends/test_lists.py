@@ -26,7 +26,7 @@ def sparse_queries(q, h, k, seed=0):
 
 def check(problem, top, block=BLOCK, narrow=None):
     rows, _, u = problem
-    scores, rows = lists.search(lists.build(rows, block), u, top)
+    scores, rows = lists.search(lists.build(rows, block), "sparse", u, top)
     assert scores.dtype == np.float32 and rows.dtype == np.int64
     for wanted_scores, wanted_rows in (oracle.search(*(narrow or problem), top), host.search(*problem, top)):
         assert_array_equal(rows, wanted_rows)
@@ -71,7 +71,7 @@ def test_rows_that_no_list_has_rank_between_positive_and_negative_ones():
     values = np.array([-1, 2, 0, 5, -2, 1], np.float16)[:, None]
     codes = Codes(values, np.array([3, 3, 3, 4, 3, 3], np.uint16)[:, None], 6, np.ones((6, 2), np.float32))
     u = np.eye(6, dtype=np.float32)[3:4]
-    scores, rows = lists.search(lists.build(codes, 4), u, 6)
+    scores, rows = lists.search(lists.build(codes, 4), "sparse", u, 6)
     assert_array_equal(rows[0], [1, 5, 2, 3, 0, 4])
     assert_array_equal(scores[0], [2, 1, 0, 0, -1, -2])
 
@@ -90,7 +90,7 @@ def test_identical_rows_tie_exactly_wherever_they_stand():
         200,
     )
     u = rng.standard_normal((2, 200)).astype(np.float32)
-    _, rows = lists.search(lists.build(codes, BLOCK), u, 101)
+    _, rows = lists.search(lists.build(codes, BLOCK), "sparse", u, 101)
     assert_array_equal(rows, np.tile(np.arange(101), (2, 1)))
 
 
@@ -99,7 +99,7 @@ def test_real_scores_are_close_to_float64():
     columns = oracle.integer_problem(300, 1, 99, 32)[0].columns
     codes = Codes(rng.standard_normal((300, 32)).astype(np.float16), columns, 99, np.ones((300, 2), np.float32))
     u = rng.standard_normal((10, 99)).astype(np.float32)
-    scores, rows = lists.search(lists.build(codes, BLOCK), u, 40)
+    scores, rows = lists.search(lists.build(codes, BLOCK), "sparse", u, 40)
     exact = u.astype(np.float64) @ codes.to_dense().astype(np.float64).T
     assert_allclose(scores, -np.sort(-exact, axis=1)[:, :40], rtol=1e-5, atol=1e-5)
     assert_allclose(np.take_along_axis(exact, rows, 1), scores, rtol=1e-5, atol=1e-5)
@@ -110,7 +110,7 @@ def test_every_finite_float16_is_read_exactly():
     everything = everything[np.isfinite(everything)]
     n = len(everything)
     built = lists.build(Codes(everything[:, None], np.zeros((n, 1), np.uint16), 1, np.ones((n, 2), np.float32)))
-    scores, rows = lists.search(built, np.ones((1, 1), np.float32), n)
+    scores, rows = lists.search(built, "sparse", np.ones((1, 1), np.float32), n)
     assert_array_equal(scores[0], everything[rows[0]].astype(np.float32))
     assert_array_equal(rows[0], np.argsort(-everything.astype(np.float32), kind="stable"))
 
@@ -134,7 +134,7 @@ def test_memory_maps_jax_arrays_prefixes_and_packed_rows(tmp_path):
         check((form, space, u), 11)
     packed = oracle.packed_problem(45, 1)[0]
     for found, wanted in zip(
-        lists.search(lists.build(packed, BLOCK), u, 45), host.search(packed, "sparse", u, 45), strict=True
+        lists.search(lists.build(packed, BLOCK), "sparse", u, 45), host.search(packed, "sparse", u, 45), strict=True
     ):
         assert_allclose(found, wanted, rtol=1e-6)
 
@@ -162,8 +162,10 @@ def test_share_of_the_nonzeros_that_queries_touch():
 
 def test_sizes_out_of_range():
     codes, _, u = oracle.integer_problem(45, 2)
-    for top in (0, 46):
-        with pytest.raises(InputError, match=f"top must be an integer from 1 to 45, not {top}"):
-            lists.search(lists.build(codes), u, top)
+    for top, chunk, message in ((0, None, "top must be an integer from 1 .* not 0"), (3, 0, "chunk must .* not 0")):
+        with pytest.raises(InputError, match=message):
+            lists.search(lists.build(codes), "sparse", u, top, chunk=chunk)
+    with pytest.raises(InputError, match="space must be one of 'sparse', not 'dense_query'"):
+        lists.search(lists.build(codes), "dense_query", u, 3)
     with pytest.raises(InputError, match="block must be an integer from 1 to 65536, not 65537"):
         lists.build(codes, 65_537)
