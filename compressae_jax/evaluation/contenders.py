@@ -5,6 +5,7 @@ import functools
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+import scipy.sparse
 from jaxtyping import Float, Int
 
 from compressae_jax.baselines import binary, dense, int8, lsq, opq, pca, pq, prq, rabitq, rq, sq, truncation
@@ -14,6 +15,7 @@ from compressae_jax.codes import spaces
 from compressae_jax.evaluation.corpus import Corpus
 from compressae_jax.evaluation.judgements import Search
 from compressae_jax.notation import InputError, check_choice, check_range
+from compressae_jax.retrieval import filters
 
 PUBLISHED_BYTES = 8  # of a nonzero: float32 value and int32 column, as the paper counts
 BASELINE_ROWS = 65_536  # training rows that baselines are fitted to, at most: as many as faiss takes for 256 centroids
@@ -64,7 +66,7 @@ class Contender:
     name: str
     kind: str  # 'dense', 'code' or 'baseline'
     bytes_per_vector: float
-    find: Callable[[Corpus, np.ndarray, int], Found]
+    find: Callable[[Corpus, np.ndarray, int, scipy.sparse.csr_matrix | None], Found]
     budget: int | None = None
     space: str | None = None
     k: int | None = None
@@ -78,12 +80,22 @@ class Contender:
         """The search of one corpus."""
         return functools.partial(self.search, corpus)
 
-    def search(self, corpus: Corpus, queries: Float[np.ndarray, "q d"], top: int) -> Found:
-        """The `top` best rows of a corpus for dense queries; a zero query, which has no direction, finds nothing."""
+    def search(
+        self,
+        corpus: Corpus,
+        queries: Float[np.ndarray, "q d"],
+        top: int,
+        exclude: scipy.sparse.csr_matrix | None = None,
+    ) -> Found:
+        """The `top` best rows of a corpus for dense queries; a zero query, which has no direction, finds nothing.
+
+        `exclude` (q, n) are the rows that each must not get.
+        """
         asked = queries.any(axis=1)
         scores, rows = np.full((len(queries), top), -np.inf, np.float32), np.full((len(queries), top), -1, np.int64)
         if asked.any():
-            scores[asked], rows[asked] = self.find(corpus, queries[asked], top)
+            exclude = None if exclude is None else exclude[asked]
+            scores[asked], rows[asked] = self.find(corpus, queries[asked], top, exclude)
         return scores, rows
 
 
@@ -117,8 +129,16 @@ def codes(corpus: Corpus, spaces_: Iterable[str], ks: Iterable[int], backend: st
     return found
 
 
-def _find_codes(space: str, k: int, backend: str, corpus: Corpus, queries: np.ndarray, top: int) -> Found:
-    return corpus.index(space, k).search(queries, top, backend=backend)
+def _find_codes(
+    space: str,
+    k: int,
+    backend: str,
+    corpus: Corpus,
+    queries: np.ndarray,
+    top: int,
+    exclude: scipy.sparse.csr_matrix | None,
+) -> Found:
+    return corpus.index(space, k).search(queries, top, backend=backend, exclude=exclude)
 
 
 def baselines(
@@ -157,9 +177,10 @@ def _sizes(names: Iterable[str], budgets: Sequence[int], d: int) -> list[tuple[s
 
 
 def _of_baseline(fitted: Flat, kind: str, budget: int | None) -> Contender:
-    def find(corpus: Corpus, queries: np.ndarray, top: int) -> Found:
+    def find(corpus: Corpus, queries: np.ndarray, top: int, exclude: scipy.sparse.csr_matrix | None) -> Found:
         check_range("top", top, 1, len(corpus))
-        return fitted.search_stored(queries, map(fitted.encode, corpus.pieces()), top)
+        without = filters.without(exclude, len(queries), len(corpus))
+        return fitted.search_stored(queries, map(fitted.encode, corpus.pieces()), top, without)
 
     size = int(fitted.bytes_per_vector)
     return Contender(

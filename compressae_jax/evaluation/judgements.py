@@ -11,7 +11,7 @@ from compressae_jax.evaluation.rankings import PerQuery
 from compressae_jax.notation import InputError, Rows, Scores
 
 METRICS = ("nDCG@10", "recall@100", "MRR@10")
-Search = Callable[[np.ndarray, int], tuple[Scores, Rows]]
+Search = Callable[..., tuple[Scores, Rows]]  # of queries and top and, where rows are left out, `exclude` (q, n)
 
 
 def judged(wanted: scipy.sparse.csr_matrix) -> Int[np.ndarray, " judged"]:
@@ -34,11 +34,10 @@ def per_query(
     kept, n = judged(wanted), wanted.shape[1]
     wanted = wanted[kept]
     if own_rows is None:
-        scores, rows = search(queries[kept], min(100, n))
+        _, rows = search(queries[kept], min(100, n))
     else:
-        scores, rows = search(queries[kept], min(101, n))
         itself = _one_each(own_rows[kept], n)
-        scores, rows = rankings.without(scores, rows, itself, 100)
+        _, rows = search(queries[kept], min(100, n), exclude=itself)
         wanted = scipy.sparse.csr_matrix(wanted - wanted.multiply(itself))
         wanted.eliminate_zeros()
     return of_ranking(rows, wanted)

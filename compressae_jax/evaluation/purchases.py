@@ -47,7 +47,7 @@ def per_user(
     train: scipy.sparse.csr_matrix,
     test: scipy.sparse.csr_matrix,
 ) -> dict[str, PerQuery]:
-    """Every metric of `METRICS` for every user with new test items; the train items are taken out of the ranking.
+    """Every metric of `METRICS` for every user with new test items; the search leaves out the train items.
 
     What was bought before may not be recommended, so it is not asked for either, see `new`. recall@20 is hits over
     min(20, items wanted).
@@ -56,23 +56,9 @@ def per_user(
         shapes = f"train {train.shape}, test {test.shape}, {len(profile)} profiles"
         raise InputError(f"train, test and profiles must be of the same users and items, not {shapes}")
     test = new(train, test)
-    users = tested(test)
-    # Users with few train items first, so that a block searches only as deep as its own histories ask.
-    users = users[np.argsort(rankings.count(train)[users], kind="stable")]
+    users, top = tested(test), min(TOP, train.shape[1])
     blocks = [users[start : start + USERS] for start in range(0, len(users), USERS)]
-    found = [_block(search, profile[some], train[some], test[some]) for some in blocks]
-    back = np.argsort(users)
-    return {metric: np.concatenate([one[metric] for one in found] or [np.zeros(0)])[back] for metric in METRICS}
-
-
-def _block(search: Search, profile: np.ndarray, train: scipy.sparse.csr_matrix, test: scipy.sparse.csr_matrix) -> dict:
-    # A power of two: jitted backends compile once for each depth.
-    depth = 1 << int(TOP + rankings.count(train).max() - 1).bit_length()
-    _, rows = _masked(search, profile, train, min(depth, train.shape[1]))
-    gained = rankings.gains(rows, test)
-    return {"recall@20": rankings.capped_recall(gained, test, TOP), "nDCG@20": rankings.ndcg(gained, test, TOP)}
-
-
-def _masked(search: Search, profile: np.ndarray, train: scipy.sparse.csr_matrix, depth: int) -> tuple:
-    scores, rows = search(profile, depth)
-    return rankings.without(scores, rows, train, TOP)
+    found = [search(profile[some], top, exclude=train[some])[1] for some in blocks]
+    rows, wanted = np.concatenate([*found, np.zeros((0, top), np.int64)]), test[users]
+    gained = rankings.gains(rows, wanted)
+    return {"recall@20": rankings.capped_recall(gained, wanted, TOP), "nDCG@20": rankings.ndcg(gained, wanted, TOP)}

@@ -6,24 +6,20 @@ below 0, as TREC grades junk, they count as 0: not relevant.
 
 import numpy as np
 import scipy.sparse
-from jaxtyping import Float, Integer
+from jaxtyping import Float
 
-from compressae_jax.notation import Rows, Scores
+from compressae_jax.notation import Rows
 
 PerQuery = Float[np.ndarray, " q"]
 
 
 def gains(rows: Rows, wanted: scipy.sparse.csr_matrix) -> Float[np.ndarray, "q r"]:
     """The gain at every rank; row -1, which stands for nothing found, gains 0."""
-    return np.maximum(_entries(rows, wanted), 0)
-
-
-def _entries(rows: Rows, matrix: scipy.sparse.csr_matrix) -> Float[np.ndarray, "q r"]:
     query = np.arange(len(rows))[:, None]
-    if not rows.size or not matrix.nnz:
+    if not rows.size or not wanted.nnz:
         return np.zeros(rows.shape)
-    found = np.asarray(matrix[np.broadcast_to(query, rows.shape), np.maximum(rows, 0)].todense(), np.float64)
-    return np.where(rows >= 0, found, 0)
+    found = np.asarray(wanted[np.broadcast_to(query, rows.shape), np.maximum(rows, 0)].todense(), np.float64)
+    return np.where(rows >= 0, np.maximum(found, 0), 0)
 
 
 def ndcg(gained: Float[np.ndarray, "q r"], wanted: scipy.sparse.csr_matrix, top: int) -> PerQuery:
@@ -54,17 +50,6 @@ def reciprocal_rank(gained: Float[np.ndarray, "q r"], top: int) -> PerQuery:
 def count(wanted: scipy.sparse.csr_matrix) -> np.ndarray:
     """How many rows every query wants."""
     return np.asarray((wanted > 0).sum(axis=1)).reshape(-1)
-
-
-def without(
-    scores: Scores, rows: Rows, banned: scipy.sparse.csr_matrix, top: int
-) -> tuple[Float[np.ndarray, "q t"], Integer[np.ndarray, "q t"]]:
-    """The first `top` of every ranking after its banned rows are taken out; -inf at row -1 fills short ones."""
-    out = (_entries(rows, banned) != 0) | (rows < 0)
-    order = np.argsort(out, axis=1, kind="stable")[:, :top]
-    out = np.take_along_axis(out, order, axis=1)
-    scores = np.where(out, -np.inf, np.take_along_axis(scores, order, axis=1))
-    return scores, np.where(out, -1, np.take_along_axis(rows, order, axis=1))
 
 
 def _discounted(gained: Float[np.ndarray, "q r"]) -> PerQuery:

@@ -22,7 +22,7 @@ from compressae_jax.data.sources import Source
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import AnyArray, Expanded, FolderError, InputError, check_choice, check_range
-from compressae_jax.retrieval import found
+from compressae_jax.retrieval import filters, found
 from compressae_jax.retrieval.backends import bcoo, host, lists, scan
 from compressae_jax.retrieval.found import Found
 from compressae_jax.retrieval.queries import Expander, without_direction
@@ -104,7 +104,16 @@ class Index:
         """How tables call it."""
         return f"CompresSAE k={self.rows.k}, {self.space}"
 
-    def search(self, queries: Any, top: int = 10, backend: str = "auto", chunk: int | None = None) -> Found:
+    def search(
+        self,
+        queries: Any,
+        top: int = 10,
+        backend: str = "auto",
+        chunk: int | None = None,
+        *,
+        allow: Any = None,
+        exclude: Any = None,
+    ) -> Found:
         """Cosines and row numbers of the `top` best rows of each query, best first; ties go to the lower row number.
 
         Queries are vectors (q, d), in whatever holds them, or codes; codes in `dense_query` stand for their
@@ -114,16 +123,29 @@ class Index:
         sparse, else 'host'. `chunk` is the rows that a backend takes at a time, but for 'lists', whose blocks are
         fixed. On a CPU any number of threads may search, and forked processes, too.
 
+        `allow`: the rows that all queries may get, booleans (n,) or ids. `exclude`: those that single queries must not
+        get, one list of ids a query, or a matrix (q, n) as recommenders hold what users have seen. Where rows have no
+        ids, they go by their numbers; see `filters`. What is found is the best of what is left.
+
         Raises:
             InputError: queries of another width, not 2-d, not finite, or another model's codes; `top` or `chunk` below
-                1; 'lists' of an index without them.
+                1; 'lists' of an index without them; filters of another size, of rows that are not there, or of no ids.
         """
         self._check_asked(top, backend, chunk)
         checked = self.expander.checked(queries)
         blocks = (self.expander.of_checked(some) for some in pieces(checked, QUERIES))
-        return self._found(blocks, len(checked), top, backend, chunk)
+        return self._found(blocks, len(checked), top, backend, chunk, allow, exclude)
 
-    def search_expanded(self, u: AnyArray, top: int = 10, backend: str = "auto", chunk: int | None = None) -> Found:
+    def search_expanded(
+        self,
+        u: AnyArray,
+        top: int = 10,
+        backend: str = "auto",
+        chunk: int | None = None,
+        *,
+        allow: Any = None,
+        exclude: Any = None,
+    ) -> Found:
         """`search` for queries that `Expander.expand` has already made u (q, h) of, here or on another machine.
 
         Raises:
@@ -138,7 +160,7 @@ class Index:
             raise InputError(
                 f"u holds a value that is not finite, first in row {int((~np.isfinite(u)).any(1).argmax())}"
             )
-        return self._found(pieces(u, QUERIES), len(u), top, backend, chunk)
+        return self._found(pieces(u, QUERIES), len(u), top, backend, chunk, allow, exclude)
 
     def with_lists(self) -> Index:
         """The same rows with inverted lists beside them (see `lists`): faster for few queries in the space 'sparse'.
@@ -210,32 +232,55 @@ class Index:
             return LISTS
         return "host"
 
-    def _scored(self, u: Expanded, top: int, backend: str, chunk: int | None) -> tuple[np.ndarray, np.ndarray]:
+    def _scored(
+        self, u: Expanded, top: int, backend: str, chunk: int | None, **filters: Any
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Scores and rows of some queries; `top` is no more than there are rows."""
         if backend == LISTS:
             assert self.lists is not None
-            scores, rows = lists.search(self.lists, u, top)
+            scores, rows = lists.search(self.lists, self.space, u, top, chunk=chunk, **filters)
         elif backend == "scan" and (placed := self._placed()) is not None:
-            scores, rows = scan.search(placed, self.space, u, top, chunk=chunk)
+            scores, rows = scan.search(placed, self.space, u, top, chunk=chunk, **filters)
         else:
-            scores, rows = BACKENDS[backend](self.rows, self.space, u, top, chunk=chunk)
+            scores, rows = BACKENDS[backend](self.rows, self.space, u, top, chunk=chunk, **filters)
         if self.rows.norms is not None or self.space == "sparse":
-            scores = np.clip(scores, -1, 1)  # cosines, but for the last bit; packed rows may have any length elsewhere
-        return scores, rows
+            scores = np.where(rows < 0, scores, np.clip(scores, -1, 1))  # cosines, but for the last bit
+        return scores, rows  # packed rows may have any length in the other spaces
 
-    def _found(self, blocks: Iterable[Expanded], q: int, top: int, backend: str, chunk: int | None) -> Found:
+    def _found(
+        self,
+        blocks: Iterable[Expanded],
+        q: int,
+        top: int,
+        backend: str,
+        chunk: int | None,
+        allow: Any,
+        exclude: Any,
+    ) -> Found:
         """The results of q queries, expanded block by block, with places beyond the last row."""
+        find = None if self.ids is None else self._find
+        allowed = filters.allowed(allow, len(self), find)
+        without = filters.without(exclude, q, len(self), find)
         scores = np.full((q, top), -np.inf, np.float32)
         rows = np.full((q, top), found.NOTHING, np.int64)
         done = 0
         for u in blocks:
             here = slice(done, done + len(u)), slice(0, len(self))
             chosen = self._fastest(u, q) if backend == "auto" else backend
-            scores[here], rows[here] = self._scored(u, min(top, len(self)), chosen, chunk)
+            some = None if without is None else filters.cut(without, done, done + len(u))
+            most = min(top, len(self))
+            scores[here], rows[here] = self._scored(u, most, chosen, chunk, allowed=allowed, without=some)
             nothing = done + np.flatnonzero(without_direction(u))
             scores[nothing], rows[nothing] = -np.inf, found.NOTHING
             done += len(u)
         return Found(scores, rows, found.named(self.ids, rows))
+
+    def _find(self, ids: Any, argument: str) -> tuple[np.ndarray, np.ndarray]:
+        """Which of these ids are here, by place, and their rows."""
+        assert self.ids is not None
+        here = {one: row for row, one in enumerate(self.ids)}
+        rows = np.array([here.get(one, found.NOTHING) for one in ids], np.int64)
+        return np.flatnonzero(rows >= 0), rows[rows >= 0]
 
     def _placed(self) -> scan.Placed | None:
         """The rows on the accelerators, split over all local ones; None where `scan` takes them piece by piece."""

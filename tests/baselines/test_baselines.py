@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import scipy.sparse
 from numpy.testing import assert_allclose, assert_array_equal
 
 from compressae_jax.baselines import binary, dense, flat, int8, lsq, opq, pca, pq, prq, rabitq, rq, sq, truncation
@@ -64,6 +65,22 @@ def test_every_stored_byte_is_counted(baseline, vectors):
     encoded = baseline.encode(vectors)
     assert len(encoded) == len(baseline) == N
     assert encoded.nbytes == N * baseline.bytes_per_vector
+
+
+@pytest.mark.parametrize("top", [1, 10, N])
+def test_excluded_rows_are_never_found(baseline, top, monkeypatch):
+    monkeypatch.setattr(flat, "ROWS", 60)
+    monkeypatch.setattr(flat, "QUERIES", 2)
+    queries = embeddings(5, seed=3)
+    taken = np.random.default_rng(top).random((5, N)) < np.array([[0], [0.1], [0.5], [0.99], [1]])
+
+    scores, rows = baseline.search(queries, top, exclude=scipy.sparse.csr_matrix(taken))
+
+    for i, (all_scores, all_rows) in enumerate(zip(*baseline.search(queries, N), strict=True)):
+        left = ~taken[i, all_rows]
+        fill = top - min(top, left.sum())
+        assert_array_equal(rows[i], np.pad(all_rows[left][:top], (0, fill), constant_values=-1))
+        assert_array_equal(scores[i], np.pad(all_scores[left][:top], (0, fill), constant_values=-np.inf))
 
 
 @pytest.mark.parametrize("top", [1, 10, N])

@@ -72,8 +72,13 @@ def test_what_was_bought_is_never_recommended(shop):
 def test_a_perfect_ranking_is_perfect_though_something_is_bought_again():
     train = scipy.sparse.csr_matrix(np.eye(1, 50) + np.eye(1, 50, 1))
     test = scipy.sparse.csr_matrix(np.eye(1, 50) + np.eye(1, 50, 3))
-    order = np.array([[0, 3, *range(4, 50), 1, 2]])
-    scores = purchases.per_user(lambda q, top: (np.ones((1, top)), order[:, :top]), np.ones((1, 4), "f4"), train, test)
+    order = np.array([0, 3, *range(4, 50), 1, 2])
+
+    def search(queries, top, exclude):
+        left = np.setdiff1d(order, exclude.indices, assume_unique=True)[:top]
+        return np.ones((1, top)), left[None]
+
+    scores = purchases.per_user(search, np.ones((1, 4), np.float32), train, test)
     assert all(values.tolist() == [1] for values in scores.values())
 
 

@@ -1,8 +1,6 @@
 import numpy as np
 import pytest
 import scipy.sparse
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from compressae_jax.evaluation import rankings
@@ -41,22 +39,6 @@ def test_an_ideal_ranking_scores_one(top):
     assert_allclose(rankings.ndcg(gained, scipy.sparse.csr_matrix(wanted), top), 1)
 
 
-@given(st.integers(0, 2**32 - 1))
-def test_without_is_a_filter(seed):
-    rng = np.random.default_rng(seed)
-    rows = np.array([rng.permutation(9) for _ in range(3)])
-    rows[rng.random((3, 9)) < 0.2] = -1
-    scores = np.where(rows < 0, -np.inf, -np.arange(9.0)).astype(np.float32)
-    banned = rng.random((3, 9)) < 0.4
-
-    found, kept = rankings.without(scores, rows, scipy.sparse.csr_matrix(banned), 4)
-
-    for i in range(3):
-        expected = [(s, r) for s, r in zip(scores[i], rows[i], strict=True) if r >= 0 and not banned[i, r]][:4]
-        expected += [(-np.inf, -1)] * (4 - len(expected))
-        assert list(zip(found[i], kept[i], strict=True)) == expected
-
-
 def test_empty():
     assert rankings.gains(np.zeros((0, 5), np.int64), WANTED[:0]).shape == (0, 5)
     assert rankings.reciprocal_rank(np.zeros((3, 0)), 10).tolist() == [0, 0, 0]
@@ -71,5 +53,3 @@ def test_a_grade_below_0_is_not_relevant(grades, expected):
     gained = rankings.gains(rows, wanted)
     assert_allclose(rankings.ndcg(gained, wanted, 3), [expected])
     assert_array_equal(rankings.recall(gained, wanted, 3), [float(max(grades) > 0)])
-    masked = rankings.without(np.ones((1, 3), np.float32), rows, wanted, 3)[1]
-    assert_array_equal(masked[masked >= 0], np.flatnonzero(np.array(grades) == 0))  # whatever stands there is banned
