@@ -144,10 +144,9 @@ class Codes(Rows):
         """The same codes, verified; raises InputError as `checked`, and for norms that are none."""
         if self.verified:
             return self
-        self.files.check()
-        checked(self.values, self.columns, self.h)
+        checked(self.values, self.columns, self.h, self.files)
         if self.norms is not None:
-            check_norms(self.norms, len(self))
+            check_norms(self.norms, len(self), self.files)
         return dataclasses.replace(self, verified=True)
 
     def _needs_norms(self, space: str) -> bool:
@@ -229,8 +228,8 @@ jax.tree_util.register_pytree_node(
 )
 
 
-def checked(values: AnyArray, columns: AnyArray, h: int) -> Codes:
-    """Codes of arrays from outside, after a look at shapes, dtypes and ranges.
+def checked(values: AnyArray, columns: AnyArray, h: int, files: MappedFiles = NO_FILES) -> Codes:
+    """Codes of arrays from outside, which may be maps of `files`, after a look at shapes, dtypes and ranges.
 
     Raises:
         InputError: arrays that are not a (n, k) pair of floats and integers, k > h, a column outside 0..h-1, a
@@ -242,7 +241,7 @@ def checked(values: AnyArray, columns: AnyArray, h: int) -> Codes:
         raise InputError(f"values must be floats and columns integers, not {values.dtype} and {columns.dtype}")
     check_range("k (nonzeros a row)", values.shape[1], 1, h)
     step = max(1, PIECE // values.shape[1])
-    for start in range(0, len(values), step):  # piecewise: the arrays may be memory maps
+    for start in files.watched(range(0, len(values), step)):
         _check_columns(np.asarray(columns[start : start + step]), h, start)
         finite = np.isfinite(np.asarray(values[start : start + step])).all(axis=1)
         if not finite.all():
@@ -250,11 +249,11 @@ def checked(values: AnyArray, columns: AnyArray, h: int) -> Codes:
     return Codes(values, columns, h, verified=True)
 
 
-def check_norms(norms: AnyArray, n: int) -> None:
-    """Raise InputError unless these are norms of n rows: (n, 2), finite, none below 0."""
+def check_norms(norms: AnyArray, n: int, files: MappedFiles = NO_FILES) -> None:
+    """Raise InputError unless these, a map of `files` or none, are norms of n rows: (n, 2), finite, none below 0."""
     if norms.shape != (n, 2):
         raise InputError(f"norms must be ({n}, 2), one row a row of codes, not {norms.shape}")
-    for start, some in zip(range(0, n, PIECE), pieces(norms, PIECE), strict=True):
+    for start, some in zip(range(0, n, PIECE), files.watched(pieces(norms, PIECE)), strict=True):
         some = np.asarray(some)
         good = (np.isfinite(some) & (some >= 0)).all(axis=1)
         if not good.all():

@@ -102,7 +102,7 @@ def _read(folder: Path, verify: bool, mmap: bool, remedy: str) -> Read:
         try:
             rows = rows.check()
             if rows.ids is not None:
-                ids_of.check(rows.ids)
+                ids_of.check(rows.ids, rows.files)
         except InputError as error:
             raise FolderError(f"{folder}, {' or '.join(sizes)}: {error}; {remedy}") from None
     return Read(rows, rows.norms, rows.ids, meta)

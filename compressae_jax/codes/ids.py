@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int64, Shaped, UInt8
 
 from compressae_jax.base.arrays import pieces
-from compressae_jax.codes.mapped import MappedFiles
+from compressae_jax.codes.mapped import NO_FILES, MappedFiles
 from compressae_jax.notation import InputError
 
 PIECE = 2**16  # texts decoded at once
@@ -131,28 +131,29 @@ def as_ids(ids: Any, n: int) -> Ids:
     return TextIds.of(array.tolist())
 
 
-def check(ids: Ids) -> None:
-    """Raise InputError for ids of a file that are no texts, looked at piece by piece."""
+def check(ids: Ids, files: MappedFiles = NO_FILES) -> None:
+    """Raise InputError for ids of a file, which are maps of `files`, that are no texts: looked at piece by piece."""
     if isinstance(ids, TextIds):
-        _check_offsets(ids)
+        _check_offsets(ids, files)
         decoder = codecs.getincrementaldecoder("utf-8")("surrogatepass")
         try:
-            for some in pieces(ids.utf8, BYTES):
+            for some in files.watched(pieces(ids.utf8, BYTES)):
                 decoder.decode(some.tobytes())
             decoder.decode(b"", final=True)
         except UnicodeDecodeError:
             raise InputError("the ids are not UTF-8") from None
     elif ids.dtype.kind == "U":
-        for some in pieces(ids, max(1, BYTES // ids.dtype.itemsize)):
+        for some in files.watched(pieces(ids, max(1, BYTES // ids.dtype.itemsize))):
             if int(np.ascontiguousarray(some).view(np.uint32).max()) > sys.maxunicode:
                 raise InputError("the ids are not Unicode")
 
 
-def _check_offsets(ids: TextIds) -> None:
+def _check_offsets(ids: TextIds, files: MappedFiles) -> None:
+    files.check()
     last, size = 0, len(ids.utf8)
     if int(ids.offsets[0]) != 0 or int(ids.offsets[-1]) != size:
         raise InputError(f"the offsets of ids must go from 0 to {size}")
-    for some in pieces(ids.offsets, PIECE):
+    for some in files.watched(pieces(ids.offsets, PIECE)):
         if int(some[0]) < last or (some[1:] < some[:-1]).any():
             raise InputError("the offsets of ids fall somewhere")
         last = int(some[-1])
@@ -162,11 +163,12 @@ def _check_offsets(ids: TextIds) -> None:
 
 def same(one: Ids, other: Ids) -> bool:
     """Whether ids of one kind are equal; of texts, without one being made."""
-    if isinstance(one, TextIds) and isinstance(other, TextIds):
-        one.files.check(), other.files.check()
-        texts = (ids.utf8[ids.offsets[0] : ids.offsets[-1]] for ids in (one, other))
-        return np.array_equal(np.diff(one.offsets), np.diff(other.offsets)) and np.array_equal(*texts)
-    return np.array_equal(np.asarray(one), np.asarray(other))
+    if not (isinstance(one, TextIds) and isinstance(other, TextIds)):
+        return np.array_equal(np.asarray(one), np.asarray(other))
+    one.files.check()
+    other.files.check()
+    mine, its = (ids.utf8[ids.offsets[0] : ids.offsets[-1]] for ids in (one, other))
+    return np.array_equal(np.diff(one.offsets), np.diff(other.offsets)) and np.array_equal(mine, its)
 
 
 def joined(parts: Sequence[Ids]) -> Ids:

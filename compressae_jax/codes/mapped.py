@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import mmap
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 
 from compressae_jax.notation import FolderError
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +38,12 @@ class MappedFiles:
                     f"{one.path} shrank from {one.size} to {one.memory.size()} bytes while it was in use; write what "
                     "stands at that name aside and rename it"
                 )
+
+    def watched(self, pieces: Iterable[T]) -> Iterator[T]:
+        """Pieces of such arrays, the files being checked before each is taken: what shrank since is never touched."""
+        for piece in pieces:
+            self.check()
+            yield piece
 
     def __reduce__(self) -> tuple[type[MappedFiles], tuple[()]]:
         return MappedFiles, ()

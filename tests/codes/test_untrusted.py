@@ -12,11 +12,14 @@ from codes.test_folder import PACKING, D, H, K, N, forge, names, reseal, some_co
 from numpy.testing import assert_array_equal
 
 from compressae_jax.base import sealed
+from compressae_jax.codes import codes, ids
 from compressae_jax.codes import folder as codes_folder
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.folder import Writer
 from compressae_jax.codes.layout import MANIFEST, META, npy_header
+from compressae_jax.codes.mapped import MappedFiles
 from compressae_jax.codes.rows import MadeBy
+from compressae_jax.codes.storage import packed
 from compressae_jax.codes.storage.packed import Packing, _tables, pack
 from compressae_jax.notation import BusyError, FolderError, InputError
 
@@ -128,6 +131,26 @@ def test_a_file_that_shrinks_is_an_error_not_the_end(tmp_path, storage, verify):
     os.truncate(path / "ids.utf8", 3)
     with pytest.raises(FolderError, match="shrank"):
         list(rows.ids)
+
+
+@pytest.mark.parametrize("storage", WRITE)
+@pytest.mark.parametrize("of_ids", [False, True])
+def test_a_file_that_shrinks_while_all_rows_are_looked_at(tmp_path, monkeypatch, storage, of_ids):
+    """The look takes seconds where there are many rows; what shrank meanwhile ended the process."""
+    rows = codes_folder.read(WRITE[storage](tmp_path / "codes", names()), verify=False).rows
+    monkeypatch.setattr(codes, "PIECE", 3 * K), monkeypatch.setattr(packed, "PIECE", 3 * K)
+    monkeypatch.setattr(ids, "PIECE", 3), monkeypatch.setattr(ids, "BYTES", 8)
+    name = "ids.utf8" if of_ids else "values.npy" if storage == FLOAT else "records.npy"
+    check, calls = MappedFiles.check, iter(range(100))
+
+    def shrinking(files):
+        if next(calls) == 3:
+            os.truncate(tmp_path / "codes" / name, 3)
+        check(files)
+
+    monkeypatch.setattr(MappedFiles, "check", shrinking)
+    with pytest.raises(FolderError, match=f"{name} shrank"):
+        ids.check(rows.ids, rows.files) if of_ids else rows.check()
 
 
 def test_rows_in_memory_do_not_mind_what_becomes_of_the_folder(tmp_path):

@@ -1,6 +1,7 @@
 """Time and memory of what comes before the first step and the first search, as rows grow."""
 
 import functools
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -8,16 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from faults import forked, memory
+from faults import forked, memory, writers
 from faults.counts import Count
 
+from compressae_jax.codes import folder
 from compressae_jax.data import identity, opening, sampling
+from compressae_jax.model import weights as model_weights
+from compressae_jax.retrieval import index
 
 ROWS = (10**7, 2 * 10**7)
 FEWER = (10**5, 2 * 10**5)
 MIB = 2**20
 NOISE = 8 * MIB
 STEPS, BATCH = 100, 2048
+PIECE, SECONDS = 2**16, 600  # rows written at once; until a child hangs
 HELD = 1.0  # bytes of anonymous memory that each further row may hold
 
 
@@ -29,7 +34,7 @@ def measured(rows: Sequence[int] = ROWS) -> Iterator[Count]:
             for n in rows:
                 count = Count("growth", f"{what}, {n:,} rows", tried=1)
                 work = prepared(Path(scratch), n)
-                done = forked.run(functools.partial(_measured, work), seconds=600)
+                done = forked.run(functools.partial(_measured, work), SECONDS)
                 if not done.whole:
                     count.failures.append(f"{what}: {done}\n{done.where}")
                 else:
@@ -72,8 +77,53 @@ def _identity(scratch: Path, n: int) -> Callable[[], Any]:
     return lambda: identity.of(source)
 
 
+def _index(scratch: Path, n: int) -> Path:
+    """An index folder of n rows with integers for ids; made in a child, so that nothing of it stays in memory here."""
+    path = scratch / f"index of {n}"
+
+    def write() -> None:
+        made_of, codes = writers.codes(0), scratch / "codes"
+        model_weights.save(writers.weights(0), scratch / "model")
+        arrays = {name: np.tile(array, (PIECE // len(made_of), 1)) for name, array in made_of.arrays().items()}
+        header = made_of.made_by._asdict()
+        with folder.Writer(codes, writers.D, writers.H, writers.K, made_of.storage, header) as writer:
+            for start in range(0, n, len(arrays["norms"])):
+                ids = np.arange(start, min(n, start + len(arrays["norms"])))
+                writer.append(made_of.like({name: array[: len(ids)] for name, array in arrays.items()}, ids))
+            writer.finish()
+        index.open_folder(codes, scratch / "model", verify=False).save(path)
+        shutil.rmtree(codes)
+
+    if not path.exists() and not (done := forked.run(write, SECONDS)).whole:
+        raise AssertionError(f"{done}\n{done.where}")
+    return path
+
+
+def _opened(scratch: Path, n: int) -> Callable[[], Any]:
+    path = _index(scratch, n)
+    return lambda: index.open_folder(path, verify=False)
+
+
+def _verified(scratch: Path, n: int) -> Callable[[], Any]:
+    path = _index(scratch, n)
+    return lambda: index.open_folder(path)
+
+
+def _searched(scratch: Path, n: int) -> Callable[[], Any]:
+    path = _index(scratch, n)
+
+    def work() -> Any:
+        there = index.open_folder(path, verify=False)
+        return there, there.search(writers.vectors(1), top=10)
+
+    return work
+
+
 WORK: dict[str, Callable[[Path, int], Callable[[], Any]]] = {
     "split": _split,
     f"rows of {STEPS} steps of {BATCH:,}": _order,
     "identity of a source": _identity,
+    "opening an index": _opened,
+    "opening an index, all hashes and ids looked at": _verified,
+    f"opening an index, and the first search, of {writers.N} queries": _searched,
 }

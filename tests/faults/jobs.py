@@ -22,7 +22,6 @@ from faults.scripts import REPORTS, Prepared
 
 from compressae_jax.base import files
 from compressae_jax.jobs import run_folder
-from compressae_jax.model import weights as model_weights
 from compressae_jax.notation import BusyError
 
 SECONDS = 600  # until a job hangs
@@ -111,7 +110,7 @@ class _Right:
 
     def __init__(self, made: Prepared) -> None:
         self.names = _names(made.run)
-        self.whole = _read(made.run)
+        self.whole = scripts.read_folder(made.run)
         self._run = functools.partial(scripts.launch, "run.py", *made.config)
         with tempfile.TemporaryDirectory(prefix="faults-", dir=IN_MEMORY) as scratch:
             out = Path(scratch) / "found.npz"
@@ -121,7 +120,7 @@ class _Right:
     def wrong(self, path: Path) -> Iterator[str]:
         """What stands in a folder and is not right."""
         try:
-            there = _read(path)
+            there = scripts.read_folder(path)
         except Exception as error:  # whatever it is
             yield f"something broken stands there ({type(error).__name__}: {error})"
             return
@@ -135,7 +134,7 @@ class _Right:
         done = forked.run(lambda: self._run(f"--workdir={path}"), SECONDS)
         if not done.whole:
             yield f"run.py afterwards: {done}\n{done.where}\n{done.printed[-1000:]}"
-        elif not same(_read(path), self.whole):
+        elif not same(scripts.read_folder(path), self.whole):
             yield "run.py afterwards leaves something else"
         elif left := sorted(_names(path) ^ self.names) + sorted(set(os.listdir(path.parent)) - {path.name}):
             yield f"left after run.py: {', '.join(left)}"
@@ -193,17 +192,6 @@ def _locked(path: Path) -> bool:
             return False
     except BusyError:
         return True
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """All of a run folder that is there, by name; raises what a reader raises of what is broken."""
-    readers: dict[str, Callable[[Path], Any]] = {
-        run_folder.MODEL: lambda there: model_weights.load(there).fingerprint,
-        run_folder.CODES: writers.read_codes,
-        run_folder.FOUND: writers.read_npz,
-        run_folder.REPORTS[0]: lambda there: scripts.read_report(there.parent),
-    }
-    return {name: read(path / name) for name, read in readers.items() if (path / name).exists()}
 
 
 def _names(path: Path) -> set[str]:

@@ -1,6 +1,8 @@
-"""The counts as tables between two markers of docs/RELIABILITY.md."""
+"""The counts of all runs in one file, and as tables between two markers of docs/RELIABILITY.md."""
 
+import dataclasses
 import datetime
+import json
 import os
 import platform
 import re
@@ -8,17 +10,21 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from faults.counts import Count
 
 from compressae_jax.evaluation import provenance
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/RELIABILITY.md"
+COUNTS = PAGE.parents[1] / "results/faults.json"  # what the tables are made of: a part may be counted by itself
 BEGIN, END = "<!-- counts: begin -->", "<!-- counts: end -->"
 PACKAGES = ("jax", "jaxlib", "orbax-checkpoint", "numpy", "numba", "pyarrow", "safetensors")
 HEADINGS = {
     "kills": "Killed at a call",
     "errors": "Errors of the system at a call",
+    "kills of scripts": "Launch scripts killed at a call",
+    "errors of scripts": "Errors of the system at a call of a launch script",
     "unread": "EIO at a read",
     "flips": "One bit flipped",
     "fuzz": "Files changed at will",
@@ -32,33 +38,59 @@ HEADINGS = {
 SHOWN = 10  # failures that the page names
 
 
-def write(counts: Sequence[Count], seconds: float) -> None:
-    """Replace what stands between the markers."""
+def write(counts: Sequence[Count], seconds: float, whole: bool) -> None:
+    """Put counts beside those of other runs, and make the page of all.
+
+    `whole`: all rows of these parts were counted, so that none of an older run is one of theirs any more.
+    """
+    kept = json.loads(COUNTS.read_text(encoding="utf-8"))
+    kept["runs"].append(_where(seconds))
+    run, parts = len(kept["runs"]) - 1, {one.part for one in counts}
+    rows = {(row["part"], row["what"]): row for row in kept["rows"] if not (whole and row["part"] in parts)}
+    for one in counts:
+        row = dataclasses.asdict(one)
+        row.pop("seconds")
+        row |= {"failures": row["failures"][:SHOWN], "failed": len(one.failures), "run": run}
+        rows[one.part, one.what] = row
+    kept["rows"] = list(rows.values())
+    _forget_runs(kept)
+    COUNTS.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     page = PAGE.read_text(encoding="utf-8")
     before, after = page.split(BEGIN)[0], page.split(END)[1]
-    PAGE.write_text(f"{before}{BEGIN}\n{tables(counts, seconds)}\n{END}{after}", encoding="utf-8")
+    PAGE.write_text(f"{before}{BEGIN}\n{tables(kept['rows'], kept['runs'])}\n{END}{after}", encoding="utf-8")
 
 
-def tables(counts: Sequence[Count], seconds: float) -> str:
+def _forget_runs(kept: dict[str, Any]) -> None:
+    """Number anew the runs of which rows are left."""
+    numbers = sorted({row["run"] for row in kept["rows"]})
+    kept["runs"] = [kept["runs"][number] for number in numbers]
+    for row in kept["rows"]:
+        row["run"] = numbers.index(row["run"])
+
+
+def tables(rows: Sequence[dict[str, Any]], runs: Sequence[str]) -> str:
     """A table for each part, a line for each thing, then what failed, and where all this was counted."""
     text = ["| | tried | failed |", "|---|---:|---:|"]
-    parts = [part for part in HEADINGS if any(one.part == part for one in counts)]
-    for part in parts:
-        mine = [one for one in counts if one.part == part]
-        text.append(f"| {HEADINGS[part]} | {sum(c.tried for c in mine):,} | {sum(len(c.failures) for c in mine):,} |")
-    for part in parts:
-        mine = [one for one in counts if one.part == part]
-        names = list(dict.fromkeys(name for one in mine for name in one.more))
+    of_part = {part: [row for row in rows if row["part"] == part] for part in HEADINGS}
+    of_part = {part: mine for part, mine in of_part.items() if mine}
+    for part, mine in of_part.items():
+        tried, failed = (sum(row[name] for row in mine) for name in ("tried", "failed"))
+        text.append(f"| {HEADINGS[part]} | {tried:,} | {failed:,} |")
+    for part, mine in of_part.items():
+        names = list(dict.fromkeys(name for row in mine for name in row["more"]))
         text += ["", f"**{HEADINGS[part]}**", "", _row(["", "tried", "failed", *names])]
         text.append(_row(["---"] + ["---:"] * (2 + len(names))))
-        for one in mine:
-            figures = [_figure(one.more.get(name, "")) for name in names]
-            text.append(_row([one.what, f"{one.tried:,}", f"{len(one.failures):,}", *figures]))
-    failures = [failure for one in counts for failure in one.failures]
+        for row in mine:
+            figures = [_figure(row["more"].get(name, "")) for name in names]
+            text.append(_row([row["what"], f"{row['tried']:,}", f"{row['failed']:,}", *figures]))
+    failures = [failure for row in rows for failure in row["failures"]]
     if failures:
         text += ["", f"**What failed** (the first {SHOWN} kinds)", ""]
         text += [f"- {line}" for line in list(dict.fromkeys(map(_kind, failures)))[:SHOWN]]
-    return "\n".join([*text, "", _where(seconds)])
+    for run in dict.fromkeys(row["run"] for mine in of_part.values() for row in mine):
+        theirs = [HEADINGS[part] for part, mine in of_part.items() if any(row["run"] == run for row in mine)]
+        text += ["", f"{'; '.join(theirs)}: {runs[run]}"]
+    return "\n".join(text)
 
 
 def _row(cells: Sequence[str]) -> str:

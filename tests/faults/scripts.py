@@ -17,6 +17,7 @@ import numpy as np
 from faults import forked, writers
 from faults.writers import Writer
 
+from compressae_jax.jobs import run_folder
 from compressae_jax.model import weights as model_weights
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,7 +97,7 @@ def table(made: Prepared) -> list[Writer]:
         script("join.py", lambda path: [*made.join, f"--out={path}"], writers.read_codes),
         script("search.py", lambda path: [*made.search, f"--out={path}"], writers.read_npz, suffix=".npz"),
         script("train.py", in_run, _read_run, every=20),
-        script("run.py", in_run, _read_run, every=60),
+        script("run.py", in_run, _read_whole, every=60),
     ]
 
 
@@ -135,6 +136,23 @@ def _read_run(path: Path) -> Any:
     model = model_weights.load(path / "model")
     lines = (path / "metrics.jsonl").read_text().splitlines()
     return [model.fingerprint, len(lines)]
+
+
+def read_folder(path: Path) -> dict[str, Any]:
+    """All of a run folder that is there, by name; raises what a reader raises of what is broken."""
+    readers: dict[str, Callable[[Path], Any]] = {
+        run_folder.MODEL: lambda there: model_weights.load(there).fingerprint,
+        run_folder.CODES: writers.read_codes,
+        run_folder.FOUND: writers.read_npz,
+        run_folder.REPORTS[0]: lambda there: read_report(there.parent),
+    }
+    return {name: read(path / name) for name, read in readers.items() if (path / name).exists()}
+
+
+def _read_whole(path: Path) -> Any:
+    """All of a run folder, None where a job has still to come."""
+    there = read_folder(path)
+    return there if run_folder.REPORTS[0] in there else None
 
 
 def read_report(path: Path) -> Any:

@@ -166,7 +166,7 @@ def test_what_orbax_cannot_read_is_an_error_of_the_system(tmp_path, first):
             path.symlink_to(path)
         return state.flat(like())
 
-    with Checkpoints(tmp_path, 2) as keeper, pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
+    with Checkpoints(tmp_path, 2) as keeper, pytest.raises(OSError):  # in the system's words, or in Orbax's own
         keeper.restore(harmed)
 
 
@@ -194,7 +194,10 @@ def test_what_orbax_makes_of_an_error_of_the_system_is_one(tmp_path, first, call
 
 def test_what_orbax_raises_otherwise_stays_as_it_is(tmp_path, first):
     saved(tmp_path, first, 3)
-    with Checkpoints(tmp_path, 2) as keeper, pytest.raises(ValueError, match="Structure mismatch"):
+    with (
+        Checkpoints(tmp_path, 2) as keeper,
+        pytest.raises(ValueError, match=r"Structure mismatch|structures do not match"),
+    ):
         keeper.restore(lambda number: {"params": jax.ShapeDtypeStruct((3,), np.float32)})
 
 

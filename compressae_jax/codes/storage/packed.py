@@ -215,7 +215,6 @@ class Packed(Rows):
         """The same rows, verified; raises InputError as `check_records`."""
         if self.verified:
             return self
-        self.files.check()
         check_records(self)
         return dataclasses.replace(self, verified=True)
 
@@ -273,7 +272,7 @@ def check_records(packed: Packed) -> None:
     """Raise InputError unless every record is one that `pack` writes: rank, columns and unused bits are in range."""
     numbers = tuple(float(i) for i in range(1, 2 ** (packed.packing.bits - 1) + 1))
     unpacker = Unpacker(dataclasses.replace(packed.packing, levels=numbers))
-    for start in range(0, len(packed), unpacker.rows):
+    for start in packed.files.watched(range(0, len(packed), unpacker.rows)):
         records = packed.records[start : start + unpacker.rows]
         values, columns = unpacker(records)
         again = _records(_level_numbers(values, unpacker.packing), columns, values[:, 0] != 0, packed.packing)
