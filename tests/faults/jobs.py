@@ -61,15 +61,14 @@ def table(made: Prepared) -> list[Job]:
             (found,),
         ),
         Job("evaluate.py", in_run, lacks(found, run_folder.DONE, *REPORTS), (report,)),
-        Job("run.py", in_run, nothing, ("", codes, found, report), held=4 * HELD),
+        Job("run.py", in_run, nothing, ("", codes, found, report), held=2 * HELD),
     ]
 
 
 def pairs(made: Prepared, only: Sequence[str] = ()) -> Iterator[Count]:
-    """A count of each ordered pair; `only`: of jobs of these names."""
-    jobs = [job for job in table(made) if not only or job.script in only]
-    right = _Right(made)
-    for first in jobs:
+    """A count of each ordered pair; `only`: of those whose first job is one of these."""
+    jobs, right = table(made), _Right(made)
+    for first in (job for job in jobs if not only or job.script in only):
         with tempfile.TemporaryDirectory(prefix="faults-", dir=IN_MEMORY) as scratch:
             calls = _calls(first, Path(scratch))
         places = np.linspace(0, len(calls), first.held + 2).astype(int)[1:-1].tolist()
