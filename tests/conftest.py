@@ -11,6 +11,9 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = (os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8").strip()
 
+# Two workers take both cores: threads of faiss and of BLAS that wait for each other spin, for ten times the work.
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
 if not os.environ.get("COMPRESSAE_NO_HOOK"):
     from jaxtyping import install_import_hook
 
