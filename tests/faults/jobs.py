@@ -5,6 +5,7 @@ to its end, with the result that it has alone; and `run.py` afterwards leaves wh
 """
 
 import functools
+import itertools
 import os
 import shutil
 import signal
@@ -25,7 +26,8 @@ from compressae_jax.jobs import run_folder
 from compressae_jax.notation import BusyError
 
 SECONDS = 600  # until a job hangs
-HELD = 2  # places at which a job of one step is held
+HELD = 2  # places at which a job is held; one that goes through others is held in the middle of each
+STEPS = ("train.py", "compress.py", "search.py", "evaluate.py")
 TOLD, LACKS = "is being written by", ("is missing", "does not exist")
 
 
@@ -36,7 +38,7 @@ class Job(NamedTuple):
     flags: Callable[[Path], list[str]]
     begins: Callable[[Path], Any]
     names: tuple[str, ...]  # of the run folder, '' itself, whose locks it takes
-    held: int = HELD
+    goes_through: tuple[str, ...] = ()  # other jobs, one after the other
 
 
 def table(made: Prepared) -> list[Job]:
@@ -61,17 +63,16 @@ def table(made: Prepared) -> list[Job]:
             (found,),
         ),
         Job("evaluate.py", in_run, lacks(found, run_folder.DONE, *REPORTS), (report,)),
-        Job("run.py", in_run, nothing, ("", codes, found, report), held=2 * HELD),
+        Job("run.py", in_run, nothing, ("", codes, found, report), STEPS),
     ]
 
 
 def pairs(made: Prepared, only: Sequence[str] = ()) -> Iterator[Count]:
     """A count of each ordered pair; `only`: of those whose first job is one of these."""
     jobs, right = table(made), _Right(made)
+    calls = {job.script: _calls(job) for job in jobs}
     for first in (job for job in jobs if not only or job.script in only):
-        with tempfile.TemporaryDirectory(prefix="faults-", dir=IN_MEMORY) as scratch:
-            calls = _calls(first, Path(scratch))
-        places = np.linspace(0, len(calls), first.held + 2).astype(int)[1:-1].tolist()
+        places = _places(first, calls)
         for second in jobs:
             began = time.monotonic()
             count = Count("jobs", f"{first.script}, then {second.script}", more={"told": 0})
@@ -81,7 +82,7 @@ def pairs(made: Prepared, only: Sequence[str] = ()) -> Iterator[Count]:
                     failures = list(held.tried(at))
                 count.tried += 1
                 count.more["told"] += held.told
-                where = f"held at call {at} of {len(calls)}"
+                where = f"held at call {at} of {calls[first.script]}"
                 count.failures += [f"{count.what}, the first {where}: {failure}" for failure in failures]
             if set(first.names) & set(second.names) and not count.more["told"]:
                 count.failures.append(f"{count.what}: nobody was ever told who writes")
@@ -89,12 +90,23 @@ def pairs(made: Prepared, only: Sequence[str] = ()) -> Iterator[Count]:
             yield count
 
 
-def _calls(job: Job, scratch: Path) -> list[str]:
-    job.begins(scratch / "run")
-    done = forked.run(lambda: _armed(job, scratch / "run", shim.COUNT), SECONDS)
+def _calls(job: Job) -> int:
+    """How many calls a job makes alone."""
+    with tempfile.TemporaryDirectory(prefix="faults-", dir=IN_MEMORY) as scratch:
+        path = Path(scratch) / "run"
+        job.begins(path)
+        done = forked.run(lambda: _armed(job, path, shim.COUNT), SECONDS)
     if not done.whole:
         raise AssertionError(f"{job.script} alone: {done}\n{done.where}\n{done.printed[-2000:]}")
-    return done.value
+    return len(done.value)
+
+
+def _places(job: Job, calls: dict[str, int]) -> list[int]:
+    """The calls at which a job is held."""
+    if not job.goes_through:
+        return np.linspace(0, calls[job.script], HELD + 2).astype(int)[1:-1].tolist()
+    before = itertools.accumulate((calls[name] for name in job.goes_through), initial=0)
+    return [start + calls[name] // 2 for start, name in zip(before, job.goes_through, strict=False)]
 
 
 def _armed(job: Job, path: Path, mode: int, at: int = 0) -> list[str]:
