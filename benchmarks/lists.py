@@ -102,7 +102,7 @@ def with_lists(index: Index, vectors: np.ndarray, repeats: int) -> tuple[Index, 
         listed = index.with_lists()
         seconds.append(time.perf_counter() - start)
     sizes = {"codes_bytes": index.bytes_per_vector, "lists_bytes": listed.bytes_per_vector - index.bytes_per_vector}
-    return listed, {"rows": len(index), "h": index.rows.h, "build_s": float(np.median(seconds)), **sizes}
+    return listed, {"rows": len(index), "h": index.codes.h, "build_s": float(np.median(seconds)), **sizes}
 
 
 def expanded(index: Index, vectors: np.ndarray) -> np.ndarray:
@@ -120,12 +120,12 @@ def answered(side: str, index: Index, u: np.ndarray, top: int) -> tuple[np.ndarr
     """Results of expanded queries by one side."""
     if side == "lists":
         return lists.search(index.lists, "sparse", u, top)
-    return host.search(index.rows, "sparse", u, top)
+    return host.search(index.codes, "sparse", u, top)
 
 
 def check(index: Index, u: np.ndarray, top: int) -> None:
     """Stop unless both sides' scores are those of float64, for these queries together and one by one."""
-    exact = (index.rows.to_csr().astype(np.float64) @ u.T.astype(np.float64)).T * index.rows.scales("sparse")
+    exact = (index.codes.to_csr().astype(np.float64) @ u.T.astype(np.float64)).T * index.codes.scales("sparse")
     wanted = -np.partition(-exact, top - 1, axis=1)[:, :top]
     wanted = -np.sort(-wanted, axis=1)
     for side in SIDES:

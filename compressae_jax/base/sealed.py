@@ -34,7 +34,7 @@ def replace(path: Path, fields: dict[str, Any]) -> None:
 def encoded(fields: dict[str, Any]) -> bytes:
     """The bytes of a sealed file."""
     fields = json.loads(json.dumps(fields, default=_plain))
-    sealed = {**fields, SEAL: _seal(fields)}
+    sealed = {**fields, SEAL: seal(fields)}
     try:
         return (json.dumps(sealed, indent=1, ensure_ascii=False) + "\n").encode()
     except UnicodeEncodeError:  # a file's name that is not UTF-8
@@ -62,20 +62,21 @@ def decoded(text: bytes, path: Path, version: int, remedy: str) -> dict[str, Any
         raise damaged
     try:
         fields = json.loads(text.decode("utf-8"), object_pairs_hook=_once)
-        seal, given = fields.pop(SEAL), fields["format_version"]
-        wanted = _seal(fields)
+        stated, given = fields.pop(SEAL), fields["format_version"]
+        wanted = seal(fields)
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError):  # not UTF-8, not JSON, not ours
         raise damaged from None
     if type(given) is int and given > version:
         raise FolderError(f"{path} has format version {given}, this program reads up to {version}; install a newer one")
-    if seal != wanted:
+    if stated != wanted:
         raise FolderError(f"{path} is damaged: its fields do not match its seal; {remedy}")
     if type(given) is not int or given < 1:
         raise FolderError(f"{path} has format version {given!r}, not one of 1 to {version}; {remedy}")
     return fields
 
 
-def _seal(fields: dict[str, Any]) -> str:
+def seal(fields: dict[str, Any]) -> str:
+    """What seals these fields."""
     return xxhash.xxh3_128_hexdigest(json.dumps(fields, sort_keys=True).encode())
 
 

@@ -150,6 +150,10 @@ class Joined(Rows):
         pairs = zip(self.parts, spans, strict=True)
         return join([part.with_ids(None if ids is None else ids[start:stop]) for part, (start, stop) in pairs])
 
+    def with_origin(self, made_by: MadeBy | None) -> Rows:
+        """Every part said to be made by a model and an encoder."""
+        return join([part.with_origin(made_by) for part in self.parts])
+
     def in_memory(self) -> Rows:
         """A copy of all parts, of their kind."""
         return self.like(self.arrays(), self.ids)

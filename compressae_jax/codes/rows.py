@@ -101,6 +101,10 @@ class Rows(abc.ABC):
         """The same rows by other names."""
         return dataclasses.replace(self, ids=ids)  # type: ignore[type-var]
 
+    def with_origin(self, made_by: MadeBy | None) -> Rows:
+        """The same rows, said to be made by a model and an encoder."""
+        return dataclasses.replace(self, made_by=made_by)  # type: ignore[type-var]
+
     @abc.abstractmethod
     def codes(self) -> Any:
         """The rows as `Codes`: float values and columns in memory."""

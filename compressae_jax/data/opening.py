@@ -18,6 +18,7 @@ from compressae_jax.data.npy import open_npy, open_npz
 from compressae_jax.data.parquet import Parquet
 from compressae_jax.data.sources import InMemory, NoRowsError, Source
 from compressae_jax.data.tensors import open_safetensors
+from compressae_jax.data.with_ids import WithIds
 from compressae_jax.notation import InputError, check_choice
 
 KINDS: dict[str, Callable[..., Source]] = {
@@ -35,6 +36,7 @@ def open_source(
     column: str | None = None,
     ids_column: str | None = None,
     key: str | None = None,
+    ids: Any = None,
 ) -> Source:
     """Open vectors without reading them.
 
@@ -42,11 +44,14 @@ def open_source(
     (write './shop' for a file or folder of that name). The files of a folder or glob form one source, in natural order
     of their paths (part-2 before part-10); files without a row add none, and in a folder files of other kinds are
     passed over; a folder laid out as a dataset (`named.of_folder`) gives its vectors. `column` and `ids_column` are for
-    .parquet, `key` for .npz and .safetensors; empty means None.
+    .parquet, `key` for .npz and .safetensors; empty means None. `ids` stand beside the vectors: one a row in memory,
+    or the path of a file of them, text of one id a line or `.npy` of integers.
 
     Raises:
         InputError: nothing there, a kind that is not known, or contents that are not rows of floats of one width.
     """
+    if ids is not None and not (isinstance(ids, str) and not ids):
+        return WithIds(open_source(source, column, ids_column, key), ids)
     options = {name: value for name, value in (("column", column), ("ids_column", ids_column), ("key", key)) if value}
     if isinstance(source, Source):
         return source

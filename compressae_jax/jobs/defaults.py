@@ -15,6 +15,7 @@ def get_config(recipe: str = "default") -> ml_collections.ConfigDict:
                 "source": "",  # file, folder, glob, or the name of a dataset (shop, scifact, wordnet, …)
                 "column": "",  # parquet: the column of vectors; empty: the only one
                 "ids_column": "",  # parquet: the column of ids; empty: none
+                "ids": "",  # file of ids beside the vectors: text, one a line, or .npy of integers; empty: none
                 "key": "",  # npz, safetensors: the array; empty: the only one that is 2-d
                 "zero_rows": "stop",  # or 'keep' (all-zero codes) or 'drop'
                 "queries": 1000,  # rows held out of training and of the index, at most a tenth of all

@@ -18,6 +18,9 @@ COMMANDS = {
     "train": "train a model",
     "compress": "a source of vectors into a codes folder",
     "join": "codes folders of parts into one",
+    "add": "vectors to an index folder, which it begins where there is none",
+    "remove": "rows of an index folder, by their ids",
+    "compact": "an index folder: the room of removed rows given back",
     "search": "the nearest rows of every query",
     "evaluate": "a run's model beside dense search and other methods",
 }

@@ -10,7 +10,9 @@ from compressae_jax.data.sources import Source
 def source(config: ml_collections.ConfigDict) -> Source:
     """The vectors of `config.data`, not read yet."""
     wanted = config.data
-    return data.open_source(wanted.source, column=wanted.column, ids_column=wanted.ids_column, key=wanted.key)
+    return data.open_source(
+        wanted.source, column=wanted.column, ids_column=wanted.ids_column, key=wanted.key, ids=wanted.ids
+    )
 
 
 def dataset(config: ml_collections.ConfigDict) -> data.Dataset | None:

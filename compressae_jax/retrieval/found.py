@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 from jaxtyping import Float, Int, Shaped
 
 from compressae_jax.base import files
@@ -57,9 +58,52 @@ class Found(tuple):
         return Found, (self.scores, self.rows, self.ids)
 
 
-def named(ids: Ids | None, rows: Int[np.ndarray, "q r"]) -> Callable[[], Shaped[np.ndarray, "q r"]] | None:
-    """What looks up the ids of row numbers when they are asked for."""
-    return None if ids is None else functools.partial(_looked_up, ids, rows)
+class Within:
+    """All rows at or above a score: those of query i at `indptr[i]:indptr[i + 1]`, best first, as CSR has them.
+
+    It unpacks to `indptr (q + 1,), scores (m,), rows (m,)`; `ids` are the rows' names, None where the index has none.
+    """
+
+    def __init__(
+        self,
+        indptr: Int[np.ndarray, " q_and_1"],
+        scores: Float[np.ndarray, " m"],
+        rows: Int[np.ndarray, " m"],
+        ids_of: Callable[[Int[np.ndarray, " m"]], Ids] | None = None,
+    ) -> None:
+        self.indptr, self.scores, self.rows, self._ids_of = indptr, scores, rows, ids_of
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return iter((self.indptr, self.scores, self.rows))
+
+    @functools.cached_property
+    def ids(self) -> Ids | None:
+        """The ids of the rows, looked up when they are asked for."""
+        return None if self._ids_of is None else self._ids_of(self.rows)
+
+    def to_csr(self, n: int) -> scipy.sparse.csr_array:
+        """A matrix (q, n) of the scores; n is at least the highest row number and 1."""
+        return scipy.sparse.csr_array((self.scores, self.rows, self.indptr), shape=(len(self), n))
+
+
+def named(
+    ids_of: Callable[[Int[np.ndarray, " m"]], Ids] | None, rows: Int[np.ndarray, "q r"]
+) -> Callable[[], Shaped[np.ndarray, "q r"]] | None:
+    """What looks up the ids of row numbers when they are asked for; `ids_of` gives those of rows that are there."""
+    return None if ids_of is None else functools.partial(_looked_up, ids_of, rows)
+
+
+def stacked(parts: Sequence[Found]) -> Found:
+    """The results of several portions of queries as one."""
+    scores, rows = (np.concatenate([part[place] for part in parts]) for place in (0, 1))
+    ids = [part.ids for part in parts if part.ids is not None]
+    if len(ids) < len(parts):
+        return Found(scores, rows)
+    kinds = {one.dtype for one in ids}
+    return Found(scores, rows, np.concatenate(ids if len(kinds) == 1 else [one.astype(object) for one in ids]))
 
 
 def merge(parts: Sequence[Found], first_rows: Sequence[int], top: int) -> Found:
@@ -120,12 +164,15 @@ def write(path: str | os.PathLike, found: Found, query_ids: Any = None) -> None:
             parquet.write_table(pyarrow.table({name: column.tolist() for name, column in columns.items()}), aside)
 
 
-def _looked_up(ids: Ids, rows: Int[np.ndarray, "q r"]) -> Shaped[np.ndarray, "q r"]:
+def _looked_up(
+    ids_of: Callable[[Int[np.ndarray, " m"]], Ids], rows: Int[np.ndarray, "q r"]
+) -> Shaped[np.ndarray, "q r"]:
     there = rows >= 0
-    some = np.asarray(ids[np.where(there, rows, 0).reshape(-1)]).reshape(rows.shape) if len(ids) else None
-    if some is None or not there.all():
-        some = np.full(rows.shape, None, object) if some is None else some.astype(object)
-        some[~there] = None
+    ids = ids_of(rows[there])
+    if there.all() and isinstance(ids, np.ndarray):
+        return ids.reshape(rows.shape)
+    some = np.full(rows.shape, None, object)
+    some[there] = np.asarray(ids, object)
     return some
 
 

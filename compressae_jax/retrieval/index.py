@@ -2,49 +2,53 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import os
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
-from compressae_jax.base import devices, files, sealed
+from compressae_jax.base import devices
 from compressae_jax.base import progress as bars
 from compressae_jax.base.arrays import pieces
 from compressae_jax.codes import folder as codes_folder
-from compressae_jax.codes import spaces
+from compressae_jax.codes import on_host, spaces
 from compressae_jax.codes.ids import Ids, as_ids
-from compressae_jax.codes.rows import Rows, check_made_by
+from compressae_jax.codes.lookup import check_unique
+from compressae_jax.codes.rows import MadeBy, Rows, check_made_by
 from compressae_jax.data.sources import Source
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import AnyArray, Expanded, FolderError, InputError, check_choice, check_range
-from compressae_jax.retrieval import filters, found
-from compressae_jax.retrieval.backends import bcoo, host, lists, scan
-from compressae_jax.retrieval.found import Found
+from compressae_jax.retrieval import filters, found, index_folder, rescoring
+from compressae_jax.retrieval.additions import rows_like
+from compressae_jax.retrieval.backends import bcoo, host, lists, scan, within
+from compressae_jax.retrieval.found import Found, Within
 from compressae_jax.retrieval.queries import Expander, without_direction
+from compressae_jax.retrieval.segments import Segment, Segments
 
 BACKENDS = {"host": host.search, "scan": scan.search, "bcoo": bcoo.search}
 LISTS = "lists"  # a backend, too, of an index `with_lists`
 SPACE = "dense_query"  # unless another is asked for: dense queries are compared as they are, codes as reconstructions
-FORMAT_VERSION = 1
-CODES, MODEL, META = "codes", "model", "index.json"
 QUERIES = 1024  # searched at a time: bounds the expanded queries
 MOST = 2**16  # results a query, at most, unless there are more rows
 
 
 class Index:
-    """Rows that one model made, searched exactly in one of the three spaces of `codes.spaces`.
+    """Rows that one model made, searched exactly in one of the three spaces of `codes.spaces`; more may come and go.
 
-    Norms that the rows need and lack are computed. `ids`, one a row, default to those that the rows bring; results are
-    row numbers. `encoder` is asked of rows only that do not say what made them; queries that are compared as codes go
-    through it, too. `verify=False` leaves the look at all rows to those who read them, a piece at a time.
+    Norms that the rows need and lack are computed. `ids`, one a row and each only once, default to those that the rows
+    bring; results are row numbers, and ids. `encoder` is asked of rows only that do not say what made them; queries
+    that are compared as codes go through it, too. `verify=False` leaves the look at all rows to those who read them, a
+    piece at a time. Any number of threads may search while one changes the rows.
 
     Raises:
-        InputError: rows of another model or encoder, of another width, damaged ones, ids that are not one a row.
+        InputError: rows of another model or encoder, of another width, damaged ones, ids that are not one a row,
+            or an id of two rows.
     """
 
     def __init__(
@@ -64,45 +68,77 @@ class Index:
         if made and encoder and made != encoder:
             raise InputError(f"rows were made by encoder {made!r}, not by {encoder!r}, so queries go through {made!r}")
         rows = rows.check() if verify else rows
-        self.rows = rows.with_norms(weights.params["decoder_w"])
-        self.weights, self.space = weights, space
-        self.ids: Ids | None = rows.ids if ids is None else as_ids(ids, len(rows))
-        self.encoder = made or encoder or weights.encoder
-        self.expander = Expander(weights, space, self.encoder, rows.storage, rows.k)
-        self.lists: lists.Lists | None = None
-        self._places: list[scan.Placed] = []  # one at most, shared by the spaces of these rows
+        rows = rows if ids is None else rows.with_ids(as_ids(ids, len(rows)))
+        if rows.ids is not None and (verify or ids is not None):
+            check_unique(rows.ids)
+        made = made or encoder or weights.encoder
+        rows = rows.with_norms(weights.params["decoder_w"]).with_origin(MadeBy(weights.fingerprint, made))
+        self._of(Segments((Segment(rows),)), weights, space, made)
+
+    def _of(self, segments: Segments, weights: Weights, space: str, encoder: str) -> None:
+        self._segments = segments  # replaced as a whole, so that threads that search see one state of it
+        self._writing = threading.RLock()  # of one change at a time
+        self.weights, self.space, self.encoder = weights, space, encoder
+        self.expander = Expander(weights, space, encoder, segments.rows.storage, segments.rows.k)
+        self._listed = False
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return self._segments.alive
 
     def __repr__(self) -> str:
         size = f"{self.bytes_per_vector:g} bytes each"
-        return f"<Index of {len(self):,} rows in {self.space}, {size}, {self.rows.storage}, by {self.encoder}>"
+        return f"<Index of {len(self):,} rows in {self.space}, {size}, {self.codes.storage}, by {self.encoder}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_writing"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _writing=threading.RLock())
 
     @property
     def codes(self) -> Rows:
-        """The rows, by the name they had in version 0.1."""
-        return self.rows
+        """All rows under their numbers, removed ones too."""
+        return self._segments.rows
+
+    @property
+    def ids(self) -> Ids | None:
+        """The ids of the rows that are there, in the order of their numbers; None where rows go by their numbers."""
+        segments = self._segments
+        if not segments.named:
+            return None
+        return segments.rows.ids if segments.allowed is None else segments.rows.ids[segments.allowed]  # type: ignore[index]
+
+    @property
+    def removed(self) -> Int[np.ndarray, " m"]:
+        """The numbers of the rows that were removed since the index was made or compacted."""
+        allowed = self._segments.allowed
+        return np.empty(0, np.int64) if allowed is None else np.flatnonzero(~allowed)
+
+    @property
+    def lists(self) -> lists.Lists | None:
+        """The inverted lists of an index `with_lists`, made anew at the first search after an addition."""
+        return self._lists_of(self._segments)
 
     @property
     def nbytes(self) -> int:
         """Bytes in memory that search needs for the rows: values, columns and a scale, or packed records alone.
 
-        The scale is one of the two norms that rows keep, so that they can be searched in all spaces. Lists, which only
-        some indexes hold, come on top.
+        The scale is one of the two norms that rows keep, so that they can be searched in all spaces. Removed rows count
+        until `compact`. Lists, which only some indexes hold, come on top.
         """
-        scales = 0 if self.rows.norms is None else 4 * len(self)
-        return self.rows.nbytes + scales + (self.lists.nbytes if self.lists else 0)
+        segments = self._segments
+        scales = 0 if segments.parts[0].rows.norms is None else 4 * len(segments)
+        return segments.rows.nbytes + scales + (self.lists.nbytes if self.lists else 0)
 
     @property
     def bytes_per_vector(self) -> float:
-        """Bytes a row, scales and lists included."""
-        return self.nbytes / len(self)
+        """Bytes a row that is there, scales, lists and removed rows included."""
+        return self.nbytes / max(1, len(self))
 
     @property
     def name(self) -> str:
         """How tables call it."""
-        return f"CompresSAE k={self.rows.k}, {self.space}"
+        return f"CompresSAE k={self.codes.k}, {self.space}"
 
     def search(
         self,
@@ -113,6 +149,8 @@ class Index:
         *,
         allow: Any = None,
         exclude: Any = None,
+        rescore: Any = None,
+        candidates: int | None = None,
     ) -> Found:
         """Cosines and row numbers of the `top` best rows of each query, best first; ties go to the lower row number.
 
@@ -123,18 +161,34 @@ class Index:
         sparse, else 'host'. `chunk` is the rows that a backend takes at a time, but for 'lists', whose blocks are
         fixed. On a CPU any number of threads may search, and forked processes, too.
 
-        `allow`: the rows that all queries may get, booleans (n,) or ids. `exclude`: those that single queries must not
-        get, one list of ids a query, or a matrix (q, n) as recommenders hold what users have seen. Where rows have no
-        ids, they go by their numbers; see `filters`. What is found is the best of what is left.
+        `allow`: the rows that all queries may get, booleans (n,) by row number or ids. `exclude`: those that single
+        queries must not get, one list of ids a query, or a matrix (q, n) as recommenders hold what users have seen.
+        Where rows have no ids, they go by their numbers; see `filters`. What is found is the best of what is left.
+
+        `rescore`: the dense vectors that the index was made of (a path, a source, an array); the best `candidates` by
+        codes (default: 4 `top`, at least 200) are then ranked by the exact cosine with them. They are looked up by id,
+        where rows and vectors have ids, else by number.
 
         Raises:
             InputError: queries of another width, not 2-d, not finite, or another model's codes; `top` or `chunk` below
-                1; 'lists' of an index without them; filters of another size, of rows that are not there, or of no ids.
+                1; 'lists' of an index without them; filters of another size, of rows that are not there, or of no ids;
+                to rescore with codes as queries, or with vectors that are not those of the rows.
         """
-        self._check_asked(top, backend, chunk)
+        segments = self._check_asked(top, backend, chunk)
         checked = self.expander.checked(queries)
         blocks = (self.expander.of_checked(some) for some in pieces(checked, QUERIES))
-        return self._found(blocks, len(checked), top, backend, chunk, allow, exclude)
+        if rescore is None:
+            if candidates is not None:
+                raise InputError("candidates are rescored; give rescore=…, the dense vectors, too")
+            return self._found(segments, blocks, len(checked), top, backend, chunk, allow, exclude)
+        if isinstance(checked, Rows):
+            raise InputError("rescore compares dense vectors, so queries must be vectors, not codes")
+        look_up = rescoring.opened(rescore, segments, self.weights.d)
+        most = rescoring.candidates_for(top) if candidates is None else candidates
+        check_range("candidates", most, top, max(len(segments), MOST))
+        first = self._found(segments, blocks, len(checked), most, backend, chunk, allow, exclude)
+        scores, rows = rescoring.rescored(checked, first.rows, look_up, top)
+        return Found(scores, rows, found.named(segments.ids_of if segments.named else None, rows))
 
     def search_expanded(
         self,
@@ -151,16 +205,98 @@ class Index:
         Raises:
             InputError: another width, numbers that are not finite, and as `search`.
         """
-        self._check_asked(top, backend, chunk)
+        segments = self._check_asked(top, backend, chunk)
         u = np.asarray(u)
-        if u.ndim != 2 or u.shape[1] != self.rows.h or u.dtype.kind != "f":
-            raise InputError(f"u must be floats of shape (q, {self.rows.h}), not {u.dtype} of shape {u.shape}")
+        if u.ndim != 2 or u.shape[1] != self.weights.h or u.dtype.kind != "f":
+            raise InputError(f"u must be floats of shape (q, {self.weights.h}), not {u.dtype} of shape {u.shape}")
         u = u.astype(np.float32, copy=False)
         if not np.isfinite(u).all():
             raise InputError(
                 f"u holds a value that is not finite, first in row {int((~np.isfinite(u)).any(1).argmax())}"
             )
-        return self._found(pieces(u, QUERIES), len(u), top, backend, chunk, allow, exclude)
+        return self._found(segments, pieces(u, QUERIES), len(u), top, backend, chunk, allow, exclude)
+
+    def within(self, queries: Any, at_least: float, *, allow: Any = None) -> Within:
+        """All rows at or above a score, for each query, best first: CSR, so that queries may find different numbers.
+
+        Queries and `allow` as in `search`; the scores are those that `search` gives, on the CPU wherever the rows are.
+        A zero query finds nothing. Memory is that of the results.
+
+        Raises:
+            InputError: `at_least` that is no finite number, and as `search`.
+        """
+        segments = self._segments
+        if isinstance(at_least, bool) or not np.isfinite(at_least):
+            raise InputError(f"at_least must be a finite number, a cosine, not {at_least!r}")
+        checked = self.expander.checked(queries)
+        allowed = self._allowed(segments, allow)
+        parts = []
+        for some in pieces(checked, QUERIES):
+            u = self.expander.of_checked(some)
+            parts.append(within.search(segments.rows, self.space, u, float(at_least), allowed))
+        sizes = np.concatenate([np.zeros(1, np.int64), *(np.diff(part.indptr) for part in parts)])
+        scores = np.concatenate([np.empty(0, np.float32), *(part.scores for part in parts)])
+        rows = np.concatenate([np.empty(0, np.int64), *(part.rows for part in parts)])
+        return Within(
+            np.cumsum(sizes), self._clipped(segments, scores), rows, segments.ids_of if segments.named else None
+        )
+
+    def add(
+        self,
+        vectors: Any,
+        ids: Any = None,
+        zero_rows: str = "stop",
+        progress: bool = False,
+    ) -> range:
+        """Put vectors (n, d), whatever holds them, or rows of this model behind the others; gives their row numbers.
+
+        They are encoded as the rows were. `ids`, one a row, default to those that the source or the rows bring; an
+        index has them for all rows or for none. What searches meanwhile sees all of the new rows or none. Nothing is
+        written to a folder until `save`. An addition costs its rows; small ones are merged as they come.
+
+        Raises:
+            InputError: vectors that `Model.compress` would refuse, rows of another model, encoder or storage, ids that
+                are missing, are not wanted, come twice, or are in the index already.
+        """
+        with self._writing:
+            segments = self._segments
+            rows = rows_like(segments.rows, self.weights, self.encoder, vectors, ids, zero_rows, progress)
+            self._segments = segments.added(rows)
+            return range(len(segments), len(segments) + len(rows))
+
+    def remove(self, ids: Any) -> None:
+        """Take rows out by their ids, or by their numbers where they have no ids; the other rows keep their numbers.
+
+        Raises:
+            InputError: an id that is not in the index; nothing is removed then.
+        """
+        with self._writing:
+            self._segments = self._segments.removed(self._segments.numbers(ids))
+
+    def compact(self) -> None:
+        """Give back what removed rows take, and make one segment of all: rows are numbered anew, in their order.
+
+        In memory; `save` then writes the whole.
+        """
+        with self._writing:
+            self._segments = self._segments.compacted()
+
+    def rows(self, ids: Any) -> Rows:
+        """The rows of these ids, or numbers where rows have no ids, in this order.
+
+        Raises:
+            InputError: an id that is not in the index.
+        """
+        segments = self._segments
+        return segments.rows[segments.numbers(ids)]
+
+    def reconstruct(self, ids: Any) -> Float[np.ndarray, "n d"]:
+        """z = s W_d of the rows of these ids (or numbers): their vectors, but for rounding and length.
+
+        Raises:
+            InputError: an id that is not in the index.
+        """
+        return on_host.reconstruct(self.rows(ids).check().codes(), self.weights.params["decoder_w"])
 
     def with_lists(self) -> Index:
         """The same rows with inverted lists beside them (see `lists`): faster for few queries in the space 'sparse'.
@@ -173,36 +309,46 @@ class Index:
         """
         if self.space != "sparse":
             raise InputError(f"lists serve the space 'sparse', where queries have few nonzeros, not {self.space!r}")
-        index = copy.copy(self)
-        index.lists = lists.build(self.rows)
+        index = self._copy()
+        index._listed = True
+        _ = index.lists
         return index
 
     def in_space(self, space: str) -> Index:
-        """The same rows, searched in another space, without lists; nothing is copied."""
-        index = copy.copy(self)
-        index.space, index.lists = space, None
-        index.expander = dataclasses.replace(self.expander, space=space)
+        """The same rows, searched in another space, without lists; nothing is copied.
+
+        What is added to one of the two later, or removed, the other does not have.
+        """
+        index = self._copy()
+        index.space, index.expander = space, dataclasses.replace(self.expander, space=space)
         return index
 
     def prefix(self, k: int) -> Index:
         """The index of a smaller budget, the k largest nonzeros of every row, without lists; norms are computed anew.
 
+        Removed rows are left out, so rows are numbered anew if there are any.
+
         Raises:
             InputError: k out of range, or packed rows.
         """
-        return Index(self.rows.prefix(k), self.weights, self.space, self.ids, self.encoder, verify=False)
+        segments = self._segments
+        rows = segments.rows if segments.allowed is None else segments.rows[segments.allowed]
+        return Index(rows.prefix(k), self.weights, self.space, None, self.encoder, verify=False)
 
     def save(self, folder: str | os.PathLike) -> None:
-        """Write an index folder (`codes/`, `model/`, `index.json`), complete or not at all; an older one is replaced.
+        """Write an index folder, complete or not at all.
+
+        Where it was opened from that folder, or saved there before, only what is new is written: a segment of the rows
+        that were added, a bitmap of those removed. Beyond 32 segments the smaller ones are merged. Elsewhere all is
+        written, and an older index is replaced.
 
         Raises:
             FolderError: something else stands at that name.
+            BusyError: another process writes it, or changed it since it was opened.
         """
-        header = {"fingerprint": self.weights.fingerprint, "encoder": self.encoder}
-        with files.replacing(folder, (CODES, MODEL, META), META) as aside:
-            codes_folder.write(aside / CODES, self.rows, ids=self.ids, d=self.weights.d, header=header)
-            model_weights.save(self.weights, aside / MODEL)
-            sealed.write(aside / META, {"format_version": FORMAT_VERSION, "space": self.space, **header})
+        with self._writing:
+            opened = index_folder.Opened(self._segments, self.weights, self.space, self.encoder)
+            self._segments = index_folder.save(folder, opened)
 
     @classmethod
     def load(cls, folder: str | os.PathLike, verify: bool = True) -> Index:
@@ -212,43 +358,78 @@ class Index:
             FolderError: a folder that is missing, damaged, of parts that do not belong together, or newer than this
                 program.
         """
-        folder = Path(os.path.expanduser(os.fspath(folder)))
-        return files.steadily(folder, lambda: _loaded(folder, verify))
+        segments, weights, space, encoder = index_folder.read(folder, verify)
+        index = cls.__new__(cls)
+        norms = [
+            dataclasses.replace(part, rows=part.rows.with_norms(weights.params["decoder_w"])) for part in segments.parts
+        ]
+        index._of(dataclasses.replace(segments, parts=tuple(norms)), weights, space, encoder)
+        return index
 
-    def _check_asked(self, top: int, backend: str, chunk: int | None) -> None:
+    def _copy(self) -> Index:
+        index = Index.__new__(Index)
+        index._of(self._segments, self.weights, self.space, self.encoder)
+        index.expander = self.expander
+        return index
+
+    def _check_asked(self, top: int, backend: str, chunk: int | None) -> Segments:
+        """What is to be searched, once it is seen that it can be."""
+        segments = self._segments
         check_choice("backend", backend, ("auto", *BACKENDS, LISTS))
-        check_range("top", top, 1, max(len(self), MOST))
+        check_range("top", top, 1, max(len(segments), MOST))
         host.checked_chunk(chunk)
-        if backend == LISTS and self.lists is None:
+        if backend == LISTS and not self._listed:
             raise InputError(
                 "backend is 'lists', which this index does not hold; index.with_lists() makes one that does"
             )
+        return segments
 
-    def _fastest(self, u: Expanded, q: int) -> str:
+    def _lists_of(self, segments: Segments) -> lists.Lists | None:
+        if not self._listed or not len(segments):
+            return None
+        if LISTS not in segments.kept:
+            segments.kept[LISTS] = lists.build(segments.rows)
+        return segments.kept[LISTS]
+
+    def _fastest(self, segments: Segments, u: Expanded, q: int) -> str:
         """The backend for u, some of q queries."""
         if not devices.on_cpu():
             return "scan"
-        if self.lists is not None and q <= lists.QUERIES and lists.touched(self.lists, u) <= lists.TOUCHED:
+        some = self._lists_of(segments)
+        if some is not None and q <= lists.QUERIES and lists.touched(some, u) <= lists.TOUCHED:
             return LISTS
         return "host"
 
     def _scored(
-        self, u: Expanded, top: int, backend: str, chunk: int | None, **filters: Any
+        self, segments: Segments, u: Expanded, top: int, backend: str, chunk: int | None, **filters: Any
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Scores and rows of some queries; `top` is no more than there are rows."""
+        """Scores and rows of some queries."""
         if backend == LISTS:
-            assert self.lists is not None
-            scores, rows = lists.search(self.lists, self.space, u, top, chunk=chunk, **filters)
-        elif backend == "scan" and (placed := self._placed()) is not None:
+            some = self._lists_of(segments)
+            assert some is not None
+            scores, rows = lists.search(some, self.space, u, top, chunk=chunk, **filters)
+        elif backend == "scan" and (placed := _placed(segments)) is not None:
             scores, rows = scan.search(placed, self.space, u, top, chunk=chunk, **filters)
         else:
-            scores, rows = BACKENDS[backend](self.rows, self.space, u, top, chunk=chunk, **filters)
-        if self.rows.norms is not None or self.space == "sparse":
-            scores = np.where(rows < 0, scores, np.clip(scores, -1, 1))  # cosines, but for the last bit
-        return scores, rows  # packed rows may have any length in the other spaces
+            scores, rows = BACKENDS[backend](segments.rows, self.space, u, top, chunk=chunk, **filters)
+        return np.where(rows < 0, scores, self._clipped(segments, scores)), rows
+
+    def _clipped(self, segments: Segments, scores: np.ndarray) -> np.ndarray:
+        """Cosines, but for the last bit; packed rows may have any length where their scale is folded in."""
+        if segments.parts[0].rows.norms is not None or self.space == "sparse":
+            return np.clip(scores, -1, 1)
+        return scores
+
+    def _allowed(self, segments: Segments, allow: Any) -> Bool[np.ndarray, " n"] | None:
+        """Which rows may be found: those that are there and, with a filter, allowed."""
+        allowed = filters.allowed(allow, len(segments), segments.find if segments.named else None)
+        if segments.allowed is None or allowed is None:
+            return allowed if segments.allowed is None else segments.allowed
+        return allowed & segments.allowed
 
     def _found(
         self,
+        segments: Segments,
         blocks: Iterable[Expanded],
         q: int,
         top: int,
@@ -258,35 +439,27 @@ class Index:
         exclude: Any,
     ) -> Found:
         """The results of q queries, expanded block by block, with places beyond the last row."""
-        find = None if self.ids is None else self._find
-        allowed = filters.allowed(allow, len(self), find)
-        without = filters.without(exclude, q, len(self), find)
+        allowed = self._allowed(segments, allow)
+        without = filters.without(exclude, q, len(segments), segments.find if segments.named else None)
         scores = np.full((q, top), -np.inf, np.float32)
         rows = np.full((q, top), found.NOTHING, np.int64)
-        done = 0
-        for u in blocks:
-            here = slice(done, done + len(u)), slice(0, len(self))
-            chosen = self._fastest(u, q) if backend == "auto" else backend
+        done, most = 0, min(top, len(segments))
+        for u in blocks if most else ():
+            here = slice(done, done + len(u)), slice(0, most)
+            chosen = self._fastest(segments, u, q) if backend == "auto" else backend
             some = None if without is None else filters.cut(without, done, done + len(u))
-            most = min(top, len(self))
-            scores[here], rows[here] = self._scored(u, most, chosen, chunk, allowed=allowed, without=some)
+            scores[here], rows[here] = self._scored(segments, u, most, chosen, chunk, allowed=allowed, without=some)
             nothing = done + np.flatnonzero(without_direction(u))
             scores[nothing], rows[nothing] = -np.inf, found.NOTHING
             done += len(u)
-        return Found(scores, rows, found.named(self.ids, rows))
+        return Found(scores, rows, found.named(segments.ids_of if segments.named else None, rows))
 
-    def _find(self, ids: Any, argument: str) -> tuple[np.ndarray, np.ndarray]:
-        """Which of these ids are here, by place, and their rows."""
-        assert self.ids is not None
-        here = {one: row for row, one in enumerate(self.ids)}
-        rows = np.array([here.get(one, found.NOTHING) for one in ids], np.int64)
-        return np.flatnonzero(rows >= 0), rows[rows >= 0]
 
-    def _placed(self) -> scan.Placed | None:
-        """The rows on the accelerators, split over all local ones; None where `scan` takes them piece by piece."""
-        if not self._places and scan.fits(self.rows):
-            self._places.append(scan.Placed(self.rows))
-        return self._places[0] if self._places else None
+def _placed(segments: Segments) -> scan.Placed | None:
+    """The rows on the accelerators, split over all local ones; None where `scan` takes them piece by piece."""
+    if "placed" not in segments.kept and scan.fits(segments.rows):
+        segments.kept["placed"] = scan.Placed(segments.rows)
+    return segments.kept.get("placed")
 
 
 def open_index(codes: str | os.PathLike, weights: Weights, space: str = SPACE, verify: bool = True) -> Index:
@@ -321,11 +494,11 @@ def open_folder(
         FolderError: codes of another model, or a folder that is missing, damaged, or newer than this program.
     """
     folder = Path(os.path.expanduser(os.fspath(folder)))
-    if (folder / META).is_file():
+    if index_folder.is_one(folder):
         index = Index.load(folder, verify)
         return index if space is None else index.in_space(space)
     if model is None:
-        why = f"it has no {META}" if folder.is_dir() else "nothing is there"
+        why = f"it has no {index_folder.META}" if folder.is_dir() else "nothing is there"
         raise InputError(f"index {folder} is no index folder ({why}); for a codes folder give its model, too")
     return open_index(folder, model_weights.load(model), space or SPACE, verify)
 
@@ -341,20 +514,4 @@ def search_source(
             parts.append(index.search(some, top, backend))
             bar.update(len(some))
     parts = parts or [index.search(np.empty((0, queries.width), np.float32), top, backend)]
-    scores, rows = (np.concatenate([part[place] for part in parts]) for place in (0, 1))
-    return Found(scores, rows, found.named(index.ids, rows))
-
-
-def _loaded(folder: Path, verify: bool) -> Index:
-    remedy = f"make it anew (Index.save writes an index folder such as {folder})"
-    fields = sealed.read(folder / META, FORMAT_VERSION, remedy)
-    try:
-        check_choice("space", fields.get("space"), spaces.SPACES)
-    except InputError as error:
-        raise FolderError(f"{folder / META} is damaged: {error}; {remedy}") from None
-    index = open_index(folder / CODES, model_weights.load(folder / MODEL), fields["space"], verify)
-    parts = {"fingerprint": index.weights.fingerprint, "encoder": index.encoder}
-    for name, of_parts in parts.items():
-        if name in fields and fields[name] != of_parts:  # older folders do not say all
-            raise FolderError(f"{folder / META} says {name} {fields[name]!r}, its parts {of_parts!r}; {remedy}")
-    return index
+    return found.stacked(parts)

@@ -16,7 +16,11 @@ NAMED = {"integers": [[12, 10, None], [11, None, None]], "texts": [["", "a", Non
 
 
 def make(kind):
-    return Found(SCORES, ROWS, found.named(IDS[kind], ROWS))
+    return Found(SCORES, ROWS, found.named(ids_of(kind), ROWS))
+
+
+def ids_of(kind):
+    return None if IDS[kind] is None else IDS[kind].__getitem__
 
 
 @pytest.mark.parametrize("kind", IDS)
@@ -25,7 +29,7 @@ def test_a_pair_with_names(kind):
     assert scores is SCORES and rows is ROWS and isinstance(make(kind), tuple)
     ids = make(kind).ids
     assert ids is None if kind == "none" else ids.tolist() == NAMED[kind]
-    whole = Found(SCORES[:, :1], ROWS[:, :1], found.named(IDS[kind], ROWS[:, :1])).ids
+    whole = Found(SCORES[:, :1], ROWS[:, :1], found.named(ids_of(kind), ROWS[:, :1])).ids
     assert kind != "integers" or whole.dtype == np.int64  # no objects where there is nothing without a row
 
 

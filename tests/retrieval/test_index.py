@@ -43,10 +43,10 @@ def cosines(a, b):
 def brute_force(index, queries):
     """All cosines in the index's space, float64."""
     decoder = index.weights.params["decoder_w"].astype(np.float64)
-    s_y = index.rows.to_dense().astype(np.float64)
+    s_y = index.codes.to_dense().astype(np.float64)
     if index.space == "dense_query":
         return cosines(queries.astype(np.float64), s_y @ decoder)
-    s_q = compression.encode(index.weights, queries, index.rows.storage).to_dense().astype(np.float64)
+    s_q = compression.encode(index.weights, queries, index.codes.storage).to_dense().astype(np.float64)
     return cosines(s_q, s_y) if index.space == "sparse" else cosines(s_q @ decoder, s_y @ decoder)
 
 
@@ -113,7 +113,7 @@ def test_prefix_is_the_index_of_a_smaller_budget():
     assert small.bytes_per_vector == 2 * (2 + 2) + 4
     decoder = index.weights.params["decoder_w"].astype(np.float64)
     s_q = compression.encode(index.weights, queries).prefix(2).to_dense()  # queries get the budget of the rows
-    exact = cosines(s_q @ decoder, index.rows.prefix(2).to_dense() @ decoder)
+    exact = cosines(s_q @ decoder, index.codes.prefix(2).to_dense() @ decoder)
     assert_allclose(small.search(queries, 1)[0][:, 0], exact.max(axis=1), atol=1e-6)
 
 
@@ -127,7 +127,7 @@ def test_other_space_of_the_same_codes():
 def test_lists_answer_as_host_does():
     index, queries = make_index("sparse"), make_vectors(17, seed=2)
     listed = index.with_lists()
-    assert index.lists is None and listed.rows is index.rows
+    assert index.lists is None and listed.codes is index.codes
     assert listed.nbytes == index.nbytes + listed.lists.nbytes == len(index) * listed.bytes_per_vector
     for found, wanted in zip(listed.search(queries, N, "lists"), index.search(queries, N, "host"), strict=True):
         assert_allclose(found, wanted, atol=1e-6)
@@ -140,7 +140,7 @@ def test_lists_are_used_where_they_are_faster(q, share, used, monkeypatch):
     index, calls = make_index("sparse").with_lists(), []
     monkeypatch.setattr(lists, "TOUCHED", share)
     monkeypatch.setattr(
-        lists, "search", lambda _, u, top: calls.append(len(u)) or host.search(index.rows, "sparse", u, top)
+        lists, "search", lambda _, u, top: calls.append(len(u)) or host.search(index.codes, "sparse", u, top)
     )
     index.search(make_vectors(q, seed=2))
     assert calls == ([q] if used else [])
@@ -173,7 +173,7 @@ def test_round_trip_of_a_folder(tmp_path, ids, verify):
     again = Index.load(tmp_path / "index", verify=verify)
     assert [path.name for path in tmp_path.iterdir()] == ["index"]
     assert (again.space, again.weights.fingerprint) == ("sparse", index.weights.fingerprint)
-    assert not again.rows.values.flags.writeable and again.rows.verified == verify
+    assert not again.codes.values.flags.writeable and again.codes.verified == verify
     for found, wanted in zip(again.search(queries), index.search(queries), strict=True):
         assert_array_equal(found, wanted)
     assert (again.ids is None) if ids is None else (list(again.ids) == list(ids))
@@ -196,7 +196,7 @@ def make_packed_index(space, **options):
 @pytest.mark.parametrize("space", SPACES)
 def test_packed_rows_score_as_what_they_unpack_to(space, backend):
     index, queries = make_packed_index(space), make_vectors(Q, seed=2)
-    rows = index.rows.to_dense().astype(np.float64)
+    rows = index.codes.to_dense().astype(np.float64)
     asked = compression.encode(index.weights, queries, "float32")
     decoder = index.weights.params["decoder_w"].astype(np.float64)
     s_q = asked.to_dense().astype(np.float64)
@@ -215,8 +215,9 @@ def test_packed_rows_score_as_what_they_unpack_to(space, backend):
 def test_a_packed_vector_costs_its_record(tmp_path, space):
     index = make_packed_index(space)
     index.save(tmp_path / "index")
-    assert index.bytes_per_vector == packed_width(H, K, 4) == index.rows.packing.width
-    assert index.bytes_per_vector == ((tmp_path / "index" / "codes" / "records.npy").stat().st_size - 128) / N
+    assert index.bytes_per_vector == packed_width(H, K, 4) == index.codes.packing.width
+    records = tmp_path / "index" / "segments" / "000001" / "records.npy"
+    assert index.bytes_per_vector == (records.stat().st_size - 128) / N
     assert index.name == f"CompresSAE k=4, {space}"
     assert not any(isinstance(held, np.ndarray) for held in vars(index).values())  # no number for each row
 
@@ -227,8 +228,8 @@ def test_round_trip_of_a_packed_folder(tmp_path, ids, verify):
     index, queries = make_packed_index("reconstructed", ids=ids), make_vectors(Q, seed=2)
     index.save(tmp_path / "index")
     again = Index.load(tmp_path / "index", verify=verify)
-    assert isinstance(again.rows, Packed) and not again.rows.records.flags.writeable
-    opened = open_index(tmp_path / "index" / "codes", index.weights, "reconstructed")
+    assert isinstance(again.codes, Packed) and not again.codes.records.flags.writeable
+    opened = open_index(tmp_path / "index" / "segments" / "000001", index.weights, "reconstructed")
     for other in (again, opened):
         for found, wanted in zip(other.search(queries), index.search(queries), strict=True):
             assert_array_equal(found, wanted)
@@ -237,7 +238,7 @@ def test_round_trip_of_a_packed_folder(tmp_path, ids, verify):
 
 def test_packed_rows_ask_as_what_they_unpack_to():
     index = make_packed_index("reconstructed")
-    asked = index.rows[:3]
+    asked = index.codes[:3]
     for found, wanted in zip(index.search(asked), index.search(asked.codes()), strict=True):
         assert_array_equal(found, wanted)
 
@@ -246,7 +247,7 @@ def test_packed_rows_have_no_prefix():
     index = make_packed_index("sparse")
     with pytest.raises(InputError, match=r"a set without an order.*compress again with a smaller k"):
         index.prefix(2)
-    damaged = Packed(np.full_like(index.rows.records, 255), index.rows.packing)
+    damaged = Packed(np.full_like(index.codes.records, 255), index.codes.packing)
     with pytest.raises(InputError, match="record of row 0"):
         Index(damaged, index.weights)
 
@@ -258,7 +259,7 @@ def test_a_foreign_folder_is_not_replaced(tmp_path):
         make_index().save(tmp_path / "index")
 
 
-@pytest.mark.parametrize("name", ["index.json", "codes/columns.npy", "model/params.safetensors"])
+@pytest.mark.parametrize("name", ["index.json", "segments/000001/columns.npy", "model/params.safetensors"])
 def test_a_damaged_folder_is_refused(tmp_path, name):
     make_index().save(tmp_path / "index")
     path = tmp_path / "index" / name
@@ -270,7 +271,7 @@ def test_a_damaged_folder_is_refused(tmp_path, name):
 def test_open_folder_takes_either_kind(tmp_path):
     index, queries = make_index("sparse"), make_vectors(Q, seed=2)
     index.save(tmp_path / "index")
-    codes, model = tmp_path / "index" / "codes", tmp_path / "index" / "model"
+    codes, model = tmp_path / "index" / "segments" / "000001", tmp_path / "index" / "model"
     assert open_folder(tmp_path / "index").space == "sparse"
     assert open_folder(tmp_path / "index", space="dense_query").space == "dense_query"
     assert open_folder(codes, model).space == "dense_query"
@@ -302,7 +303,7 @@ def test_a_search_of_a_source_shows_how_far_it_is(monkeypatch, capsys, shown):
 def test_codes_of_another_model_are_refused(tmp_path):
     index, other = make_index(), make_weights(seed=9)
     header = {"fingerprint": index.weights.fingerprint}
-    folder.write(tmp_path / "codes", index.rows, d=D, header=header)
+    folder.write(tmp_path / "codes", index.codes, d=D, header=header)
     with pytest.raises(FolderError, match=f"{index.weights.fingerprint}.*{other.fingerprint}"):
         open_index(tmp_path / "codes", other, "sparse")
     assert len(open_index(tmp_path / "codes", index.weights, "sparse")) == N
@@ -343,7 +344,7 @@ def test_parts_that_do_not_belong_together():
     index = make_index()
     with pytest.raises(InputError, match="did you mean 'sparse'"):
         index.in_space("sparce")
-    rows = index.rows
+    rows = index.codes
     with pytest.raises(InputError, match="norms must be \\(300, 2\\)"):
         Index(dataclasses.replace(rows, norms=rows.norms[1:], verified=False), index.weights)
     with pytest.raises(InputError, match="ids must be 300"):
@@ -355,7 +356,7 @@ def test_parts_that_do_not_belong_together():
 
 
 def made_by(index, fingerprint, encoder):
-    return dataclasses.replace(index.rows, made_by=MadeBy(fingerprint, encoder))
+    return dataclasses.replace(index.codes, made_by=MadeBy(fingerprint, encoder))
 
 
 @pytest.mark.parametrize("packed", [True, False])
@@ -397,7 +398,7 @@ def test_no_queries_give_an_empty_result(none):
 @pytest.mark.parametrize("space", ["sparse", "reconstructed"])
 def test_cosines_are_not_above_one(space):
     index = make_index(space)
-    scores, _ = index.search(index.rows[5:], 3)
+    scores, _ = index.search(index.codes[5:], 3)
     assert scores.max() == 1 and np.isfinite(np.arccos(scores)).all()
 
 
@@ -434,7 +435,7 @@ def test_opening_holds_no_number_for_each_row(tmp_path):
     make_index().save(tmp_path / "index")
     index = Index.load(tmp_path / "index", verify=False)
     index.search(make_vectors(2))
-    held = [one for holder in (index, index.rows) for one in vars(holder).values() if isinstance(one, np.ndarray)]
+    held = [one for holder in (index, index.codes) for one in vars(holder).values() if isinstance(one, np.ndarray)]
     assert held and all(_is_mapped(one) for one in held)
 
 
@@ -449,7 +450,7 @@ def _is_mapped(array):
 )
 def test_an_index_whose_parts_do_not_belong_together_is_refused(tmp_path, name, value):
     make_index().save(tmp_path / "index")
-    fields = sealed.read(tmp_path / "index" / "index.json", 1, "")
+    fields = sealed.read(tmp_path / "index" / "index.json", 2, "")
     sealed.write(tmp_path / "index" / "index.json", {**fields, name: value})
     with pytest.raises(FolderError, match=f"index.json.*{name}"):
         Index.load(tmp_path / "index")

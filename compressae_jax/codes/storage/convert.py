@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from compressae_jax.codes.codes import Codes
-from compressae_jax.codes.rows import Rows
-from compressae_jax.codes.storage.packed import Packing, pack, storage_bits
+from compressae_jax.codes.codes import Codes, column_dtype
+from compressae_jax.codes.ids import Ids, TextIds
+from compressae_jax.codes.rows import MadeBy, Rows
+from compressae_jax.codes.storage.packed import Packed, Packing, pack, storage_bits
 from compressae_jax.notation import InputError
 
 
@@ -28,3 +29,22 @@ def stored(rows: Rows, storage: str, levels: Sequence[float] | None = None) -> R
     with np.errstate(over="ignore"):  # what is too large for float16 is named by the check
         values = np.asarray(codes.values).astype(storage)
     return Codes(values, codes.columns, codes.h, codes.norms, codes.ids, codes.made_by).check()
+
+
+def empty(
+    h: int,
+    k: int,
+    storage: str,
+    levels: Sequence[float] | None = None,
+    made_by: MadeBy | None = None,
+    ids: str | None = None,
+) -> Rows:
+    """No rows of a kind; `ids`: None, '<i8', '<u8' or 'utf8'."""
+    named: Ids | None = None
+    if ids is not None:
+        named = TextIds.of([]) if ids == "utf8" else np.empty(0, ids)
+    if (bits := storage_bits(storage)) is not None:
+        packing = Packing(h, k, bits, tuple(levels or ()))
+        return Packed(np.empty((0, packing.width), np.uint8), packing, named, made_by, verified=True)
+    values, columns = np.empty((0, k), storage), np.empty((0, k), column_dtype(h))
+    return Codes(values, columns, h, np.empty((0, 2), np.float32), named, made_by, verified=True)

@@ -14,6 +14,7 @@ def define() -> None:
     flags.DEFINE_string("out", None, "Codes folder to write.", required=True)
     flags.DEFINE_string("column", None, "Parquet: the column of vectors, where there are several.")
     flags.DEFINE_string("ids_column", None, "Parquet: the column of ids.")
+    flags.DEFINE_string("ids", None, "File of ids beside the vectors: text, one a line, or .npy of integers.")
     flags.DEFINE_string("key", None, "Safetensors: the tensor, where there are several.")
     flags.DEFINE_string("encoder", None, "topk, refit, shortlist or pursuit; default: the model's.")
     flags.DEFINE_string("storage", None, "float16, float32 or packed3 … packed8 (bits); default: the model's.")
@@ -34,7 +35,9 @@ def main(given: flags.FlagValues) -> None:
         if not (cut and i.isdecimal() and m.isdecimal()):
             raise InputError(f"part must be like 3/8, the third of eight, not {given.part!r}")
         part = int(i), int(m)
-    source = data.open_source(given.source, column=given.column, ids_column=given.ids_column, key=given.key)
+    source = data.open_source(
+        given.source, column=given.column, ids_column=given.ids_column, key=given.key, ids=given.ids
+    )
     compression.to_folder(
         given.model,
         source,

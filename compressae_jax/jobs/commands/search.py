@@ -13,6 +13,7 @@ def define() -> None:
     flags.DEFINE_string("queries", None, "File, folder, glob or dataset name of dense queries.", required=True)
     flags.DEFINE_string("column", None, "Parquet: the column of queries, where there are several.")
     flags.DEFINE_string("ids_column", None, "Parquet: the column of the queries' ids, written as query_ids.")
+    flags.DEFINE_string("ids", None, "File of the queries' ids beside them: text, one a line, or .npy of integers.")
     flags.DEFINE_string("key", None, "Safetensors: the tensor of queries, where there are several.")
     flags.DEFINE_integer("top", 10, "Rows to find for each query.")
     flags.DEFINE_string("out", "found.npz", "Where scores, rows and ids go: .npz or .parquet.")
@@ -28,7 +29,9 @@ def main(given: flags.FlagValues) -> None:
 
     found.check_path(given.out)
     rows = index.open_folder(given.index, model=given.model, space=given.space)
-    queries = data.open_source(given.queries, column=given.column, ids_column=given.ids_column, key=given.key)
+    queries = data.open_source(
+        given.queries, column=given.column, ids_column=given.ids_column, key=given.key, ids=given.ids
+    )
     best = index.search_source(rows, queries, given.top, backend=given.backend, batch=given.batch)
     found.write(given.out, best, queries.ids)
     nothing = int((best.rows[:, 0] < 0).sum())

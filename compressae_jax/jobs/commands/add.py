@@ -1,0 +1,46 @@
+"""Add vectors to an index folder, which is begun where --model is given; an interrupted addition continues.
+
+python launch/add.py --index=runs/mine/index --model=runs/mine/model --source=vectors.parquet --ids_column=id
+python launch/add.py --index=runs/mine/index --source=new.npy --ids=new-ids.txt
+"""
+
+from absl import flags
+
+
+def define() -> None:
+    """Its flags."""
+    flags.DEFINE_string("index", None, "Index folder.", required=True)
+    flags.DEFINE_string("source", None, "File, folder, glob or dataset name of the vectors to add.", required=True)
+    flags.DEFINE_string("model", None, "Model folder: begins the index where there is none yet.")
+    flags.DEFINE_string("column", None, "Parquet: the column of vectors, where there are several.")
+    flags.DEFINE_string("ids_column", None, "Parquet: the column of ids.")
+    flags.DEFINE_string("ids", None, "File of ids beside the vectors: text, one a line, or .npy of integers.")
+    flags.DEFINE_string("key", None, "Safetensors: the tensor, where there are several.")
+    flags.DEFINE_string("space", "dense_query", "Of a new index: sparse, reconstructed or dense_query.")
+    flags.DEFINE_string("encoder", None, "Of a new index: topk, refit, shortlist or pursuit; default: the model's.")
+    flags.DEFINE_string("storage", None, "Of a new index: float16, float32 or packed3 … packed8; default: the model's.")
+    flags.DEFINE_integer("batch", 65_536, "Rows read at once; the bytes written do not depend on it.")
+    flags.DEFINE_string("zero_rows", "stop", "What zero rows get: stop, keep or drop.")
+
+
+def main(given: flags.FlagValues) -> None:
+    """Begin the index, if need be; encode the vectors into a new segment."""
+    from compressae_jax import data
+    from compressae_jax.base import files
+    from compressae_jax.model import weights as model_weights
+    from compressae_jax.notation import FolderError, InputError
+    from compressae_jax.retrieval import folder_changes, index_folder
+
+    path = files.check_out(given.index)
+    source = data.open_source(
+        given.source, column=given.column, ids_column=given.ids_column, key=given.key, ids=given.ids
+    )
+    if not index_folder.is_one(path):
+        if given.model is None:
+            raise FolderError(f"no index stands at {path}; --model=… begins one")
+        weights = model_weights.load(given.model)
+        folder_changes.begin(path, weights, source, given.space, given.encoder, given.storage)
+    elif given.encoder or given.storage:
+        raise InputError("encoder and storage are those of the index, which stands already; leave them out")
+    added, rows = folder_changes.add(path, source, given.batch, given.zero_rows)
+    print(f"{added:,} rows added, {rows:,} in all: {path}")

@@ -1,0 +1,255 @@
+"""Rows in segments: what an index holds at one moment. Every change gives another `Segments`, so who searches one
+while it changes sees the old one or the new one, whole.
+
+Rows are numbered through all segments. A removed row keeps its number, and is never found, until `compact`. Small
+segments in memory are merged as they come, so there are about log2 of their rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from compressae_jax.codes import ids as ids_of
+from compressae_jax.codes import joined
+from compressae_jax.codes.ids import Ids
+from compressae_jax.codes.lookup import Lookup, of_kind
+from compressae_jax.codes.rows import Rows
+from compressae_jax.notation import InputError
+
+PIECE = 2**16  # rows copied at once
+
+
+class Home(NamedTuple):
+    """The index folder that segments were read from or written to, and the seal of its `index.json` then."""
+
+    folder: Path
+    seal: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Segment:
+    """Rows that were added together; `removed` says which of them are gone, None if none is.
+
+    `number` is that of its folder in the home of the segments, None of rows that it lacks.
+    """
+
+    rows: Rows
+    removed: Bool[np.ndarray, " n"] | None = None
+    number: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Segment, (self.rows, self.removed, self.number)  # without what was made of them
+
+    @functools.cached_property
+    def alive(self) -> int:
+        """Rows that are not removed."""
+        return len(self) if self.removed is None else len(self) - int(np.count_nonzero(self.removed))
+
+    @functools.cached_property
+    def lookup(self) -> Lookup:
+        """The rows by their ids."""
+        assert self.rows.ids is not None
+        return Lookup(self.rows.ids)
+
+    @property
+    def movable(self) -> bool:
+        """Whether it lies in memory alone, so that it may be merged with others."""
+        return self.number is None and not self.rows.files.maps
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Segments:
+    """At least one segment; all have rows of one kind and origin."""
+
+    parts: tuple[Segment, ...]
+    home: Home | None = None
+
+    @functools.cached_property
+    def rows(self) -> Rows:
+        """All rows, removed ones too, under their numbers."""
+        return joined.join([part.rows for part in self.parts])
+
+    @functools.cached_property
+    def alive(self) -> int:
+        """Rows that are not removed."""
+        return sum(part.alive for part in self.parts)
+
+    @functools.cached_property
+    def allowed(self) -> Bool[np.ndarray, " n"] | None:
+        """Which rows a search may find; None if all."""
+        if all(part.removed is None for part in self.parts):
+            return None
+        each = [np.zeros(len(part), bool) if part.removed is None else part.removed for part in self.parts]
+        return ~np.concatenate(each)
+
+    @functools.cached_property
+    def firsts(self) -> Int[np.ndarray, " parts_and_1"]:
+        """The number of each segment's first row, and of all rows."""
+        return np.array(list(itertools.accumulate(map(len, self.parts), initial=0)))
+
+    @property
+    def named(self) -> bool:
+        """Whether the rows have ids."""
+        return self.parts[0].rows.ids is not None
+
+    @functools.cached_property
+    def kept(self) -> dict[Any, Any]:
+        """What was made of these rows once, by name: rows on devices, inverted lists."""
+        return {}
+
+    def __len__(self) -> int:
+        return int(self.firsts[-1])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Segments, (self.parts, self.home)
+
+    def find(self, ids: Any, argument: str = "ids") -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"]]:
+        """Which of these ids are here, by place, and the numbers of their rows, removed ones left out.
+
+        Where rows have no ids, they go by their numbers.
+
+        Raises:
+            InputError: texts where ids are integers, or the reverse; without ids, numbers out of range.
+        """
+        if not self.named:
+            return self._numbered(ids, argument)
+        places, asked = of_kind(ids, self.parts[0].rows.ids, argument)  # type: ignore[arg-type]
+        found = [(np.empty(0, np.int64), np.empty(0, np.int64))]
+        for part, first in zip(self.parts, self.firsts.tolist(), strict=False):
+            which, rows = part.lookup.find(asked)
+            there = slice(None) if part.removed is None else ~part.removed[rows]
+            found.append((which[there], rows[there] + first))
+        which, rows = map(np.concatenate, zip(*found, strict=True))
+        order = np.argsort(which, kind="stable")
+        return places[which[order]], rows[order]
+
+    def numbers(self, ids: Any, argument: str = "ids") -> Int[np.ndarray, " m"]:
+        """The row of every id, in the order of these.
+
+        Raises:
+            InputError: an id that is not here, and as `find`.
+        """
+        which, rows = self.find(ids, argument)
+        missing = np.setdiff1d(np.arange(len(ids)), which)
+        if len(missing):
+            asked = ids[int(missing[0])] if not hasattr(ids, "iloc") else ids.iloc[int(missing[0])]
+            more = f", nor {len(missing) - 1:,} others" if len(missing) > 1 else ""
+            raise InputError(f"{argument}: {_plain(asked)!r} is not in the index{more}")
+        return rows
+
+    def ids_of(self, rows: Int[np.ndarray, " m"]) -> Ids:
+        """The ids of rows by their numbers."""
+        if len(self.parts) == 1:
+            return self.parts[0].rows.ids[rows]  # type: ignore[index]
+        part_of = np.searchsorted(self.firsts, rows, side="right") - 1
+        order = np.argsort(part_of, kind="stable")
+        taken = []
+        for i in np.unique(part_of).tolist():
+            here = order[part_of[order] == i]
+            taken.append(self.parts[i].rows.ids[rows[here] - self.firsts[i]])  # type: ignore[index]
+        back = np.empty(len(rows), np.int64)
+        back[order] = np.arange(len(rows))
+        return ids_of.joined(taken)[back] if taken else self.parts[0].rows.ids[:0]  # type: ignore[index]
+
+    def added(self, rows: Rows) -> Segments:
+        """These and others behind them, whose ids are new ones; small segments in memory are merged.
+
+        Raises:
+            InputError: rows of another kind, an id that is here or that comes twice.
+        """
+        joined.join([self.parts[0].rows[:0], rows[:0]])  # which sees that they are of one kind
+        if rows.ids is not None:
+            self.check_new(rows.ids)
+        if not len(rows):
+            return self
+        parts = [*(part for part in self.parts if len(part)), Segment(rows)]
+        return dataclasses.replace(self, parts=tuple(_merged(parts)))
+
+    def removed(self, rows: Int[np.ndarray, " m"]) -> Segments:
+        """These without some rows, by number."""
+        parts = list(self.parts)
+        part_of = np.searchsorted(self.firsts, rows, side="right") - 1
+        for i in np.unique(part_of).tolist():
+            gone = np.zeros(len(parts[i]), bool) if parts[i].removed is None else parts[i].removed.copy()
+            gone[rows[part_of == i] - self.firsts[i]] = True
+            kept = parts[i]
+            parts[i] = dataclasses.replace(kept, removed=gone)
+            if "lookup" in vars(kept):
+                vars(parts[i])["lookup"] = kept.lookup  # of the same rows
+        return dataclasses.replace(self, parts=tuple(parts))
+
+    def compacted(self) -> Segments:
+        """One segment in memory of the rows that are not removed, numbered anew."""
+        pieces = list(self.alive_pieces())
+        return dataclasses.replace(self, parts=(Segment(joined.in_memory(pieces or [self.rows[:0]])),))
+
+    def alive_pieces(self, size: int = PIECE) -> Iterator[Rows]:
+        """Rows that are not removed, some at a time."""
+        for part in self.parts:
+            for start in range(0, len(part), size):
+                some = part.rows[start : start + size]
+                kept = None if part.removed is None else ~part.removed[start : start + size]
+                some = some if kept is None or kept.all() else some[kept]
+                if len(some):
+                    yield some
+
+    def _numbered(self, rows: Any, argument: str) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"]]:
+        rows = np.asarray(rows.to_numpy() if hasattr(rows, "to_numpy") else list(rows))
+        if not len(rows):
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        if rows.ndim != 1 or rows.dtype.kind not in "iu":
+            raise InputError(f"{argument} must be row numbers, since the index has no ids, not {rows.dtype}")
+        outside = (rows < 0) | (rows >= len(self))
+        if outside.any():
+            raise InputError(f"{argument}: row {rows[outside.argmax()]} is not one of 0..{len(self) - 1}")
+        rows = rows.astype(np.int64)
+        there = np.arange(len(rows)) if self.allowed is None else np.flatnonzero(self.allowed[rows])
+        return there, rows[there]
+
+    def check_new(self, ids: Ids) -> None:
+        """Raise InputError for ids of which two are the same, or one is here already."""
+        if pair := Lookup(ids).repeated():
+            raise InputError(f"ids must be unique: rows {pair[0]} and {pair[1]} of those to add are {ids[pair[0]]!r}")
+        which, rows = self.find(ids)
+        if len(which):
+            raise InputError(
+                f"ids must be unique: {_plain(ids[int(which[0])])!r} is in the index already, in row {rows[0]}; remove "
+                "it first, or leave it out"
+            )
+
+
+def _merged(parts: Iterable[Segment]) -> list[Segment]:
+    """The same, the last ones merged while the one before is not twice as long: each row is copied log2 n times."""
+    parts = list(parts)
+    last, group = len(parts) - 1, len(parts[-1])
+    while last and parts[last - 1].movable and parts[last].movable and len(parts[last - 1]) < 2 * group:
+        last -= 1
+        group += len(parts[last])
+    return [*parts[:last], merged(parts[last:])]
+
+
+def merged(parts: list[Segment]) -> Segment:
+    """One segment in memory, rows under the numbers that they have."""
+    if len(parts) == 1:
+        return parts[0]
+    removed = None
+    if any(part.removed is not None for part in parts):
+        each = [np.zeros(len(part), bool) if part.removed is None else part.removed for part in parts]
+        removed = np.concatenate(each)
+    return Segment(joined.in_memory([part.rows for part in parts]), removed)
+
+
+def _plain(one: Any) -> Any:
+    """As people write it: no NumPy scalar."""
+    return one.item() if isinstance(one, np.generic) else one
