@@ -216,7 +216,7 @@ class Index:
             )
         return self._found(segments, pieces(u, QUERIES), len(u), top, backend, chunk, allow, exclude)
 
-    def within(self, queries: Any, at_least: float, *, allow: Any = None) -> Within:
+    def within(self, queries: Any, at_least: float | int, *, allow: Any = None) -> Within:
         """All rows at or above a score, for each query, best first: CSR, so that queries may find different numbers.
 
         Queries and `allow` as in `search`; the scores are those that `search` gives, on the CPU wherever the rows are.

@@ -139,9 +139,12 @@ def test_lists_answer_as_host_does():
 def test_lists_are_used_where_they_are_faster(q, share, used, monkeypatch):
     index, calls = make_index("sparse").with_lists(), []
     monkeypatch.setattr(lists, "TOUCHED", share)
-    monkeypatch.setattr(
-        lists, "search", lambda _, u, top: calls.append(len(u)) or host.search(index.codes, "sparse", u, top)
-    )
+
+    def search(_, space, u, top, **options):
+        calls.append(len(u))
+        return host.search(index.codes, space, u, top, **options)
+
+    monkeypatch.setattr(lists, "search", search)
     index.search(make_vectors(q, seed=2))
     assert calls == ([q] if used else [])
 

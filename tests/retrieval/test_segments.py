@@ -109,7 +109,7 @@ def test_removed_rows_are_found_by_no_backend(backend):
     wanted = make(range(1, N, 2), space="sparse").search(make_vectors(Q, seed=2), N // 2)
     assert_array_equal(rows[:, : N // 2], 2 * wanted.rows + 1)
     index.add(make_vectors(N)[:2])
-    assert set(index.search(make_vectors(N)[:2], 1, backend=backend).rows[:, 0]) <= {N, N + 1}
+    assert index.search(make_vectors(N)[:1], 1, backend=backend).rows.tolist() == [[N]]  # which row 0 was
 
 
 def test_an_id_may_come_back_after_it_went():
