@@ -67,13 +67,20 @@ def _injected(part: str, options: argparse.Namespace) -> Iterator[Count]:
         yield from injected.tried(writers.CARELESS, part)
 
 
-def _scripts(options: argparse.Namespace) -> Iterator[Count]:
+def _script_kills(options: argparse.Namespace) -> Iterator[Count]:
+    yield from _scripts("kills", options)
+
+
+def _script_errors(options: argparse.Namespace) -> Iterator[Count]:
+    yield from _scripts("errors", options)
+
+
+def _scripts(part: str, options: argparse.Namespace) -> Iterator[Count]:
     warm.warm()
     with tempfile.TemporaryDirectory(prefix="faults-", dir=injected.IN_MEMORY) as scratch:
         for script in _chosen(options, scripts.table(scripts.prepared(Path(scratch)))):
-            for part in ("kills", "errors"):
-                for count in injected.tried(script, part, FAST[part] if options.fast else None, options.seed):
-                    yield dataclasses.replace(count, part=f"{part} of scripts")
+            for count in injected.tried(script, part, FAST[part] if options.fast else None, options.seed):
+                yield dataclasses.replace(count, part=f"script-{part}")
 
 
 def _jobs(options: argparse.Namespace) -> Iterator[Count]:
@@ -119,7 +126,8 @@ def _growth(options: argparse.Namespace) -> Iterator[Count]:
 PARTS: dict[str, Callable[[argparse.Namespace], Iterator[Count]]] = {
     "kills": _kills,
     "errors": _errors,
-    "scripts": _scripts,
+    "script-kills": _script_kills,
+    "script-errors": _script_errors,
     "jobs": _jobs,
     "unread": _unread,
     "flips": _flips,

@@ -23,8 +23,8 @@ PACKAGES = ("jax", "jaxlib", "orbax-checkpoint", "numpy", "numba", "pyarrow", "s
 HEADINGS = {
     "kills": "Killed at a call",
     "errors": "Errors of the system at a call",
-    "kills of scripts": "Launch scripts killed at a call",
-    "errors of scripts": "Errors of the system at a call of a launch script",
+    "script-kills": "Launch scripts killed at a call",
+    "script-errors": "Errors of the system at a call of a launch script",
     "unread": "EIO at a read",
     "flips": "One bit flipped",
     "fuzz": "Files changed at will",
