@@ -24,6 +24,7 @@ SMALL = {
     "memory": ["--n=200000"],
     "growth": ["--size=small"],
     "lists": ["--size=small"],
+    "living": ["--n=20000", "--added=2000", "--repeats=3"],
     "streaming": ["--n=10000", "--d=384", "--h=2048", "--k=16"],
     "startup": ["--repeats=3"],
     "bfloat16": ["--data=scifact", "--h=2048", "--steps=100", "--queries=300"],

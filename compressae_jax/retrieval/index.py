@@ -282,7 +282,7 @@ class Index:
             self._segments = self._segments.compacted()
 
     def rows(self, ids: Any) -> Rows:
-        """The rows of these ids, or numbers where rows have no ids, in this order.
+        """The rows of these ids, or numbers where rows have no ids, in this order; or of a slice of row numbers.
 
         Raises:
             InputError: an id that is not in the index.
@@ -291,7 +291,7 @@ class Index:
         return segments.rows[segments.numbers(ids)]
 
     def reconstruct(self, ids: Any) -> Float[np.ndarray, "n d"]:
-        """z = s W_d of the rows of these ids (or numbers): their vectors, but for rounding and length.
+        """z = s W_d of the rows of these ids (or numbers, or a slice of them): their vectors, but for what coding lost.
 
         Raises:
             InputError: an id that is not in the index.

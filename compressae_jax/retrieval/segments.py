@@ -135,11 +135,14 @@ class Segments:
         return places[which[order]], rows[order]
 
     def numbers(self, ids: Any, argument: str = "ids") -> Int[np.ndarray, " m"]:
-        """The row of every id, in the order of these.
+        """The row of every id, in the order of these, or the rows of a slice of numbers that are not removed.
 
         Raises:
             InputError: an id that is not here, and as `find`.
         """
+        if isinstance(ids, slice):
+            rows = np.arange(*ids.indices(len(self)))
+            return rows if self.allowed is None else rows[self.allowed[rows]]
         which, rows = self.find(ids, argument)
         missing = np.setdiff1d(np.arange(len(ids)), which)
         if len(missing):

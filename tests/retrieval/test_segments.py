@@ -127,6 +127,10 @@ def test_rows_and_reconstructions_by_id():
     asked = [5, 40, 5, 59]
     rows = index.rows(KINDS["integers"](asked))
     assert_array_equal(rows.values, make(range(N)).codes[np.array(asked)].values)
+    index.remove(KINDS["integers"]([31]))
+    wanted = make(range(N)).codes[np.array([30, 32, 34])]
+    assert_array_equal(index.rows(slice(30, 36, 2)).values, wanted.values)
+    assert len(index.rows(slice(None))) == N - 1 and len(index.rows([])) == 0
     z = rows.to_dense() @ index.weights.params["decoder_w"]
     np.testing.assert_allclose(index.reconstruct(KINDS["integers"](asked)), z, atol=1e-6)
 
