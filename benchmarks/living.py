@@ -109,8 +109,8 @@ def table(report: dict[str, Any]) -> str:
         f"{s['added']:,} rows added to {s['n']:,} in portions of {s['portion']}, saved after every {SAVED}th (d={D}, "
         f"h={H:,}, k={K}, float16, integer ids): {report['segments in memory']} segments in memory at the end, "
         f"{report['segments in the folder']} in the folder. Top {TOP}, dense queries; ms and, in brackets, the time "
-        f"over that of one segment, medians (least to greatest) of {s['repeats']} alternating runs. Synthetic rows, for "
-        "times only.",
+        f"over that of one segment, medians (least to greatest) of {s['repeats']} alternating runs. Synthetic rows, "
+        "for times only.",
         "",
     ]
     rows = []
