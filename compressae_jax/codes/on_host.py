@@ -1,4 +1,4 @@
-"""Products, unit rows and reconstructions on a CPU without JAX: threads and forked processes may call these.
+"""Unit rows and reconstructions on a CPU without JAX: threads and forked processes may call these.
 
 A row is the same bits however many rows come together. `spaces` has the jitted forms, `Codes.with_norms` the norms.
 """
@@ -7,26 +7,10 @@ import numpy as np
 from jaxtyping import Float
 
 from compressae_jax.base import threads
-from compressae_jax.base.arrays import padded
 from compressae_jax.codes.codes import Codes
 from compressae_jax.notation import AnyArray, DecoderW
 
-# A BLAS sums small products, and the last few rows of any, in another order: rows are padded to whole tiles, and until
-# a product is no small one.
-TILE, SMALL = 16, 2**20
 PIECE = 2**20  # numbers that a thread reads at a time
-
-
-def product(x: Float[np.ndarray, "b d"], w: Float[np.ndarray, "d h"]) -> Float[np.ndarray, "b h"]:
-    """x w, float32, by NumPy's BLAS, which uses all cores by itself."""
-    x = np.asarray(x, np.float32)
-    return (padded(x, padded_rows(len(x), *w.shape)) @ w)[: len(x)]
-
-
-def padded_rows(b: int, d: int, h: int) -> int:
-    """How many rows b rows are padded to, so that a row of their product (b, d) × (d, h) is the same in any company."""
-    least = TILE * -(-SMALL // (TILE * d * h))
-    return max(least, TILE * -(-b // TILE))
 
 
 def unit_rows(x: Float[AnyArray, "b d"]) -> Float[np.ndarray, "b d"]:

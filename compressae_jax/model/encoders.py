@@ -9,12 +9,10 @@ pursuit   orthogonal matching pursuit: columns, too, are chosen for the dictiona
 """
 
 import collections
-import contextlib
 import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -22,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from compressae_jax.base import devices, threads
+from compressae_jax.base import devices, products, threads
 from compressae_jax.base.arrays import padded, pieces
 from compressae_jax.codes import levels, on_host
 from compressae_jax.codes.codes import Codes, column_dtype
@@ -37,8 +35,7 @@ ENCODERS = ("topk", "refit", "shortlist", "pursuit")
 SWAPPED = ("shortlist", "pursuit")  # whose columns may change when values are put on levels
 BLOCK = 4096  # rows; a device's blocks are all of this size, so that one compilation serves any number of rows
 AHEAD = 2  # blocks under way on each device
-PRODUCTS = 1024  # rows of one product on a CPU: bounds its (rows, h) correlations
-LOOPED = 64  # rows of which a thread takes at a time
+LOOPED = 60  # rows that a thread takes at a time on a CPU: their (rows, h) products stay in its second cache
 LEVEL_ROWS = 8192  # that levels are learned from
 UNUSED = np.float32(2**-10)  # of a row's largest value: what levels are learned from where a place has none
 SHORTLIST = 4  # times k: how many columns the pass picks, as many as the second term of the training loss decodes
@@ -178,10 +175,11 @@ class Encoder:
         """The magnitudes that levels are to stand for, of all k places of the rows that are not zero."""
         found = np.empty((len(x), self.k), np.float32)
 
-        def work(here: slice, units: np.ndarray, products: list[np.ndarray]) -> None:
-            of_rows, fitted, _ = self._fitted(units, *products)
-            found[here] = np.abs(pursuit_host.folded(of_rows, fitted)[0])
+        def work(here: slice, units: np.ndarray, product: np.ndarray) -> None:
+            of_rows, fitted, among = self._fitted(units, product, gram)
+            found[here] = np.abs(pursuit_host.folded(of_rows, fitted, among)[0])
 
+        gram = gram_of(self.weights)
         self._products(np.asarray(x, np.float32), work)
         used = found[found.any(axis=1)]
         # Places that a row does not use get a level, too: one that hardly counts, where there are many of them.
@@ -198,14 +196,15 @@ class Encoder:
         columns = np.empty((len(x), self.k), column_dtype(h))
         on = None if bits is None else np.array(self.levels, np.float32)
 
-        def work(here: slice, units: np.ndarray, products: list[np.ndarray]) -> None:
-            if self.encoder == "topk" and on is None:
-                found = topk_host.largest(self._activated(units, products[-1]), self.k)
+        gram = None if self._plain else gram_of(self.weights)
+
+        def work(here: slice, units: np.ndarray, product: np.ndarray) -> None:
+            if gram is None:
+                found = topk_host.largest(self._activated(units, product), self.k)
             else:
-                of_rows, found, among = self._fitted(units, *products)
+                of_rows, found, among = self._fitted(units, product, gram)
                 if on is not None:
-                    swap = self.encoder in SWAPPED
-                    found = pursuit_host.on_levels(of_rows, found, gram_of(self.weights), on, swap, among)
+                    found = pursuit_host.on_levels(of_rows, found, gram, on, self.encoder in SWAPPED, among)
                 order = np.argsort(-np.abs(found[0]), axis=1, kind="stable")
                 found = np.take_along_axis(found[0], order, axis=1), np.take_along_axis(found[1], order, axis=1)
             with np.errstate(over="ignore"):  # whoever stores float16 looks at what is too large for it
@@ -229,32 +228,24 @@ class Encoder:
                 f"storage={self.storage!r} yet: compress some vectors first, or call learn_levels"
             ) from None
 
-    def _products(
-        self, x: Float[np.ndarray, "b d"], work: Callable[[slice, np.ndarray, list[np.ndarray]], None]
-    ) -> None:
-        """Call `work` with some rows at a time, on all cores: which they are, their products with the matrices."""
-        params, h, b = self.weights.params, self.weights.h, len(x)
-        matrices = [] if self._plain else [params["decoder_w"].T]
-        matrices += [] if self.encoder == "pursuit" else [params["encoder_w"]]
-        if not self._plain:
-            gram_of(self.weights)  # once, before threads ask for it
-        units = on_host.unit_rows(x)
-        most = on_host.padded_rows(min(b, PRODUCTS), *params["encoder_w"].shape)
-        buffers = [np.empty((most, h), np.float32) for _ in matrices]
-        with contextlib.ExitStack() as stack:
-            pool = stack.enter_context(ThreadPoolExecutor(threads.cores())) if b > LOOPED else None
-            for start in range(0, b, PRODUCTS):
-                some = units[start : start + PRODUCTS]
-                some = padded(some, on_host.padded_rows(len(some), *params["encoder_w"].shape))
-                # Whole products one after the other: each takes all cores by itself.
-                products = [np.matmul(some, w, out=out[: len(some)]) for w, out in zip(matrices, buffers, strict=True)]
+    def _products(self, x: Float[np.ndarray, "b d"], work: Callable[[slice, np.ndarray, np.ndarray], None]) -> None:
+        """Call `work` with some rows at a time, on all cores: which they are, they as units, their product."""
+        h, b = self.weights.h, len(x)
+        matrix = strips_of(self.weights, "decoder_w" if self.encoder == "pursuit" else "encoder_w")
+        dealt = x.size * h >= products.SHARE
+        lot = min(LOOPED, -(-b // threads.cores())) if dealt else LOOPED
+        starts = iter(range(0, b, lot))
 
-                def lot(first: int, some: np.ndarray = some, start: int = start, products: list = products) -> None:
-                    end = min(first + LOOPED, b - start)
-                    work(slice(start + first, start + end), some[first:end], [one[first:end] for one in products])
+        def some(_: int) -> None:
+            buffer = np.empty((min(lot, b), h), np.float32)
+            for start in starts:  # shared by the threads, so a slow core takes fewer
+                units = on_host.unit_rows(x[start : start + lot])
+                work(slice(start, start + len(units)), units, products.product(units, matrix, buffer[: len(units)]))
 
-                firsts = range(0, min(PRODUCTS, b - start), LOOPED)
-                collections.deque(map(lot, firsts) if pool is None else pool.map(lot, firsts), maxlen=0)
+        if dealt:
+            threads.deal(some, range(min(threads.cores(), -(-b // lot))))
+        else:
+            some(0)
 
     @property
     def _plain(self) -> bool:
@@ -262,23 +253,26 @@ class Encoder:
         return self.encoder == "topk" and storage_bits(self.storage) is None
 
     def _activated(self, units: Float[np.ndarray, "b d"], a: Float[np.ndarray, "b h"]) -> Float[np.ndarray, "b h"]:
-        """What columns are chosen from, made in place of x̂ W_e: see `CompresSAE.activated`."""
-        a += np.asarray(self.weights.params["encoder_b"])
+        """What columns are chosen from, made in place of x̂ W_e + b_e: see `CompresSAE.activated`."""
         a[~units.any(axis=1)] = 0
         return np.maximum(a, 0, out=a) if self.weights.activation == "relu_topk" else a
 
     def _fitted(
-        self, units: Float[np.ndarray, "b d"], of_rows: Float[np.ndarray, "b h"], a: np.ndarray | None = None
-    ) -> tuple[Float[np.ndarray, "b h"], pursuit_host.Fitted, np.ndarray | None]:
-        """Correlations, least-squares values and shortlists, if any; zero rows come out as zeros."""
-        gram, k = gram_of(self.weights), self.weights.k
-        if a is None:
-            return of_rows, pursuit_host.pursue(of_rows, gram, k), None
-        a = self._activated(units, a)
+        self, units: Float[np.ndarray, "b d"], product: Float[np.ndarray, "b h"], gram: Float[np.ndarray, "h h"]
+    ) -> tuple[Float[np.ndarray, "b c"], pursuit_host.Fitted, Int[np.ndarray, "b c"] | None]:
+        """Correlations, least-squares values, and the columns of these correlations, None where they are all.
+
+        Zero rows come out as zeros.
+        """
+        k, decoder_w = self.weights.k, self.weights.params["decoder_w"]
+        if self.encoder == "pursuit":
+            return product, pursuit_host.pursue(product, gram, k), None
+        count = _shortlisted(k, self.weights.h) if self.encoder == "shortlist" else k
+        among = topk_host.largest(self._activated(units, product), count)[1]
+        of_few = pursuit_host.correlations_among(units, decoder_w, among)
         if self.encoder == "shortlist":
-            among = topk_host.largest(a, _shortlisted(k, self.weights.h))[1]
-            return of_rows, pursuit_host.pursue_among(of_rows, gram, among, k), among
-        return of_rows, pursuit_host.refit(of_rows, gram, topk_host.largest(a, k)[1]), None
+            return of_few, pursuit_host.pursue_among(of_few, gram, among, k), among
+        return of_few, pursuit_host.refit(of_few, gram, among), among
 
 
 def rows_for_levels(n: int) -> Int[np.ndarray, " few"]:
@@ -308,3 +302,14 @@ def params_on(weights: Weights, device: jax.Device) -> Params:
 def gram_of(weights: Weights) -> Float[np.ndarray, "h h"]:
     """The Gram matrix of the decoder, kept likewise."""
     return kept.of(weights, "gram", lambda: pursuit_host.gram(weights.params["decoder_w"]), lambda gram: gram.nbytes)
+
+
+def strips_of(weights: Weights, name: str) -> products.Strips:
+    """What `products` take for x̂ W_e + b_e ('encoder_w') or for x̂ W_dᵀ ('decoder_w'), kept likewise."""
+
+    def made() -> products.Strips:
+        if name == "decoder_w":
+            return products.strips(np.asarray(weights.params[name]).T)
+        return products.strips(np.asarray(weights.params[name]), np.asarray(weights.params["encoder_b"]))
+
+    return kept.of(weights, f"strips of {name}", made, lambda strips: strips.nbytes)

@@ -7,10 +7,12 @@ ranks dense queries better than either (docs/research-log.md).
 """
 
 import numpy as np
-from jaxtyping import Float, Int, Integer
+from jaxtyping import Float, Int
 
+from compressae_jax.base import products
+from compressae_jax.base.products import Strips
 from compressae_jax.codes import on_host
-from compressae_jax.notation import DecoderW, Dense, InputError
+from compressae_jax.notation import DecoderW, InputError
 
 FOLD = 0.5  # power of 1/n in the folded values
 SWEEPS = 3  # of coordinate descent over a row's atoms; few rows change after them
@@ -32,12 +34,12 @@ def gram(decoder_w: DecoderW) -> Float[np.ndarray, "h h"]:
             f"h must be at most {LARGEST_H} for it, or encoder='topk'"
         )
     decoder_w = np.ascontiguousarray(decoder_w, np.float32)
-    return decoder_w @ decoder_w.T
+    return products.by_all_cores(decoder_w, products.strips(decoder_w.T))
 
 
-def correlations(x: Dense, decoder_w: DecoderW) -> Float[np.ndarray, "b h"]:
-    """⟨w_i, x̂⟩ of every row with every atom."""
-    return on_host.product(on_host.unit_rows(x), np.asarray(decoder_w).T)
+def correlations(x: Float[np.ndarray, "b d"], atoms: Strips) -> Float[np.ndarray, "b h"]:
+    """⟨w_i, x̂⟩ of every row with every atom; `atoms` are the strips of W_dᵀ."""
+    return products.product(on_host.unit_rows(x), atoms)
 
 
 def pursue(of_rows: Float[np.ndarray, "b h"], gram: Float[np.ndarray, "h h"], k: int) -> Fitted:
@@ -49,59 +51,78 @@ def pursue(of_rows: Float[np.ndarray, "b h"], gram: Float[np.ndarray, "h h"], k:
     return values, columns
 
 
+def correlations_among(
+    units: Float[np.ndarray, "b d"], decoder_w: DecoderW, among: Int[np.ndarray, "b c"]
+) -> Float[np.ndarray, "b c"]:
+    """⟨w_i, x̂⟩ of unit rows with the atoms of each row's own columns: a small part of the product with all."""
+    from compressae_jax.model import pursuit_kernels
+
+    found = np.empty(among.shape, np.float32)
+    pursuit_kernels.correlate(units, np.ascontiguousarray(decoder_w, np.float32), among, found)
+    return found
+
+
 def pursue_among(
-    of_rows: Float[np.ndarray, "b h"], gram: Float[np.ndarray, "h h"], among: Integer[np.ndarray, "b c"], k: int
+    of_few: Float[np.ndarray, "b c"], gram: Float[np.ndarray, "h h"], among: Int[np.ndarray, "b c"], k: int
 ) -> Fitted:
-    """`pursue` of every row on a shortlist of its own."""
+    """`pursue` of every row on a shortlist of its own, from `correlations_among`."""
     from compressae_jax.model import pursuit_kernels
 
-    values, columns = np.empty((len(of_rows), k), np.float32), np.empty((len(of_rows), k), np.int32)
-    pursuit_kernels.pursue_among(of_rows, gram, among.astype(np.int32), values, columns)
+    values, columns = np.empty((len(of_few), k), np.float32), np.empty((len(of_few), k), np.int32)
+    pursuit_kernels.pursue_among(of_few.copy(), gram, among, values, columns)
     return values, columns
 
 
-def refit(
-    of_rows: Float[np.ndarray, "b h"], gram: Float[np.ndarray, "h h"], columns: Integer[np.ndarray, "b k"]
-) -> Fitted:
-    """Least-squares values on these columns, from `correlations`."""
+def refit(of_few: Float[np.ndarray, "b k"], gram: Float[np.ndarray, "h h"], columns: Int[np.ndarray, "b k"]) -> Fitted:
+    """Least-squares values on these columns, from `correlations_among` of them."""
     from compressae_jax.model import pursuit_kernels
 
-    values, columns = np.empty(columns.shape, np.float32), columns.astype(np.int32)
-    pursuit_kernels.refit(of_rows, gram, values, columns)
+    values = np.empty(columns.shape, np.float32)
+    pursuit_kernels.refit(of_few, gram, values, columns)
     return values, columns
 
 
-def folded(of_rows: Float[np.ndarray, "b h"], fitted: Fitted) -> tuple[np.ndarray, np.ndarray]:
-    """Least-squares values with the row's length folded in, and ⟨x̂, z⟩ (b,) that they have."""
+def folded(
+    of_rows: Float[np.ndarray, "b c"], fitted: Fitted, among: Int[np.ndarray, "b c"] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Least-squares values with the row's length folded in, and ⟨x̂, z⟩ (b,) that they have.
+
+    The correlations are those with all atoms, or with those `among` each row's own.
+    """
+    from compressae_jax.model import pursuit_kernels
+
     values, columns = fitted
-    square = (values * np.take_along_axis(of_rows, columns, axis=1)).sum(axis=1)  # ‖z‖², since z projects x̂
+    if among is None:
+        square = (values * np.take_along_axis(of_rows, columns, axis=1)).sum(axis=1)  # ‖z‖², since z projects x̂
+    else:
+        square = np.empty(len(values), np.float32)
+        pursuit_kernels.along(of_rows, among, values, columns, square)
     n = np.sqrt(np.maximum(square, 1e-12))
     return values * (n**-FOLD)[:, None], (n ** (2 - FOLD)).astype(np.float32)
 
 
 def on_levels(
-    of_rows: Float[np.ndarray, "b h"],
+    of_rows: Float[np.ndarray, "b c"],
     fitted: Fitted,
     gram: Float[np.ndarray, "h h"],
     levels: Float[np.ndarray, " l"],
     swap: bool,
-    among: Integer[np.ndarray, "b c"] | None = None,
+    among: Int[np.ndarray, "b c"] | None = None,
 ) -> Fitted:
     """Folded values on signed levels, refitted to what the rounding left; with `swap` atoms may change, too.
 
-    They change to any others, or to those of each row's shortlist. A row whose values are all zero stays so.
+    They change to any others, or to those `among` each row's own, whose correlations `of_rows` then are. A row whose
+    values are all zero stays so.
     """
     from compressae_jax.model import pursuit_kernels
 
-    values, lengths = folded(of_rows, fitted)
+    values, lengths = folded(of_rows, fitted, among)
     nearest = levels[np.searchsorted((levels[1:] + levels[:-1]) / 2, np.abs(values))]
     # A place that a row does not use gets the lowest level, which the descent makes the best of.
     values = np.where(values.any(axis=1, keepdims=True), np.copysign(nearest, values), 0).astype(np.float32)
-    columns = fitted[1].astype(np.int32)
-    weight = np.float32(WEIGHT)
-    if swap and among is not None:
-        few = among.astype(np.int32)
-        pursuit_kernels.descend_among(of_rows, lengths, gram, few, values, columns, levels, SWEEPS, weight)
+    columns, how = fitted[1].copy(), (levels, SWEEPS, swap, np.float32(WEIGHT))
+    if among is None:
+        pursuit_kernels.descend(of_rows, lengths, gram, values, columns, *how)
     else:
-        pursuit_kernels.descend(of_rows, lengths, gram, values, columns, levels, SWEEPS, swap, weight)
+        pursuit_kernels.descend_among(of_rows, lengths, gram, among, values, columns, *how)
     return values, columns

@@ -119,29 +119,53 @@ def _orthogonal(g, along, shares, t, out):
 
 
 @compiled(fastmath=FINITE)
-def _gather(correlations, gram, among, few, their_gram):
-    """⟨w_i, x̂⟩ and ⟨w_i, w_j⟩ of the columns of a shortlist."""
+def correlate(units, decoder_w, columns, correlations):
+    """⟨w_i, x̂⟩ (b, c) of unit rows with the atoms of each row's own columns (b, c)."""
+    for row in range(len(units)):
+        x = units[row]
+        for j in range(columns.shape[1]):
+            atom, total = decoder_w[columns[row, j]], np.float32(0)
+            for i in range(len(x)):
+                total += x[i] * atom[i]
+            correlations[row, j] = total
+
+
+@compiled(fastmath=FINITE)
+def _gather(gram, among, their_gram):
+    """⟨w_i, w_j⟩ of the columns of a shortlist."""
     for i in range(len(among)):
-        few[0, i] = correlations[among[i]]
         for j in range(len(among)):
             their_gram[i, j] = gram[among[i], among[j]]
 
 
 @compiled(fastmath=FINITE)
+def _places(among, columns, places):
+    """Where in a row's shortlist its columns stand."""
+    for t in range(len(columns)):
+        places[t] = 0
+        for i in range(len(among)):
+            if among[i] == columns[t]:
+                places[t] = i
+
+
+@compiled(fastmath=FINITE)
 def pursue_among(correlations, gram, among, values, columns):
-    """`pursue` of every row on the columns `among` (b, c) alone; `correlations` are left as they are."""
+    """`pursue` of every row on the columns `among` (b, c) alone; `correlations` (b, c) are overwritten likewise."""
     c, k = among.shape[1], values.shape[1]
-    few, their_gram, places = np.empty((1, c), np.float32), np.empty((c, c), np.float32), np.empty((1, k), np.int32)
+    their_gram, places = np.empty((c, c), np.float32), np.empty((1, k), np.int32)
     for row in range(len(correlations)):
-        _gather(correlations[row], gram, among[row], few, their_gram)
-        pursue(few, their_gram, values[row : row + 1], places)
+        _gather(gram, among[row], their_gram)
+        pursue(correlations[row : row + 1], their_gram, values[row : row + 1], places)
         for t in range(k):
             columns[row, t] = among[row, places[0, t]]
 
 
 @compiled(fastmath=FINITE)
 def refit(correlations, gram, values, columns):
-    """Least-squares values of every row on its columns, by Cholesky in float64; as `pursuit.refit`."""
+    """Least-squares values of every row on its columns, by Cholesky in float64; as `pursuit.refit`.
+
+    `correlations` (b, k) are those with the atoms of these columns.
+    """
     k = columns.shape[1]
     factor, solved = np.empty((k, k), np.float64), np.empty(k, np.float64)
     for row in range(len(correlations)):
@@ -152,7 +176,7 @@ def refit(correlations, gram, values, columns):
                 for i in range(t):
                     total -= factor[s, i] * factor[t, i]
                 factor[s, t] = np.sqrt(max(total, 1e-12)) if s == t else total / factor[t, t]
-            solved[s] = correlations[row, column[s]]
+            solved[s] = correlations[row, s]
             for i in range(s):
                 solved[s] -= factor[s, i] * solved[i]
             solved[s] /= factor[s, s]
@@ -161,6 +185,18 @@ def refit(correlations, gram, values, columns):
                 solved[s] -= factor[i, s] * solved[i]
             solved[s] /= factor[s, s]
             values[row, s] = solved[s]
+
+
+@compiled(fastmath=FINITE)
+def along(correlations, among, values, columns, out):
+    """⟨x̂, z⟩ of every row from its correlations (b, c) with the atoms `among` (b, c)."""
+    places = np.empty(columns.shape[1], np.int32)
+    for row in range(len(values)):
+        _places(among[row], columns[row], places)
+        total = np.float32(0)
+        for t in range(len(places)):
+            total += values[row, t] * correlations[row, places[t]]
+        out[row] = total
 
 
 @compiled(fastmath=FINITE)
@@ -247,18 +283,14 @@ def descend(correlations, lengths, gram, values, columns, levels, sweeps, swap, 
 
 
 @compiled(fastmath=FINITE)
-def descend_among(correlations, lengths, gram, among, values, columns, levels, sweeps, weight):
-    """`descend` with swaps to the columns `among` (b, c) alone, of which the row's own are some."""
+def descend_among(correlations, lengths, gram, among, values, columns, levels, sweeps, swap, weight):
+    """`descend` on the columns `among` (b, c) alone, a row's own among them; `correlations` (b, c) are theirs."""
     c, k = among.shape[1], values.shape[1]
-    few, their_gram, places = np.empty((1, c), np.float32), np.empty((c, c), np.float32), np.empty((1, k), np.int32)
+    their_gram, places = np.empty((c, c), np.float32), np.empty((1, k), np.int32)
     for row in range(len(correlations)):
-        _gather(correlations[row], gram, among[row], few, their_gram)
-        for t in range(k):
-            places[0, t] = 0
-            for i in range(c):
-                if among[row, i] == columns[row, t]:
-                    places[0, t] = i
-        one = values[row : row + 1]
-        descend(few, lengths[row : row + 1], their_gram, one, places, levels, sweeps, True, weight)
+        _gather(gram, among[row], their_gram)
+        _places(among[row], columns[row], places[0])
+        here = slice(row, row + 1)
+        descend(correlations[here], lengths[here], their_gram, values[here], places, levels, sweeps, swap, weight)
         for t in range(k):
             columns[row, t] = among[row, places[0, t]]

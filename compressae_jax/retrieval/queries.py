@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import functools
 from typing import Any
@@ -10,17 +9,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from compressae_jax.base import arrays, devices, threads
+from compressae_jax.base import arrays, devices, products
 from compressae_jax.base.arrays import padded
 from compressae_jax.codes import on_host, spaces
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.rows import Rows, check_made_by
-from compressae_jax.model import encoders, kept
+from compressae_jax.model import encoders
 from compressae_jax.model.encoders import Encoder
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import Expanded, InputError, check_choice
-
-SHARE = 2**25  # multiplications, from which on all cores gain more than dealing costs
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -85,27 +82,8 @@ class Expander:
             return Codes(values, np.asarray(queries.columns), queries.h).to_dense()
         else:
             vectors = on_host.reconstruct(queries, decoder_w)
-        return self._products(on_host.unit_rows(vectors))
-
-    def _products(self, units: Float[np.ndarray, "q d"]) -> Expanded:
-        """u = x̂ W_dᵀ by a compiled loop, on all cores where that gains more than dealing it out costs."""
-        from compressae_jax.retrieval import query_kernels
-
-        decoder_w = np.asarray(self.weights.params["decoder_w"])
-        strips = kept.of(self.weights, "strips", lambda: query_kernels.strips(decoder_w), lambda made: made.nbytes)
-        places = np.arange(units.shape[1], dtype=np.uint32)
-        u = np.empty((len(units), len(strips) * query_kernels.STRIP), np.float32)
-        parts = min(threads.cores(), len(strips)) if units.size * len(decoder_w) >= SHARE else 1
-        ends = [len(strips) * part // parts for part in range(parts + 1)]
-
-        def work(first: int, last: int) -> None:
-            query_kernels.expand(units, places, strips, first, last, u)
-
-        if parts == 1:
-            work(0, len(strips))
-        else:
-            collections.deque(threads.kept(parts).map(work, ends[:-1], ends[1:]), maxlen=0)
-        return np.ascontiguousarray(u[:, : len(decoder_w)])
+        units, atoms = on_host.unit_rows(vectors), encoders.strips_of(self.weights, "decoder_w")
+        return products.by_all_cores(units, atoms)
 
     def _on_device(self, queries: Float[np.ndarray, "q d"] | Codes) -> Expanded:
         """By jitted calls for a power of two of queries, so that any number of them costs few compilations."""

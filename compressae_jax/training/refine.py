@@ -15,6 +15,7 @@ import scipy.linalg
 import scipy.sparse
 from jaxtyping import Float
 
+from compressae_jax.base import products
 from compressae_jax.base.threads import cores
 from compressae_jax.codes.spaces import unit_rows
 from compressae_jax.data.sampling import START, Rest, drawn_rows, rows_of_step
@@ -66,10 +67,10 @@ def params(decoder_w: Dictionary) -> dict[str, np.ndarray]:
 
 def _pursued(x: Float[np.ndarray, "m d"], decoder_w: Dictionary, k: int) -> scipy.sparse.csr_matrix:
     """S (m, h), by all cores."""
-    gram = pursuit_host.gram(decoder_w)
+    gram, atoms = pursuit_host.gram(decoder_w), products.strips(decoder_w.T)
 
     def work(start: int) -> pursuit_host.Fitted:
-        return pursuit_host.pursue(pursuit_host.correlations(x[start : start + PIECE], decoder_w), gram, k)
+        return pursuit_host.pursue(pursuit_host.correlations(x[start : start + PIECE], atoms), gram, k)
 
     pool = ThreadPoolExecutor(cores())
     try:

@@ -159,7 +159,7 @@ def test_a_row_is_the_same_bits_in_any_company(encoder, storage, shape):
     decoder_w = unit(rng.standard_normal((h, d))).astype(np.float32)
     params = {"encoder_w": decoder_w.T.copy(), "encoder_b": np.full(h, 0.01, np.float32), "decoder_w": decoder_w}
     weights = Weights(params, h, K, levels={"shortlist:packed3": LEVELS})
-    x = rng.standard_normal((encoders.PRODUCTS + encoders.LOOPED + 1, d)).astype(np.float32)
+    x = rng.standard_normal((17 * encoders.LOOPED + 1, d)).astype(np.float32)
     one = Encoder(weights, encoder, storage)
     whole = one.encode(x)
     for start, end in ((0, 1), (1, 3), (3, 70), (70, len(x))):

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from oracle import unit
 from sklearn.linear_model import orthogonal_mp_gram
 
+from compressae_jax.base import products
 from compressae_jax.model import pursuit, pursuit_host
 
 B, D, H = 67, 24, 61
@@ -22,8 +23,12 @@ def vectors(seed=1, b=B, d=D):
     return np.random.default_rng(seed).standard_normal((b, d)).astype(np.float32)
 
 
+def correlations(x, decoder_w):
+    return pursuit_host.correlations(x, products.strips(decoder_w.T))
+
+
 def on_host(x, decoder_w, k):
-    return pursuit_host.pursue(pursuit_host.correlations(x, decoder_w), pursuit_host.gram(decoder_w), k)
+    return pursuit_host.pursue(correlations(x, decoder_w), pursuit_host.gram(decoder_w), k)
 
 
 def jitted(x, decoder_w, k):
@@ -86,8 +91,9 @@ def test_refit_is_least_squares(k):
     x, decoder_w = vectors(), dictionary()
     columns = np.argsort(-np.abs(x @ decoder_w.T), axis=1)[:, :k]
     values = np.asarray(pursuit.refit(x, columns, decoder_w))
-    of_rows, gram = pursuit_host.correlations(x, decoder_w), pursuit_host.gram(decoder_w)
-    assert_allclose(pursuit_host.refit(of_rows, gram, columns)[0], values, atol=1e-4)
+    columns, units = columns.astype(np.int32), unit(x).astype(np.float32)
+    of_few, gram = pursuit_host.correlations_among(units, decoder_w, columns), pursuit_host.gram(decoder_w)
+    assert_allclose(pursuit_host.refit(of_few, gram, columns)[0], values, atol=1e-4)
     for i, row in enumerate(unit(x.astype(np.float64))):
         assert_allclose(
             values[i], np.linalg.lstsq(decoder_w[columns[i]].T.astype(float), row, rcond=None)[0], atol=1e-4
@@ -118,7 +124,7 @@ def distance(x, decoder_w, lengths, values, columns):
 
 
 def levelled(x, decoder_w, k, swap):
-    of_rows, gram = pursuit_host.correlations(x, decoder_w), pursuit_host.gram(decoder_w)
+    of_rows, gram = correlations(x, decoder_w), pursuit_host.gram(decoder_w)
     fitted = pursuit_host.pursue(of_rows, gram, k)
     _, lengths = pursuit_host.folded(of_rows, fitted)
     return fitted, lengths, pursuit_host.on_levels(of_rows, fitted, gram, LEVELS, swap)
@@ -158,6 +164,18 @@ def test_places_that_pursuit_left_empty_are_filled_with_other_columns():
     _, _, (values, columns) = levelled(x, decoder_w, 5, True)
     assert (values != 0).all()
     assert all(len(set(row)) == 5 for row in columns.tolist())
+
+
+def test_without_swaps_the_row_s_own_columns_are_enough():
+    x, decoder_w = vectors(), dictionary()
+    fitted, lengths, wanted = levelled(x, decoder_w, 5, swap=False)
+    gram, columns = pursuit_host.gram(decoder_w), fitted[1]
+    of_few = pursuit_host.correlations_among(unit(x).astype(np.float32), decoder_w, columns)
+    assert_allclose(of_few, np.take_along_axis(correlations(x, decoder_w), columns, axis=1), atol=1e-6)
+    assert_allclose(pursuit_host.folded(of_few, fitted, columns)[1], lengths, atol=1e-6)
+    found = pursuit_host.on_levels(of_few, fitted, gram, LEVELS, False, columns)
+    assert_array_equal(found[0], wanted[0])
+    assert_array_equal(found[1], wanted[1])
 
 
 def test_zero_rows_stay_zero_on_levels():

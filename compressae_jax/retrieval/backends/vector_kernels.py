@@ -17,11 +17,18 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
-FUSED = ("nsz", "contract")  # products may go into their sums unrounded; the order of the sums stays as written
-emitted: Any = intrinsic  # mypy would ask its callers for the first argument, the typing context, which numba adds
-FLOAT, INT = ir.FloatType(), ir.IntType(64)
+from compressae_jax.base.llvm_kernels import (
+    FLOAT,
+    FUSED,
+    INT,
+    argument,
+    contiguous,
+    emitted,
+    everywhere,
+    load,
+)
+
 LANES = (8, 16), (4, 4), (1, 1)  # of a sum, and nonzeros of a step, while there are as many; the best of several
 AHEAD = 768  # nonzeros fetched early: measured alike for float16, but float32 took a third longer without
 
@@ -35,7 +42,7 @@ def dot(_, values, columns, row, u):
     """
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> ir.Value:
-        values, columns, u = (_array(context, builder, signature, given, place) for place in (0, 1, 3))
+        values, columns, u = (argument(context, builder, signature, given, place) for place in (0, 1, 3))
         k = cgutils.unpack_tuple(builder, values.shape)[1]
         first, start = builder.mul(given[2], k), INT(0)
         total = cgutils.alloca_once_value(builder, FLOAT(0))
@@ -48,9 +55,9 @@ def dot(_, values, columns, row, u):
                         _fetch(builder, data, builder.add(at, INT(AHEAD)))
                 for step in range(0, stride, lanes):
                     here = builder.add(at, INT(step))
-                    some = _floats(context, builder, _load(builder, values.data, here, lanes))
+                    some = _floats(context, builder, load(builder, values.data, here, lanes))
                     for latent in _pairwise(builder, columns.data, here, lanes):
-                        yield some, _everywhere(builder, _load(builder, u.data, latent), lanes)
+                        yield some, everywhere(builder, load(builder, u.data, latent), lanes)
 
             end = builder.and_(k, INT(-stride))
             with builder.if_then(builder.icmp_signed("<", start, end)):
@@ -63,7 +70,7 @@ def dot(_, values, columns, row, u):
             start = end
         return builder.load(total)
 
-    return _signature(types.float32, values, columns, row, u), emit
+    return contiguous(types.float32, values, columns, row, u), emit
 
 
 @emitted
@@ -81,7 +88,7 @@ def weighted(_, values, columns, u, totals):
     """totals[i] = Σ_j values[j] u[columns[j], i], values float32; the length of `totals` is a multiple of 16."""
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> ir.Value:
-        values, columns, u, totals = (_array(context, builder, signature, given, place) for place in range(4))
+        values, columns, u, totals = (argument(context, builder, signature, given, place) for place in range(4))
         [k], [w] = (cgutils.unpack_tuple(builder, array.shape) for array in (values, totals))
         block, first = ir.VectorType(FLOAT, 16), INT(0)
         for registers in (4, 2, 1):  # of sums; as many as w leaves
@@ -100,10 +107,10 @@ def weighted(_, values, columns, u, totals):
                             def products(j: ir.Value, chosen: list = chosen, places: list = places) -> Iterator:
                                 for lane in chosen:
                                     at = builder.add(j, INT(lane))
-                                    value = _everywhere(builder, _load(builder, values.data, at), 16)
-                                    row = builder.mul(builder.zext(_load(builder, columns.data, at), INT), w)
+                                    value = everywhere(builder, load(builder, values.data, at), 16)
+                                    row = builder.mul(builder.zext(load(builder, columns.data, at), INT), w)
                                     for place in places:
-                                        yield value, _load(builder, u.data, builder.add(row, place), 16)
+                                        yield value, load(builder, u.data, builder.add(row, place), 16)
 
                             zeros = [block(None)] * (len(chosen) * registers)
                             sums = _sums(builder, zeros, (start, end, lanes), products)
@@ -118,7 +125,7 @@ def weighted(_, values, columns, u, totals):
             first = last
         return context.get_dummy_value()
 
-    return _signature(types.void, values, columns, u, totals), emit
+    return contiguous(types.void, values, columns, u, totals), emit
 
 
 def _reversed(lanes: int) -> list[int]:
@@ -131,23 +138,6 @@ def _tree(builder: ir.IRBuilder, sums: list[ir.Value]) -> ir.Value:
     while len(sums) > 1:
         sums = [builder.fadd(*pair, flags=FUSED) for pair in zip(sums[::2], sums[1::2], strict=True)]
     return sums[0]
-
-
-def _signature(result: Any, *given: Any) -> Any:
-    """The signature; None, which does not compile, where an array is not contiguous."""
-    return result(*given) if all(getattr(one, "layout", "C") == "C" for one in given) else None
-
-
-def _array(context: Any, builder: ir.IRBuilder, signature: Any, given: Any, place: int) -> Any:
-    return context.make_array(signature.args[place])(context, builder, given[place])
-
-
-def _load(builder: ir.IRBuilder, data: ir.Value, at: ir.Value, lanes: int = 0) -> ir.Value:
-    """An element, or a vector of `lanes`; a memory map may begin anywhere."""
-    pointer = builder.gep(data, [at])
-    if lanes:
-        pointer = builder.bitcast(pointer, ir.VectorType(pointer.type.pointee, lanes).as_pointer())
-    return builder.load(pointer, align=1)
 
 
 def _fetch(builder: ir.IRBuilder, data: ir.Value, at: ir.Value) -> None:
@@ -186,7 +176,7 @@ def _floats(context: Any, builder: ir.IRBuilder, stored: ir.Value) -> ir.Value:
 def _pairwise(builder: ir.IRBuilder, data: ir.Value, at: ir.Value, count: int) -> Iterator[ir.Value]:
     """Numbers of an array as 64-bit integers; one load gives two of them, where several are asked for."""
     if count == 1:
-        yield builder.zext(_load(builder, data, at), INT)
+        yield builder.zext(load(builder, data, at), INT)
         return
     bits = data.type.pointee.width
     for pair in range(0, count, 2):
@@ -194,12 +184,6 @@ def _pairwise(builder: ir.IRBuilder, data: ir.Value, at: ir.Value, count: int) -
         both = builder.load(pointer, align=1)
         yield builder.zext(builder.trunc(both, ir.IntType(bits)), INT)
         yield builder.zext(builder.lshr(both, both.type(bits)), INT)
-
-
-def _everywhere(builder: ir.IRBuilder, one: ir.Value, lanes: int) -> ir.Value:
-    """A vector with the same number in all lanes."""
-    vector = builder.insert_element(ir.VectorType(one.type, lanes)(ir.Undefined), one, INT(0))
-    return builder.shuffle_vector(vector, vector, ir.VectorType(ir.IntType(32), lanes)([0] * lanes))
 
 
 def _diagonal(builder: ir.IRBuilder, vectors: list[ir.Value]) -> ir.Value:

@@ -1,0 +1,48 @@
+"""The vectors that numba does not have: what kernels written in LLVM's own terms are put together from.
+
+Arrays are contiguous; others do not compile.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+FUSED = ("nsz", "contract")  # products may go into their sums unrounded; the order of the sums stays as written
+FLOAT, INT = ir.FloatType(), ir.IntType(64)
+emitted: Any = intrinsic  # mypy would ask its callers for the first argument, the typing context, which numba adds
+
+
+def contiguous(result: Any, *given: Any) -> Any:
+    """The signature; None, which does not compile, where an array is not contiguous."""
+    return result(*given) if all(getattr(one, "layout", "C") == "C" for one in given) else None
+
+
+def argument(context: Any, builder: ir.IRBuilder, signature: Any, given: Any, place: int) -> Any:
+    """The array that is the argument at a place."""
+    return context.make_array(signature.args[place])(context, builder, given[place])
+
+
+def shape(builder: ir.IRBuilder, array: Any) -> list[ir.Value]:
+    """The lengths of an array."""
+    return cgutils.unpack_tuple(builder, array.shape)
+
+
+def load(builder: ir.IRBuilder, data: ir.Value, at: ir.Value, lanes: int = 0) -> ir.Value:
+    """An element, or a vector of `lanes`; a memory map may begin anywhere."""
+    pointer = builder.gep(data, [at])
+    if lanes:
+        pointer = builder.bitcast(pointer, ir.VectorType(pointer.type.pointee, lanes).as_pointer())
+    return builder.load(pointer, align=1)
+
+
+def store(builder: ir.IRBuilder, data: ir.Value, at: ir.Value, vector: ir.Value) -> None:
+    """Put a vector into an array."""
+    builder.store(vector, builder.bitcast(builder.gep(data, [at]), vector.type.as_pointer()), align=1)
+
+
+def everywhere(builder: ir.IRBuilder, one: ir.Value, lanes: int) -> ir.Value:
+    """A vector with the same number in all lanes."""
+    vector = builder.insert_element(ir.VectorType(one.type, lanes)(ir.Undefined), one, INT(0))
+    return builder.shuffle_vector(vector, vector, ir.VectorType(ir.IntType(32), lanes)([0] * lanes))
