@@ -1,5 +1,6 @@
 """How many threads work at once, wherever compiled loops are dealt out: cores, less what a container may not use."""
 
+import collections
 import functools
 import math
 import os
@@ -28,10 +29,26 @@ def cores() -> int:
 
 
 def deal(work: Callable[[int], None], starts: Iterable[int]) -> None:
-    """Call `work` with every start, on all cores; it must not hold Python's lock for long."""
-    with ThreadPoolExecutor(cores()) as pool:
-        for _ in pool.map(work, starts):
-            pass  # an error of any call is raised here
+    """Call `work` with every start, on all cores, the caller's among them; it must not hold Python's lock for long."""
+    every = list(starts)
+    shared, others = iter(every), min(cores(), len(every)) - 1
+
+    def some() -> None:
+        for start in shared:  # a future for each would cost more than a short turn
+            work(start)
+
+    if others < 1:
+        some()
+        return
+    with ThreadPoolExecutor(others) as pool:
+        under_way = [pool.submit(some) for _ in range(others)]
+        try:
+            some()
+        except BaseException:
+            collections.deque(shared, maxlen=0)  # the others end with their turn
+            raise
+    for other in under_way:
+        other.result()  # an error of any call is raised here
 
 
 @functools.lru_cache(maxsize=4)

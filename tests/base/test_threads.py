@@ -1,5 +1,7 @@
 """How many threads work at once."""
 
+import threading
+
 import pytest
 
 from compressae_jax.base import threads
@@ -36,9 +38,19 @@ def test_a_container_s_quota_counts(monkeypatch, tmp_path, quota, wanted):
     assert threads.cores() == wanted
 
 
-def test_all_starts_are_dealt_and_errors_come_back():
-    seen = set()
-    threads.deal(seen.add, range(100))
-    assert seen == set(range(100))
-    with pytest.raises(ZeroDivisionError):
-        threads.deal(lambda start: 1 // start, range(3))
+@pytest.mark.parametrize("cores", [1, 3])
+def test_all_starts_are_dealt_and_errors_come_back(cores, monkeypatch):
+    monkeypatch.setenv(threads.VARIABLE, str(cores))
+    for n in (0, 1, 100):
+        seen = []
+        threads.deal(seen.append, range(n))
+        assert sorted(seen) == list(range(n))
+    for bad in range(3):
+        with pytest.raises(ZeroDivisionError):
+            threads.deal(lambda start, bad=bad: 1 // (start - bad), range(3))
+
+
+def test_as_many_threads_work_as_there_are_cores(monkeypatch):
+    monkeypatch.setenv(threads.VARIABLE, "3")
+    together = threading.Barrier(3, timeout=60)  # broken, were there fewer
+    threads.deal(lambda _: together.wait() and None, range(3))
