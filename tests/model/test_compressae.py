@@ -129,12 +129,12 @@ def test_ablations_by_name():
 
 def test_first_parameters():
     x = jnp.ones((1, D))
-    params = CompresSAE(D, H, 4).init(jax.random.key(0), x)["params"]
+    params = jax.jit(CompresSAE(D, H, 4).init)(jax.random.key(0), x)["params"]  # as training has it
     assert_array_equal(params["encoder_w"], params["decoder_w"].T)
     assert_allclose(np.linalg.norm(params["decoder_w"], axis=1), 1, rtol=1e-6)
     assert not params["encoder_b"].any()
 
-    published = CompresSAE(D, 2000, 4, init_encoder="kaiming").init(jax.random.key(0), x)["params"]
+    published = jax.jit(CompresSAE(D, 2000, 4, init_encoder="kaiming").init)(jax.random.key(0), x)["params"]
     bound = np.sqrt(6 / 2000)  # kaiming_uniform_ of a (d, h) tensor: its fan is the last axis
     assert np.abs(published["encoder_w"]).max() == pytest.approx(bound, rel=1e-2)
     assert_allclose(np.std(published["encoder_w"]), bound / np.sqrt(3), rtol=2e-2)
