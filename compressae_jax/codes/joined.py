@@ -100,11 +100,13 @@ class Joined(Rows):
     def ids(self) -> Ids | None:  # type: ignore[override]
         """The ids of all parts, in memory."""
         each = [part.ids for part in self.parts if part.ids is not None]
+        self.files.check()
         return ids_of.joined(each) if each else None
 
     @functools.cached_property
     def norms(self) -> Float[np.ndarray, "n 2"] | None:  # type: ignore[override]
         """The norms of all parts, in memory."""
+        self.files.check()
         return None if self.parts[0].norms is None else np.concatenate([part.norms for part in self.parts])
 
     @property

@@ -10,10 +10,12 @@ import os
 from typing import Any
 
 import numpy as np
+import xxhash
 
 from compressae_jax import compression
-from compressae_jax.base import files
+from compressae_jax.base import files, sealed
 from compressae_jax.base import progress as bars
+from compressae_jax.base.arrays import pieces
 from compressae_jax.codes import folder as codes_folder
 from compressae_jax.codes.ids import TextIds
 from compressae_jax.codes.rows import MadeBy
@@ -27,6 +29,8 @@ from compressae_jax.retrieval import index_folder
 from compressae_jax.retrieval.additions import check_names
 from compressae_jax.retrieval.index_folder import ADDING, COMPACTING, SEGMENTS, Opened
 from compressae_jax.retrieval.segments import Segment, Segments
+
+PIECE = 2**20  # ids hashed at once
 
 
 def begin(
@@ -57,6 +61,8 @@ def add(
 ) -> tuple[int, int]:
     """Encode a source into a new segment, resumable; gives the rows added and those that the index then has.
 
+    Where this very addition was the last change of the rows, as after a kill at its very end, it is done: 0 are added.
+
     Raises:
         InputError: vectors that compression would refuse, ids that are missing, not wanted, or in the index already.
         FolderError: no index stands there.
@@ -67,6 +73,10 @@ def add(
         opened = index_folder.read(path, verify=False)
         there, names = opened.segments.parts[0].rows, source.ids
         check_names(names, there.ids)
+        what = _digest(source, zero_rows)
+        if opened.added == what:
+            index_folder.tidy(path)
+            return 0, opened.segments.alive
         if names is not None:
             opened.segments.check_new(names)
         if zero_rows == "drop" and names is None:
@@ -86,23 +96,38 @@ def add(
         made.parent.mkdir(exist_ok=True)
         how: dict[str, Any] = {"batch": batch, "encoder": opened.encoder, "storage": there.storage}
         compression.to_folder(weights, source, made, zero_rows=zero_rows, overwrite=True, progress=progress, **how)
-        alive = index_folder.change(opened, made).alive
+        alive = index_folder.change(opened._replace(added=what), made).alive
         return alive - opened.segments.alive, alive
+
+
+def _digest(source: Source, zero_rows: str) -> str:
+    """What an addition is of: the source, whatever its name and time, and the ids of its rows."""
+    told = {name: value for name, value in source.identity().items() if name not in ("name", "modified")}
+    running = xxhash.xxh3_128(sealed.encoded({**told, "zero_rows": zero_rows}))
+    ids = source.ids
+    for array in [] if ids is None else [ids.offsets, ids.utf8] if isinstance(ids, TextIds) else [ids]:
+        for some in pieces(np.asarray(array), PIECE):
+            running.update(some.tobytes())
+    return running.hexdigest()
 
 
 def remove(folder: str | os.PathLike, ids: Any) -> int:
     """Take rows out by their ids, or numbers where they have none; gives how many rows the index then has.
 
+    Rows that are removed already are no error, so that the same call again is done.
+
     Raises:
-        InputError: an id that is not in the index; nothing is removed then.
+        InputError: an id that the index has never had since it was compacted; nothing is removed then.
         FolderError: no index stands there.
         BusyError: another process writes it.
     """
     path = files.real(folder)
     with files.locked(path):
         opened = index_folder.read(path, verify=False)
-        segments = opened.segments.removed(opened.segments.numbers(ids))
-        return index_folder.change(opened._replace(segments=segments)).alive
+        segments = opened.segments
+        with_removed = [dataclasses.replace(part, removed=None) for part in segments.parts]
+        rows = Segments(tuple(with_removed)).numbers(ids)
+        return index_folder.change(opened._replace(segments=segments.removed(rows), added=None)).alive
 
 
 def compact(folder: str | os.PathLike, progress: bool = True) -> int:
@@ -117,6 +142,7 @@ def compact(folder: str | os.PathLike, progress: bool = True) -> int:
         opened = index_folder.read(path)
         segments = opened.segments
         if len(segments.parts) == 1 and segments.allowed is None:
+            index_folder.tidy(path)
             return segments.alive
         nothing = dataclasses.replace(segments, parts=(Segment(segments.rows[:0]),))
         if not segments.alive:

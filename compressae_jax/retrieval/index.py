@@ -358,7 +358,7 @@ class Index:
             FolderError: a folder that is missing, damaged, of parts that do not belong together, or newer than this
                 program.
         """
-        segments, weights, space, encoder = index_folder.read(folder, verify)
+        segments, weights, space, encoder, _ = index_folder.read(folder, verify)
         index = cls.__new__(cls)
         norms = [
             dataclasses.replace(part, rows=part.rows.with_norms(weights.params["decoder_w"])) for part in segments.parts

@@ -43,12 +43,13 @@ SEGMENT = re.compile(r"\d{6,15}")
 
 
 class Opened(NamedTuple):
-    """What an index folder holds."""
+    """What an index folder holds; `added` tells the last addition from files, if it was the last change of its rows."""
 
     segments: Segments
     weights: Weights
     space: str
     encoder: str
+    added: str | None = None
 
 
 def read(folder: str | os.PathLike, verify: bool = True) -> Opened:
@@ -154,6 +155,12 @@ def begin(folder: str | os.PathLike, opened: Opened) -> None:
         _counted(aside, [], opened, generation=1)
 
 
+def tidy(folder: Path) -> None:
+    """Remove what a writer that was killed after its change has left; the caller holds the folder's lock."""
+    files.remove_leftovers(folder)
+    _clear(folder, _meta(folder), done=True)
+
+
 def _at_home(opened: Opened, written: list[Segment], home: Home) -> Segments:
     return Segments(tuple(written) or (Segment(opened.segments.rows[:0]),), home)
 
@@ -207,6 +214,7 @@ def _counted(folder: Path, parts: list[Segment], opened: Opened, generation: int
         "levels": rows.levels,
         "ids": kind,
         "generation": generation,
+        "added": opened.added,
         "segments": listed,
     }
     if is_one(folder):
@@ -292,7 +300,7 @@ def _read(folder: Path, verify: bool) -> Opened:
         _ = segments.rows
     except InputError as error:
         raise FolderError(f"{folder}: {error}; {remedy}") from None
-    return Opened(segments, weights, meta["space"], meta["encoder"])
+    return Opened(segments, weights, meta["space"], meta["encoder"], meta.get("added"))
 
 
 def _read_1(folder: Path, meta: dict[str, Any], weights: Weights, verify: bool) -> Opened:
@@ -333,6 +341,8 @@ def _check(meta: dict[str, Any]) -> None:
     check_choice("storage", meta["storage"], STORAGES)
     if meta["ids"] is not None:
         check_choice("ids", meta["ids"], ["<i8", "<u8", "utf8"])
+    if not isinstance(meta.get("added"), str | None):
+        raise InputError(f"added must be a hash, not {meta['added']!r}")
     if not (isinstance(meta["fingerprint"], str) and isinstance(meta["encoder"], str)):
         raise InputError(f"fingerprint and encoder must be texts, not {meta['fingerprint']!r} and {meta['encoder']!r}")
     if meta["levels"] is not None and not all(type(level) is float for level in meta["levels"]):

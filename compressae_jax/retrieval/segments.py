@@ -60,6 +60,7 @@ class Segment:
     def lookup(self) -> Lookup:
         """The rows by their ids."""
         assert self.rows.ids is not None
+        self.rows.files.check()
         return Lookup(self.rows.ids)
 
     @property
@@ -152,7 +153,13 @@ class Segments:
         return rows
 
     def ids_of(self, rows: Int[np.ndarray, " m"]) -> Ids:
-        """The ids of rows by their numbers."""
+        """The ids of rows by their numbers.
+
+        Raises:
+            FolderError: a file that ids are a map of shrank.
+        """
+        for part in self.parts:
+            part.rows.files.check()
         if len(self.parts) == 1:
             return self.parts[0].rows.ids[rows]  # type: ignore[index]
         part_of = np.searchsorted(self.firsts, rows, side="right") - 1

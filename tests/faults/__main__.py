@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from faults import damaged, growth, injected, jobs, pages, readers, scripts, shim, together, warm, writers
+from faults import changes, damaged, growth, injected, jobs, pages, readers, scripts, shim, together, warm, writers
 from faults.counts import Count
 
 FLIPS, INPUTS, REPLACEMENTS = 2000, 5000, 500  # in all; replacements of each thing
@@ -61,7 +61,7 @@ def _errors(options: argparse.Namespace) -> Iterator[Count]:
 
 
 def _injected(part: str, options: argparse.Namespace) -> Iterator[Count]:
-    for writer in _chosen(options, writers.table()):
+    for writer in _chosen(options, writers.table() + changes.table()[:: 4 if options.fast else 1]):
         yield from injected.tried(writer, part, FAST[part] if options.fast else None, options.seed)
     if options.fast:
         yield from injected.tried(writers.CARELESS, part)
@@ -90,27 +90,27 @@ def _jobs(options: argparse.Namespace) -> Iterator[Count]:
 
 
 def _unread(options: argparse.Namespace) -> Iterator[Count]:
-    for reader in _chosen(options, readers.sources() + readers.folders(not options.fast)):
+    for reader in _chosen(options, readers.sources() + _folders(options)):
         yield from injected.unread(reader, FAST["reads"] if options.fast else None, options.seed)
 
 
 def _flips(options: argparse.Namespace) -> Iterator[Count]:
-    chosen = _chosen(options, readers.folders(not options.fast))
+    chosen = _chosen(options, _folders(options))
     yield from damaged.flipped(chosen, (FAST["flips"] if options.fast else FLIPS) // len(chosen) + 1, options.seed)
 
 
 def _fuzz(options: argparse.Namespace) -> Iterator[Count]:
-    chosen = _chosen(options, readers.sources() + readers.folders(not options.fast))
+    chosen = _chosen(options, readers.sources() + _folders(options))
     yield from damaged.fuzzed(chosen, (FAST["inputs"] if options.fast else INPUTS) // len(chosen) + 1, options.seed)
 
 
 def _pairs(options: argparse.Namespace) -> Iterator[Count]:
-    chosen = _chosen(options, writers.table())
+    chosen = _chosen(options, writers.table() + changes.table())
     yield from together.pairs(chosen, FAST["pairs"] if options.fast else None, options.seed)
 
 
 def _replaced(options: argparse.Namespace) -> Iterator[Count]:
-    chosen = _chosen(options, writers.table())
+    chosen = _chosen(options, [*writers.table(), changes.changing()])
     yield from together.replaced(chosen, FAST["replacements"] if options.fast else REPLACEMENTS)
 
 
@@ -137,6 +137,10 @@ PARTS: dict[str, Callable[[argparse.Namespace], Iterator[Count]]] = {
     "threads": _threads,
     "growth": _growth,
 }
+
+
+def _folders(options: argparse.Namespace) -> list:
+    return readers.folders(not options.fast) + changes.readers()
 
 
 def _chosen(options: argparse.Namespace, table: list) -> list:

@@ -5,7 +5,6 @@ to its end, with the result that it has alone; and `run.py` afterwards leaves wh
 """
 
 import functools
-import itertools
 import os
 import shutil
 import signal
@@ -26,8 +25,7 @@ from compressae_jax.jobs import run_folder
 from compressae_jax.notation import BusyError
 
 SECONDS = 600  # until a job hangs
-HELD = 2  # places at which a job is held; one that goes through others is held in the middle of each
-STEPS = ("train.py", "compress.py", "search.py", "evaluate.py")
+HELD = 2  # places at which a job is held; of one that goes through others, one that lies in the first of them
 TOLD, LACKS = "is being written by", ("is missing", "does not exist")
 
 
@@ -38,7 +36,18 @@ class Job(NamedTuple):
     flags: Callable[[Path], list[str]]
     begins: Callable[[Path], Any]
     names: tuple[str, ...]  # of the run folder, '' itself, whose locks it takes
-    goes_through: tuple[str, ...] = ()  # other jobs, one after the other
+    at: str = ""  # of one that goes through others: which is the first that it has still to do
+
+    @property
+    def holds(self) -> str:
+        """Whose lock it has in the middle of what it does first."""
+        places = ("training", "compression", "search", "evaluation")
+        return self.names[places.index(self.at)] if self.at else self.names[0]
+
+    @property
+    def name(self) -> str:
+        """As rows of the table have it."""
+        return f"{self.script}, at its {self.at}" if self.at else self.script
 
 
 def table(made: Prepared) -> list[Job]:
@@ -51,40 +60,40 @@ def table(made: Prepared) -> list[Job]:
         return lambda path: shutil.copytree(made.run, path, ignore=shutil.ignore_patterns(*patterns))
 
     codes, found, report = run_folder.CODES, run_folder.FOUND, run_folder.REPORT
-    nothing, no_codes = Path.mkdir, lacks(codes, found, run_folder.DONE, *REPORTS)
+    nothing, everything = Path.mkdir, ("", codes, found, report)
+    no_codes, no_found = (lacks(*some, run_folder.DONE, *REPORTS) for some in ((codes, found), (found,)))
     return [
         Job("train.py", in_run, nothing, ("",)),
         Job("compress.py", lambda path: [*made.compress, f"--out={path / codes}"], no_codes, (codes,)),
         Job("join.py", lambda path: [*made.join, f"--out={path / codes}"], no_codes, (codes,)),
-        Job(
-            "search.py",
-            lambda path: [*made.search, f"--out={path / found}"],
-            lacks(found, run_folder.DONE, *REPORTS),
-            (found,),
-        ),
-        Job("evaluate.py", in_run, lacks(found, run_folder.DONE, *REPORTS), (report,)),
-        Job("run.py", in_run, nothing, ("", codes, found, report), STEPS),
+        Job("search.py", lambda path: [*made.search, f"--out={path / found}"], no_found, (found,)),
+        Job("evaluate.py", in_run, no_found, (report,)),
+        Job("run.py", in_run, nothing, everything, "training"),
+        Job("run.py", in_run, no_codes, everything, "compression"),
+        Job("run.py", in_run, no_found, everything, "search"),
+        Job("run.py", in_run, lacks(*REPORTS), everything, "evaluation"),
     ]
 
 
 def pairs(made: Prepared, only: Sequence[str] = ()) -> Iterator[Count]:
     """A count of each ordered pair; `only`: of those whose first job is one of these."""
     jobs, right = table(made), _Right(made)
-    calls = {job.script: _calls(job) for job in jobs}
+    seconds = {job.script: job for job in jobs}.values()
     for first in (job for job in jobs if not only or job.script in only):
-        places = _places(first, calls)
-        for second in jobs:
+        calls = _calls(first)
+        places = [calls // 10] if first.at else np.linspace(0, calls, HELD + 2).astype(int)[1:-1].tolist()
+        for second in seconds:
             began = time.monotonic()
-            count = Count("jobs", f"{first.script}, then {second.script}", more={"told": 0})
+            count = Count("jobs", f"{first.name}, then {second.script}", more={"told": 0})
             for at in places:
                 with tempfile.TemporaryDirectory(prefix="faults-", dir=IN_MEMORY) as scratch:
                     held = _Held(first, second, right, Path(scratch))
                     failures = list(held.tried(at))
                 count.tried += 1
                 count.more["told"] += held.told
-                where = f"held at call {at} of {calls[first.script]}"
+                where = f"held at call {at} of {calls}"
                 count.failures += [f"{count.what}, the first {where}: {failure}" for failure in failures]
-            if set(first.names) & set(second.names) and not count.more["told"]:
+            if first.holds in second.names and not count.more["told"]:
                 count.failures.append(f"{count.what}: nobody was ever told who writes")
             count.seconds = time.monotonic() - began
             yield count
@@ -99,14 +108,6 @@ def _calls(job: Job) -> int:
     if not done.whole:
         raise AssertionError(f"{job.script} alone: {done}\n{done.where}\n{done.printed[-2000:]}")
     return len(done.value)
-
-
-def _places(job: Job, calls: dict[str, int]) -> list[int]:
-    """The calls at which a job is held."""
-    if not job.goes_through:
-        return np.linspace(0, calls[job.script], HELD + 2).astype(int)[1:-1].tolist()
-    before = itertools.accumulate((calls[name] for name in job.goes_through), initial=0)
-    return [start + calls[name] // 2 for start, name in zip(before, job.goes_through, strict=False)]
 
 
 def _armed(job: Job, path: Path, mode: int, at: int = 0) -> list[str]:

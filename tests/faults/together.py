@@ -28,6 +28,8 @@ def pairs(table: Sequence[Writer], at_most: int | None = None, seed: int = 0) ->
     """Two writers of one name, one of them held in the middle: an error for the other, and the first one's result."""
     both = [(one, other) for one, other in itertools.product(table, table) if one.locks and other.locks]
     both = [(one, other) for one, other in both if one.suffix == other.suffix]  # names that both may write
+    both = [(one, other) for one, other in both if one.stands == other.stands]
+    both = [(one, other) for one, other in both if one.beside is other.beside or not one.stands]  # the same change it
     for first, second in drawn(both, at_most, seed):
         began = time.monotonic()
         count = Count("pairs", f"{first.name}, then {second.name}", tried=1)

@@ -57,6 +57,7 @@ class Writer(NamedTuple):
     beside: Callable[[Path], Any] | None = None  # puts what the work needs into the same folder
     judge: Callable[[Outcome], str | None] = an_error_of_the_system  # of how the work ended, after an error
     ignore: re.Pattern | None = None  # names that may be others each time
+    stands: bool = False  # whether it changes what `beside` has put at the name
     locks: bool = True  # whether it locks the name itself, and not one above it
     read_whole: bool = True  # whether `read` is a reader of ours, which gives the old or the new, never both
 
@@ -170,7 +171,7 @@ def index(which: int, rows: Callable[[int], Rows] = codes) -> Index:
 
 def _read_index(path: Path) -> Any:
     there = Index.load(path)
-    return [there.rows.arrays(), there.rows.made_by, there.weights.fingerprint, there.space, there.encoder]
+    return [there.codes.arrays(), there.codes.made_by, there.weights.fingerprint, there.space, there.encoder]
 
 
 def _put_found(path: Path, which: int) -> None:

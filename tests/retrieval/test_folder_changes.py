@@ -64,6 +64,30 @@ def test_bad_additions_are_refused_before_any_work(tmp_path, monkeypatch):
     assert sorted(folder.rglob("*")) == before and os.listdir(tmp_path) == ["index"]
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_the_same_change_again_is_done(tmp_path, named):
+    """After a kill at its very end, the command of a change was refused by its own result, or added rows twice."""
+    folder = tmp_path / "index"
+    make(range(20), "texts" if named else "none").save(folder)
+    new = source(range(20, 30)) if named else open_source(make_vectors(30)[20:])
+    assert folder_changes.add(folder, new) == (10, 30)
+    (folder / "segments" / "000009").mkdir()
+    there = Index.load(folder)
+    assert folder_changes.add(folder, new) == (0, 30)
+    assert sorted(os.listdir(folder / "segments")) == ["000001", "000002"]
+    same(Index.load(folder), there)
+
+    gone = ["item 3", "item 21"] if named else [3, 21]
+    assert folder_changes.remove(folder, gone) == folder_changes.remove(folder, gone) == 28
+    if named:  # what was removed may come again
+        assert folder_changes.add(folder, source(range(21, 22))) == (1, 29)
+    else:
+        assert folder_changes.add(folder, new) == (10, 38)
+    rows = folder_changes.compact(folder)
+    (folder / "segments" / "000009").mkdir()
+    assert folder_changes.compact(folder) == rows and len(os.listdir(folder / "segments")) == 1
+
+
 def test_a_second_writer_gets_a_word(tmp_path):
     folder = tmp_path / "index"
     make_saved(folder)

@@ -167,6 +167,21 @@ def test_a_part_that_is_missing_or_of_another_index_is_refused(tmp_path, name):
         Index.load(folder)
 
 
+@pytest.mark.parametrize("kind", ["integers", "texts"])
+@pytest.mark.parametrize("segments", [1, 2])
+def test_ids_of_a_file_that_shrinks_are_an_error_not_the_end(tmp_path, kind, segments):
+    index, folder = make_saved(tmp_path / "index", kind=kind), tmp_path / "index"
+    if segments > 1:
+        index.add(make_vectors(N)[20:], KINDS[kind](range(20, N)))
+        index.save(folder)
+    there = Index.load(folder)
+    found = there.search(make_vectors(2), top=3)
+    os.truncate(folder / "segments/000001" / ("ids.npy" if kind == "integers" else "ids.utf8"), 3)
+    for use in (lambda: found.ids, lambda: there.remove(KINDS[kind](range(3)))):
+        with pytest.raises(FolderError, match="shrank"):
+            use()
+
+
 def test_a_segment_of_another_index_is_refused(tmp_path):
     folder = tmp_path / "index"
     make_saved(folder)
