@@ -61,6 +61,7 @@ def _errors(options: argparse.Namespace) -> Iterator[Count]:
 
 
 def _injected(part: str, options: argparse.Namespace) -> Iterator[Count]:
+    warm.warm()
     for writer in _chosen(options, writers.table() + changes.table()[:: 4 if options.fast else 1]):
         yield from injected.tried(writer, part, FAST[part] if options.fast else None, options.seed)
     if options.fast:
@@ -105,11 +106,13 @@ def _fuzz(options: argparse.Namespace) -> Iterator[Count]:
 
 
 def _pairs(options: argparse.Namespace) -> Iterator[Count]:
+    warm.warm()
     chosen = _chosen(options, writers.table() + changes.table())
     yield from together.pairs(chosen, FAST["pairs"] if options.fast else None, options.seed)
 
 
 def _replaced(options: argparse.Namespace) -> Iterator[Count]:
+    warm.warm()
     chosen = _chosen(options, [*writers.table(), changes.changing()])
     yield from together.replaced(chosen, FAST["replacements"] if options.fast else REPLACEMENTS)
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from faults import forked, shim, writers
 from faults.counts import Count
-from faults.injected import IN_MEMORY, drawn, same
+from faults.injected import IN_MEMORY, SECONDS, drawn, same
 from faults.writers import Writer
 
 from compressae_jax import front_door
@@ -45,7 +45,7 @@ def _one_pair(first: Writer, second: Writer, scratch: Path) -> Iterator[str]:
         for one in {first.beside, second.beside} - {None}:
             one(scratch / name)
     alone, path = scratch / f"alone/it{first.suffix}", scratch / f"root/it{first.suffix}"
-    first.put(alone, 1)
+    _put(first, alone, 1)
     wanted = first.read(alone)
 
     def armed(root: Path, mode: int, at: int = 0) -> list[str]:
@@ -54,15 +54,15 @@ def _one_pair(first: Writer, second: Writer, scratch: Path) -> Iterator[str]:
         shim.disarm()
         return shim.met()
 
-    calls = forked.run(lambda: armed(scratch / "counted", shim.COUNT)).value
+    calls = forked.run(lambda: armed(scratch / "counted", shim.COUNT), SECONDS).value
     others: list[forked.Outcome] = []
 
     def meanwhile(number: int) -> None:
         os.waitid(os.P_PID, number, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
-        others.append(forked.run(lambda: second.put(path, 0), seconds=60))
+        others.append(forked.run(lambda: second.put(path, 0), SECONDS))
         os.kill(number, signal.SIGCONT)
 
-    done = forked.run(lambda: armed(scratch / "root", shim.STOP, len(calls) // 2), meanwhile=meanwhile)
+    done = forked.run(lambda: armed(scratch / "root", shim.STOP, len(calls) // 2), 2 * SECONDS, meanwhile)
     if "BusyError" not in others[0].error:
         yield f"no BusyError for the second: {others[0]}\n{others[0].where}"
     elif "\n" in others[0].message:
@@ -71,6 +71,13 @@ def _one_pair(first: Writer, second: Writer, scratch: Path) -> Iterator[str]:
         yield f"the first: {done}\n{done.where}"
     elif not same(first.read(path), wanted):
         yield "the first one's result is another than alone"
+
+
+def _put(writer: Writer, path: Path, which: int) -> None:
+    """In a child, since it may start JAX."""
+    done = forked.run(functools.partial(writer.put, path, which), SECONDS)
+    if not done.whole:
+        raise AssertionError(f"{writer.name} without a fault: {done}\n{done.where}")
 
 
 def replaced(table: Sequence[Writer], times: int) -> Iterator[Count]:
@@ -90,7 +97,7 @@ def _replace(writer: Writer, times: int, scratch: Path, count: Count) -> None:
         writer.beside(scratch)
     things = []
     for which in (0, 1):
-        writer.put(path, which)
+        _put(writer, path, which)
         things.append(writer.read(path))
     seen: set[int] = set()
 
