@@ -86,7 +86,8 @@ def _written(
     begun = codes_writer.begun(out)
     if begun is not None:
         if found := identity.difference(begun.get(SOURCE, {}), header[SOURCE]):
-            partial = codes_writer.partial_of(files.real(out))
+            with files.locked(out):  # of one that is at work this is what is said, not that it should be removed
+                partial = codes_writer.partial_of(files.real(out))
             raise InputError(
                 f"{partial} was begun with another {source.name}: {found}; bring that back, or remove {partial} to "
                 "start anew"

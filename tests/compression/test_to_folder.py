@@ -22,7 +22,7 @@ from compressae_jax.data import open_source
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.encoders import BLOCK, Encoder
 from compressae_jax.model.weights import Weights
-from compressae_jax.notation import InputError
+from compressae_jax.notation import BusyError, InputError
 
 D, H, K = 12, 40, 4
 N = 2 * BLOCK + 1
@@ -429,6 +429,17 @@ def test_what_a_kill_after_the_end_left_goes_with_the_same_call(tmp_path):
     with files.locked(out):  # another one is at it
         to_folder(make_weights(), source, out, progress=False)
     assert (tmp_path / "out.partial").is_dir()
+
+
+def test_a_second_writer_of_other_inputs_is_told_of_the_first(tmp_path):
+    """It was told to remove what the first one was writing."""
+    x, out = make_vectors(4 * BLOCK, seed=5), tmp_path / "out"
+    with folder.Writer(out, D, H, K, "float16", {"source": open_source(x).identity()}) as writer:
+        writer.append(compression.encode(make_weights(), x[:BLOCK]))
+        with pytest.raises(BusyError, match="is being written by process"):
+            to_folder(make_weights(), open_source(make_vectors(120)), out, overwrite=True, progress=False)
+    with pytest.raises(InputError, match="was begun with another array"):
+        to_folder(make_weights(), open_source(make_vectors(120)), out, overwrite=True, progress=False)
 
 
 def test_work_that_was_begun_with_other_inputs_stays(tmp_path):
