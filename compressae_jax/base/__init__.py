@@ -1,1 +1,1 @@
-"""Floor 0: the ground that no floor is about: files, sealed JSON, compiled loops, threads, devices, arrays."""
+"""Floor 0: the ground that no floor is about: files, sealed JSON, loops, threads, devices, arrays, bootstrap."""

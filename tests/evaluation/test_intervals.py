@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from compressae_jax.base import bootstrap
 from compressae_jax.evaluation import intervals
 from compressae_jax.notation import InputError
 
@@ -26,7 +27,7 @@ def test_approaches_the_normal_interval_of_many_values():
 def test_pieces_draw_what_one_draw_draws(q, piece, monkeypatch):
     values = np.random.default_rng(1).random(q)
     whole = intervals.interval(values, 101, seed=5)
-    monkeypatch.setattr(intervals, "PIECE", piece)
+    monkeypatch.setattr(bootstrap, "PIECE", piece)
     assert intervals.interval(values, 101, seed=5) == whole
 
 
