@@ -201,9 +201,9 @@ def fit(workdir: Path, dataset: str, training: np.ndarray, method: str, budget: 
 
 def dictionary(workdir: Path, dataset: str, training: np.ndarray, budget: int, seed: int) -> Weights:
     """The model that `fit(budget_bytes=…)` trains, kept in the work folder."""
-    return loop.fit(
-        training, workdir / "models" / f"{dataset}-{budget}-{seed}", seed=seed, progress=False, budget_bytes=budget
-    )
+    folder = workdir / "models" / f"{dataset}-{budget}-{seed}"
+    # All rows, as peers are fitted to all.
+    return loop.fit(training, folder, seed=seed, progress=False, budget_bytes=budget, held_out=0)
 
 
 def of_codes(weights: Weights, encoder: str) -> Fitted:

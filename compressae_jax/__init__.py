@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from compressae_jax.codes.codes import Codes
     from compressae_jax.codes.spaces import SPACES
+    from compressae_jax.compression.drift import Drift
     from compressae_jax.front_door import Model, fit, load, load_index
     from compressae_jax.notation import InputError
     from compressae_jax.retrieval.found import Found, merge
@@ -22,6 +23,7 @@ __version__ = "0.2.0"
 __all__ = [
     "SPACES",
     "Codes",
+    "Drift",
     "Expander",
     "Found",
     "Index",
@@ -36,6 +38,7 @@ __all__ = [
 _PLACES = {
     "SPACES": "codes.spaces",
     "Codes": "codes.codes",
+    "Drift": "compression.drift",
     "Expander": "retrieval.queries",
     "Found": "retrieval.found",
     "Index": "retrieval.index",

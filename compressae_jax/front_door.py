@@ -14,7 +14,10 @@ from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.ids import as_ids
 from compressae_jax.codes.rows import Rows, check_made_by
 from compressae_jax.codes.storage.packed import Packed
+from compressae_jax.compression import drift
+from compressae_jax.compression.drift import Drift
 from compressae_jax.model import weights as model_weights
+from compressae_jax.model.encoders import Encoder
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import InputError, check_choice
 from compressae_jax.retrieval.index import SPACE, Index
@@ -105,6 +108,26 @@ class Model:
         check_made_by(codes, self.weights.fingerprint)
         return on_host.reconstruct(codes.check().codes(), self.weights.params["decoder_w"])
 
+    def drift(
+        self,
+        vectors: Vectors | Source,
+        reference: Vectors | Source | None = None,
+        tolerance: float = drift.TOLERANCE,
+        seed: int = 0,
+    ) -> Drift:
+        """Whether new vectors are reconstructed as well as those that the model was trained for; print it.
+
+        The mean cosine of vectors and their reconstructions, by the model's own encoder and storage, is compared with
+        that of rows which were held out of the training, as the model notes it, or of `reference` rows; a drop of up
+        to `tolerance` does not count. Of more than 8,192 rows so many are looked at. `seed` draws the interval.
+
+        Raises:
+            InputError: vectors of another width, fewer than ten, zero or not finite; a model that notes nothing, and no
+                `reference`.
+        """
+        how = Encoder(self.weights, self.weights.encoder, self.weights.storage)
+        return drift.of(how, vectors, reference, tolerance=tolerance, seed=seed)
+
     def save(self, folder: str | os.PathLike) -> None:
         """Write a model folder, complete or not at all."""
         model_weights.save(self.weights, folder)
@@ -128,10 +151,12 @@ def fit(
     k: int | None = None,
     steps: int | None = None,
     budget_bytes: int | None = None,
-    recipe: str = "default",
+    recipe: str | None = None,
     seed: int = 0,
     workdir: str | os.PathLike | None = None,
     progress: bool = True,
+    start: Model | str | os.PathLike | None = None,
+    held_out: int | None = None,
     **fields: Any,
 ) -> Model:
     """Train a model on vectors (n, d): an array, or the path of a file, folder or glob, or the name of a dataset.
@@ -140,8 +165,16 @@ def fit(
     its table (batch, lr, dtype, …). `budget_bytes`, the bytes that a vector may take in an index, chooses h, k, encoder
     and storage in place of them. With a `workdir`, checkpoints are kept there and the same call continues.
 
+    `start`, a model or its folder, is trained on with these vectors: h, activation, encoder and storage stay as they
+    are, k too unless it is given, and the recipe is 'continue', of fewer steps, or of rounds where the start was
+    made for pursuit. The result is another model, with rows of its own: compress again what it is to search.
+
+    `held_out` rows, drawn whatever the seed, are not trained on and tell `Model.drift` how well such vectors are
+    reconstructed; by default one of twenty, at most 1,000, and none of fewer than 200 rows.
+
     Raises:
-        InputError: bad vectors, an unknown field, or values out of range.
+        InputError: bad vectors, an unknown field, values out of range, or others than the start has.
+        FolderError: a start that is no model folder.
         NonFiniteLossError: the loss left the finite numbers.
     """
     from compressae_jax.training import loop
@@ -149,7 +182,15 @@ def fit(
     given: dict[str, Any] = {name: value for name, value in (("h", h), ("k", k), ("steps", steps)) if value is not None}
     source = data.open_source(vectors)
     given |= {"budget_bytes": budget_bytes} if budget_bytes is not None else {}
-    weights = loop.fit(source, workdir=workdir, recipe=recipe, seed=seed, progress=progress, **given, **fields)
+    begun = start.weights if isinstance(start, Model) else start
+    own: dict[str, Any] = {
+        "workdir": workdir,
+        "recipe": recipe,
+        "seed": seed,
+        "progress": progress,
+        "held_out": held_out,
+    }
+    weights = loop.fit(source, start=begun, **own, **given, **fields)
     return Model(weights)
 
 

@@ -13,32 +13,39 @@ from compressae_jax.data.sources import Source
 from compressae_jax.evaluation import contenders, protocols
 from compressae_jax.jobs import inputs, run_folder
 from compressae_jax.model import budgets, encoders
+from compressae_jax.model.weights import Weights
 from compressae_jax.notation import InputError, check_choice, check_range
 from compressae_jax.retrieval.index import BACKENDS
-from compressae_jax.training import recipes
+from compressae_jax.training import continued, recipes
 
 MOST = 2**31 - 1
 
 
-def whole(config: ml_collections.ConfigDict, workdir: str | os.PathLike, source: Source) -> None:
+def whole(
+    config: ml_collections.ConfigDict, workdir: str | os.PathLike, source: Source, start: Weights | None = None
+) -> None:
     """Raise InputError for the first field that a job would refuse, and for outputs that have no place.
+
+    `start`: the model that is trained on.
 
     Raises:
         InputError: a value out of range, an unknown name, names or judgements that cannot be read, a baseline whose
             package is missing, something else in the place of an output.
     """
     fields, rows = config.to_dict(), inputs.split(config, len(source)).train
+    fields = fields if start is None else continued.fields(fields, start, source)
     recipes.check({name: fields[name] for name in recipes.DEFAULT})
     check_range("config.seed", config.seed, 0, MOST)
     check_choice("config.data.zero_rows", config.data.zero_rows, data.ZERO_ROWS)
     check_range("config.compress.batch", config.compress.batch, 1, MOST)
     check_choice("config.search.backend", config.search.backend, ("auto", *BACKENDS))
     use = budgets.choose(config.budget_bytes, source.width, len(rows)) if config.budget_bytes else None
-    encoder = config.compress.encoder or (use.encoder if use else "topk")
-    storage = config.compress.storage or (use.storage if use else "float16")
+    made = use or start  # what says how codes are made, unless the config does
+    encoder = config.compress.encoder or (made.encoder if made else "topk")
+    storage = config.compress.storage or (made.storage if made else "float16")
     check_choice("config.compress.storage", storage, STORAGES)
-    encoders.check(encoder, config.model.activation, storage_bits(storage) is not None)
-    h, k = (use.h, use.k) if use else (config.model.h, config.model.k)
+    encoders.check(encoder, fields["model"]["activation"], storage_bits(storage) is not None)
+    h, k = (use.h, use.k) if use else (fields["model"]["h"], fields["model"]["k"])
     evaluation(config, source.width, h, k, storage)
     known(config)
     outputs(workdir)

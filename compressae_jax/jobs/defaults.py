@@ -21,6 +21,7 @@ def get_config(recipe: str = "default") -> ml_collections.ConfigDict:
                 "queries": 1000,  # rows held out of training and of the index, at most a tenth of all
                 "validation": 1000,  # rows held out of training only, at most a tenth of all
             },
+            "start": "",  # model folder to train on from, with the recipe: configs/default.py:continue; empty: none
             "model": fields["model"],
             "train": fields["train"],
             "mesh": {"data": -1, "model": 1},  # devices along each axis; -1: all that are left

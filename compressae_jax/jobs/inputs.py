@@ -5,6 +5,8 @@ import ml_collections
 from compressae_jax import data
 from compressae_jax.data import named
 from compressae_jax.data.sources import Source
+from compressae_jax.model import weights as model_weights
+from compressae_jax.model.weights import Weights
 
 
 def source(config: ml_collections.ConfigDict) -> Source:
@@ -13,6 +15,11 @@ def source(config: ml_collections.ConfigDict) -> Source:
     return data.open_source(
         wanted.source, column=wanted.column, ids_column=wanted.ids_column, key=wanted.key, ids=wanted.ids
     )
+
+
+def start(config: ml_collections.ConfigDict) -> Weights | None:
+    """The model that is trained on; None where training begins anew."""
+    return model_weights.load(config.start) if config.start else None
 
 
 def dataset(config: ml_collections.ConfigDict) -> data.Dataset | None:

@@ -12,10 +12,10 @@ from compressae_jax.training import loop
 
 def train(config: ml_collections.ConfigDict, workdir: str | os.PathLike, progress: bool = True) -> Weights:
     """The weights, trained, continued or already there, once the whole config is checked; see `training.loop.train`."""
-    source = inputs.source(config)
-    check.whole(config, workdir, source)
+    source, start = inputs.source(config), inputs.start(config)
+    check.whole(config, workdir, source, start)
     split = inputs.split(config, len(source))
     validate = None
     if len(split.validation):
         validate = neighbours.validator(source, split.validation, split.train, backend=config.search.backend)
-    return loop.train(config.to_dict(), source, split.train, workdir, validate, progress)
+    return loop.train(config.to_dict(), source, split.train, workdir, validate, progress, start)

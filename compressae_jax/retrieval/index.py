@@ -20,6 +20,8 @@ from compressae_jax.codes import on_host, spaces
 from compressae_jax.codes.ids import Ids, as_ids
 from compressae_jax.codes.lookup import check_unique
 from compressae_jax.codes.rows import MadeBy, Rows, check_made_by
+from compressae_jax.compression import drift
+from compressae_jax.compression.drift import Drift
 from compressae_jax.data.sources import Source
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.weights import Weights
@@ -334,6 +336,13 @@ class Index:
         segments = self._segments
         rows = segments.rows if segments.allowed is None else segments.rows[segments.allowed]
         return Index(rows.prefix(k), self.weights, self.space, None, self.encoder, verify=False)
+
+    def drift(self, vectors: Any, reference: Any = None, tolerance: float = drift.TOLERANCE, seed: int = 0) -> Drift:
+        """Whether new vectors are reconstructed as well as those that the model was trained for: see `Model.drift`.
+
+        With the encoder, k and storage of these rows; where the model notes them with others, `reference` is needed.
+        """
+        return drift.of_rows(self.codes, self.weights, self.encoder, vectors, reference, tolerance, seed)
 
     def save(self, folder: str | os.PathLike) -> None:
         """Write an index folder, complete or not at all.

@@ -20,6 +20,7 @@ from jax.sharding import Mesh
 from compressae_jax import data
 from compressae_jax.base import files
 from compressae_jax.codes.storage.packed import storage_bits
+from compressae_jax.compression import drift
 from compressae_jax.data.identity import Identity
 from compressae_jax.data.sampling import VERSION, Rest
 from compressae_jax.data.sources import Source
@@ -30,7 +31,18 @@ from compressae_jax.model.compressae import CompresSAE
 from compressae_jax.model.losses import Mix
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import AnyArray, BusyError, InputError, check_range
-from compressae_jax.training import corpus, plan, processes, recipes, records, refine, sharding, stages, usage
+from compressae_jax.training import (
+    continued,
+    corpus,
+    plan,
+    processes,
+    recipes,
+    records,
+    refine,
+    sharding,
+    stages,
+    usage,
+)
 from compressae_jax.training import state as states
 from compressae_jax.training import step as updates
 from compressae_jax.training.checkpoints import Checkpoints, Saved
@@ -45,6 +57,7 @@ Params = dict[str, np.ndarray]
 Validate = Callable[[Weights], dict[str, float]]
 
 MODEL, CHECKPOINTS = "model", "checkpoints"  # in a run folder, besides those of `records` and `corpus`
+HELD_OUT, SHARE = 1000, 20  # rows that `fit` holds out: so many, but at most one of twenty
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +81,7 @@ class Run:
     source: Source
     now: Identity
     rows: Rest
+    start: Weights | None
 
     @property
     def h(self) -> int:
@@ -88,7 +102,10 @@ class Run:
         """What config.json says."""
         left_out = xxhash.xxh3_64_hexdigest(self.rows.left_out.tobytes())
         rows = {"trained": len(self.rows), "left_out": left_out}
-        return {**self.fields, "stages": self.plan, "source": self.now, "rows": rows, "sampling": VERSION}
+        start = {"folder": str(self.fields.get("start", ""))}
+        start["fingerprint"] = self.start.fingerprint if self.start is not None else ""
+        own = {"stages": self.plan, "source": self.now, "rows": rows, "start": start, "sampling": VERSION}
+        return {**self.fields, **own}
 
 
 def train(
@@ -98,17 +115,21 @@ def train(
     folder: str | os.PathLike | None = None,
     validate: Validate | None = None,
     progress: bool = True,
+    start: Weights | None = None,
 ) -> Weights:
     """Train on some rows of a source; with a `folder` the run survives its end by any signal and continues.
 
     `fields`, plain and nested: seed, data.zero_rows, model, train, mesh, budget_bytes; others are only written down.
+    With a `start` its parameters are trained on, by moments that begin anew (see `continued`). How well rows that were
+    left out are reconstructed is noted at the end, for `drift`.
     The order of a start, the first or a later one:
     1. the fields are checked, against those in the run folder too; a finished run returns its model;
     2. the folder is locked: two cannot train in it;
     3. the source is read (values, zero rows), unless an earlier life of the run has, and copied where rows cannot be
        taken by number;
     4. the fields are written down;
-    5. the state is the newest undamaged checkpoint's, put straight into its layout, else drawn from the seed;
+    5. the state is the newest undamaged checkpoint's, put straight into its layout, else the start's, else drawn from
+       the seed;
     6. metrics.jsonl loses the lines after that state;
     7. gradient steps run from there, each with the batch that seed and step say;
     8. rounds of `refine` follow, where they are asked for.
@@ -121,7 +142,7 @@ def train(
     """
     folder = None if folder is None else Path(folder)
     shown = progress and jax.process_index() == 0
-    run = _run(fields, source, rows)
+    run = _run(fields, source, rows, start)
     if (done := _finished(run, folder)) is not None:
         processes.first(lambda: _swept(folder))
         return done
@@ -137,6 +158,7 @@ def train(
         weights = _learned(dataclasses.replace(run, source=near, rows=usable), folder, validate, shown)
         weights.summary["source"] = source.summary()
         _learn_levels(weights, near, usable)
+        _note_held_out(weights, near, rows)
         if folder is not None:
             processes.first(lambda: model_weights.save(weights, folder / MODEL))
             corpus.remove_copy(folder)
@@ -146,14 +168,20 @@ def train(
 def fit(
     source: Source | AnyArray | str | os.PathLike,
     workdir: str | os.PathLike | None = None,
-    recipe: str = "default",
+    recipe: str | None = None,
     seed: int = 0,
     progress: bool = True,
     zero_rows: str = "stop",
     budget_bytes: int = 0,
+    start: Weights | str | os.PathLike | None = None,
+    held_out: int | None = None,
     **fields: Any,
 ) -> Weights:
-    """Train on all rows of a source by a recipe, some of its fields changed; without a `workdir` no file is written.
+    """Train on the rows of a source by a recipe, some of its fields changed; without a `workdir` no file is written.
+
+    `start` is trained on, by default with the recipe 'continue'. `held_out` rows, which are the same whatever the seed,
+    tell how well vectors of the kind are reconstructed that nothing was fitted to; by default one of twenty, at most
+    1,000, and none where these are too few to tell.
 
     Raises:
         InputError: an unknown field or recipe, a value out of range, fields that a budget chooses or does not read, or
@@ -161,10 +189,15 @@ def fit(
         NonFiniteLossError: the loss left the finite numbers.
     """
     opened = data.open_source(source)
-    table = recipes.with_fields(recipes.recipe(recipe), fields)
+    begun = start if start is None or isinstance(start, Weights) else model_weights.load(start)
+    folder = "" if start is None or isinstance(start, Weights) else os.fspath(start)
+    table = recipes.with_fields(recipes.recipe(recipe or ("default" if start is None else "continue")), fields)
     if budget_bytes:
         _check_beside_budget(fields)
+    if begun is not None:
+        table = continued.fields({**table, "budget_bytes": budget_bytes}, begun, opened)
     recipes.check(table)
+    out = _held_out(held_out, len(opened), workdir)
     # A notebook should run on any number of devices: as many share a pass as divide it.
     devices = math.gcd(jax.device_count(), _pass_rows(table["train"]["batch"], table["train"]["microbatch"]))
     own = {
@@ -172,8 +205,19 @@ def fit(
         "data": {"zero_rows": zero_rows},
         "mesh": {"data": devices, "model": 1},
         "budget_bytes": budget_bytes,
+        "start": folder,
     }
-    return train({**own, **table}, opened, Rest(len(opened), np.zeros(0, np.int64)), workdir, progress=progress)
+    rows = data.split_rows(len(opened), 0, out).train
+    return train({**own, **table}, opened, rows, workdir, progress=progress, start=begun)
+
+
+def _held_out(asked: int | None, rows: int, workdir: str | os.PathLike | None) -> int:
+    """How many rows to hold out; a run that began with none, as those of older versions did, goes on with none."""
+    if asked is not None:
+        check_range("held_out", asked, 0, rows // 10)
+        return asked
+    some = min(HELD_OUT, rows // SHARE)
+    return some if some >= drift.LEAST and not (workdir and records.held_none_out(Path(workdir))) else 0
 
 
 def _check_beside_budget(fields: Mapping[str, Any]) -> None:
@@ -186,15 +230,16 @@ def _check_beside_budget(fields: Mapping[str, Any]) -> None:
         )
 
 
-def _run(fields: Mapping[str, Any], source: Source, rows: Rest) -> Run:
-    own: Fields = copy.deepcopy(dict(fields))
+def _run(fields: Mapping[str, Any], source: Source, rows: Rest, start: Weights | None) -> Run:
+    own: Fields = copy.deepcopy(dict(fields)) if start is None else continued.fields(fields, start, source)
     use = choose(fields["budget_bytes"], source.width, len(rows)) if fields["budget_bytes"] else None
     if use is not None:
         own["model"] |= {"h": use.h, "k": use.k}
     recipes.check({name: own[name] for name in recipes.DEFAULT})
     check_range("seed", fields["seed"], 0, 2**31 - 1)
+    continued.same_for_all(start)
     wanted = plan.of(own["train"], use.stages if use is not None else ())
-    return Run(own, wanted, use, source, corpus.same_for_all(source), rows)
+    return Run(own, wanted, use, source, corpus.same_for_all(source), rows, start)
 
 
 def _finished(run: Run, folder: Path | None) -> Weights | None:
@@ -247,6 +292,13 @@ def _learn_levels(weights: Weights, source: Source, rows: Rest) -> None:
         encoders.learn_levels(weights, weights.encoder, weights.storage, lambda: source.take(sample))
 
 
+def _note_held_out(weights: Weights, source: Source, rows: Rest) -> None:
+    """How well rows are reconstructed that training never saw, by the encoder and storage that the model is for."""
+    some = rows.left_out[encoders.rows_for_levels(len(rows.left_out))]
+    if (told := drift.note(weights, source.take(some))) is not None:
+        weights.summary[drift.NOTE] = told
+
+
 def _by_steps(run: Run, job: Job, saved: Saved, keeping: stages.Keeping, validate: Validate | None) -> Params:
     """The parameters after all gradient steps, in the memory of this process."""
     meter = keeping.meter
@@ -266,11 +318,13 @@ def _by_steps(run: Run, job: Job, saved: Saved, keeping: stages.Keeping, validat
 
 
 def _dictionary(run: Run, params: Params, saved: Saved) -> refine.Dictionary:
-    """What rounds begin with: the decoder of the steps, that of the last round, or rows of the data."""
+    """What rounds begin with: the decoder of the steps, that of the last round, the start's, or rows of the data."""
     if params:
         return params["decoder_w"]
     if saved.number:
         return np.asarray(saved.arrays["decoder_w"])
+    if run.start is not None:
+        return run.start.params["decoder_w"]
     return refine.start(run.h, run.source, run.rows, run.seed)
 
 
@@ -304,7 +358,13 @@ def _job(run: Run, steps: int) -> Job:
     dead_after = usage.window(len(run.rows), t["batch"])
     step = updates.make_step(module, adam, rate, mesh, mix=mix, dead_after=dead_after)
     like = states.abstract(module, adam, mesh)
-    return Job(module, mesh, lambda: states.create(module, adam, mesh, run.seed), like, step)
+
+    def start() -> State:
+        if run.start is not None:
+            return states.continued(module, adam, mesh, run.start.params)
+        return states.create(module, adam, mesh, run.seed)
+
+    return Job(module, mesh, start, like, step)
 
 
 def _feed(run: Run, mesh: Mesh) -> Feed:
@@ -330,6 +390,8 @@ def _weights(run: Run, params: Params, summary: dict[str, Any]) -> Weights:
     made = Weights(params, model["h"], model["k"], model["activation"], summary)
     if run.use is not None:
         return dataclasses.replace(made, encoder=run.use.encoder, storage=run.use.storage)
+    if run.start is not None:
+        made = dataclasses.replace(made, encoder=run.start.encoder, storage=run.start.storage)
     return dataclasses.replace(made, encoder="pursuit") if summary.get("refine") else made
 
 
@@ -346,6 +408,8 @@ def _summary(run: Run, steps: int, meter: Meter, cosines: list[float]) -> dict[s
         "model": run.fields["model"],
         "train": run.fields["train"],
     }
+    if run.start is not None:
+        told["start"] = continued.note(run.start)
     if cosines:
         rounded = [round(cosine, 5) for cosine in cosines]
         told["refine"] = {"rounds": len(cosines), "cosine": cosines[-1], "cosines": rounded}

@@ -18,9 +18,13 @@ CONFIG, METRICS, BOARD = "config.json", "metrics.jsonl", "tensorboard"
 FORMAT_VERSION = 2  # 1: no `sampling`, no `stages`
 SUM = "sum"  # of a line of metrics.jsonl, its last field: the hash of the others
 
-SECTIONS = ("seed", "data", "model", "train", "budget_bytes")  # that decide what is learned, as source and rows do
+# That decide what is learned, as source and rows do.
+SECTIONS = ("seed", "data", "model", "train", "budget_bytes", "start")
 # Of those, the fields that only decide what is shown and kept, or how a sum is divided over passes.
-FREE = {"train.log_every", "train.validate_every", "train.checkpoint_every", "train.keep_last", "train.microbatch"}
+FREE = {
+    *("train.log_every", "train.validate_every", "train.checkpoint_every", "train.keep_last", "train.microbatch"),
+    "start.folder",  # the start is told by its fingerprint
+}
 
 Record = dict[str, Any]
 Line = dict[str, Any]
@@ -34,8 +38,7 @@ def check_config(workdir: Path, record: Record) -> None:
         FolderError: a config.json that is damaged or newer, or other files in its place.
     """
     path = workdir / CONFIG
-    kept = [name for name in ("model", "checkpoints/*[0-9]", "refined") if any(workdir.glob(name))]
-    if not kept:
+    if not (kept := _kept(workdir)):
         return  # nothing was learned yet that another config could spoil
     if not path.exists():
         raise FolderError(f"{workdir} holds {' and '.join(kept)} but no {CONFIG}; choose another workdir")
@@ -58,6 +61,20 @@ def write_config(workdir: Path, record: Record) -> None:
     sealed.replace(workdir / CONFIG, {"format_version": FORMAT_VERSION, **record})
 
 
+def held_none_out(workdir: Path) -> bool:
+    """Whether a run began in `workdir` that trains on all rows of its source."""
+    if not _kept(workdir) or not (workdir / CONFIG).exists():
+        return False
+    record = sealed.read(workdir / CONFIG, FORMAT_VERSION, f"remove {workdir} to train from the start")
+    trained, rows = record.get("rows"), record["source"].get("rows")
+    return not trained or trained["trained"] == rows  # of version 0.1, whose `fit` held none out: nothing
+
+
+def _kept(workdir: Path) -> list[str]:
+    """What was learned in a folder, by name."""
+    return [name for name in ("model", "checkpoints/*[0-9]", "refined") if any(workdir.glob(name))]
+
+
 def _differing(older: Record, newer: Record) -> list[str]:
     before, now = (_deciding(_completed(one)) for one in (older, newer))
     named = [name for name in sorted(before | now) if before.get(name) != now.get(name)]
@@ -75,7 +92,7 @@ def _differing(older: Record, newer: Record) -> list[str]:
 def _completed(record: Record) -> Record:
     """A record with the fields that came after it, at their defaults, which change nothing."""
     newer = {section: {**fields, **record[section]} for section, fields in recipes.DEFAULT.items() if section in record}
-    return {"budget_bytes": 0, **record, **newer}
+    return {"budget_bytes": 0, "start": {"folder": "", "fingerprint": ""}, **record, **newer}
 
 
 def _deciding(record: Record) -> dict[str, Any]:

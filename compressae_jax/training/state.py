@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Int
@@ -25,7 +26,10 @@ class State(NamedTuple):
 
 def first(module: CompresSAE, optimizer: optax.GradientTransformation, key: Array) -> State:
     """The state before step 0."""
-    params = module.init(key, jnp.zeros((1, module.d), jnp.float32))["params"]
+    return _begun(module, optimizer, module.init(key, jnp.zeros((1, module.d), jnp.float32))["params"])
+
+
+def _begun(module: CompresSAE, optimizer: optax.GradientTransformation, params: Params) -> State:
     return State(jnp.zeros((), jnp.int32), params, optimizer.init(params), usage.nothing(module.h))
 
 
@@ -48,6 +52,19 @@ def create(module: CompresSAE, optimizer: optax.GradientTransformation, mesh: Me
     """The state before step 0, drawn from the seed where it will stay: no device ever holds all of it."""
     placed = layouts(abstract(module, optimizer, mesh))
     return jax.jit(lambda key: first(module, optimizer, key), out_shardings=placed)(jax.random.key(seed))
+
+
+def continued(
+    module: CompresSAE, optimizer: optax.GradientTransformation, mesh: Mesh, params: Mapping[str, np.ndarray]
+) -> State:
+    """The state before step 0 of a run that trains parameters on; moments and usage are fresh."""
+    placed = layouts(abstract(module, optimizer, mesh))
+
+    def begun(given: Params) -> State:
+        # Copies: an output that is an input would lie where NumPy has it, and steps write into what they are given.
+        return _begun(module, optimizer, jax.tree.map(jnp.copy, given))
+
+    return jax.jit(begun, out_shardings=placed)(dict(params))
 
 
 @jax.jit

@@ -31,10 +31,12 @@ def config(**changes):
 
 def train(workdir=None, validate=None, source=None, progress=False, **changes):
     from compressae_jax import data
+    from compressae_jax.model import weights
     from compressae_jax.training import loop
 
     source = data.open_source(vectors() if source is None else source)
-    return loop.train(config(**changes), source, all_of(source), workdir, validate, progress)
+    start = weights.load(folder) if (folder := changes.pop("start", None)) else None
+    return loop.train(config(**changes), source, all_of(source), workdir, validate, progress, start)
 
 
 def all_of(source):
