@@ -16,7 +16,7 @@ from compressae_jax.base.arrays import pieces
 from compressae_jax.base.threads import deal
 from compressae_jax.codes.ids import Ids
 from compressae_jax.codes.mapped import NO_FILES, MappedFiles
-from compressae_jax.codes.rows import MadeBy, Part, Rows
+from compressae_jax.codes.rows import MadeBy, Part, Rows, Some
 from compressae_jax.notation import AnyArray, InputError, check_choice, check_range
 
 PIECE = 2**22  # numbers of an array looked at together
@@ -110,17 +110,17 @@ class Codes(Rows):
 
         return spaces.row_scales(self.norms, space) if self._needs_norms(space) else None
 
-    def reader(self, space: str, rows: int, fresh: bool = False) -> Callable[[slice], Part]:
+    def reader(self, space: str, rows: int, fresh: bool = False) -> Callable[[Some], Part]:
         """Slices of the arrays, and their rows' scales."""
         from compressae_jax.codes import row_kernels
 
-        read, norms, kept = self._parts(), None, None
+        read, norms, kept, place = self._parts(), None, None, 0
         if self._needs_norms(space):
-            norms = np.asarray(self.norms, np.float32)[:, 0 if space == "sparse" else 1]
+            norms, place = np.asarray(self.norms, np.float32), int(space != "sparse")
             kept = None if self.files.maps else self._kept_scales(space)
         own = np.empty(0 if kept is not None else min(rows, max(1, len(self))), np.float32)
 
-        def part(here: slice) -> Part:
+        def part(here: Some) -> Part:
             values, columns = read(here)
             if kept is not None:
                 return Part(values, columns, kept[here])
@@ -128,7 +128,9 @@ class Codes(Rows):
             if norms is None:
                 row_kernels.unit_scales(np.asarray(values, np.float32), scales)
             else:
-                row_kernels.inverses(norms[here], scales)
+                of_space = norms[here][:, place]
+                of_space.flags.writeable = False  # as a map's are
+                row_kernels.inverses(of_space, scales)
             return Part(values, columns, scales)
 
         return part
@@ -157,16 +159,16 @@ class Codes(Rows):
             raise InputError(f"codes have no norms, which the space {space!r} needs; codes.with_norms(decoder_w) has")
         return self.norms is not None
 
-    def _parts(self) -> Callable[[slice], tuple[np.ndarray, np.ndarray]]:
-        """What reads slices of both arrays, with columns that were seen to lie below h."""
+    def _parts(self) -> Callable[[Some], tuple[np.ndarray, np.ndarray]]:
+        """What reads some rows of both arrays, with columns that were seen to lie below h."""
         values, columns = np.asarray(self.values), np.asarray(self.columns)
         unsafe = not self.verified and not (columns.dtype == np.uint16 and self.h == 2**16)
 
-        def read(here: slice) -> tuple[np.ndarray, np.ndarray]:
+        def read(here: Some) -> tuple[np.ndarray, np.ndarray]:
             self.files.check()
             some = columns[here]
             if unsafe:
-                _check_columns(some, self.h, here.start or 0)
+                _check_columns(some, self.h, here.start or 0 if isinstance(here, slice) else here)
             return values[here], some
 
         return read
@@ -260,8 +262,9 @@ def check_norms(norms: AnyArray, n: int, files: MappedFiles = NO_FILES) -> None:
             raise InputError(f"row {start + int(good.argmin())} has a norm that is negative or not finite")
 
 
-def _check_columns(columns: Integer[np.ndarray, "c k"], h: int, first: int) -> None:
-    """Raise InputError for a column outside h; rows are counted from `first`."""
+def _check_columns(columns: Integer[np.ndarray, "c k"], h: int, rows: int | Integer[np.ndarray, " c"]) -> None:
+    """Raise InputError for a column outside h; `rows` are the numbers of the rows, or of the first one."""
     if columns.size and (int(columns.max()) >= h or int(columns.min()) < 0):
-        row = first + int(((columns >= h) | (columns < 0)).any(axis=1).argmax())
+        at = int(((columns >= h) | (columns < 0)).any(axis=1).argmax())
+        row = rows + at if isinstance(rows, int) else rows[at]
         raise InputError(f"row {row} has a column outside 0..{h - 1}")

@@ -16,7 +16,7 @@ from compressae_jax.codes import ids as ids_of
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.ids import Ids
 from compressae_jax.codes.mapped import NO_FILES, MappedFiles
-from compressae_jax.codes.rows import MadeBy, Part, Rows
+from compressae_jax.codes.rows import MadeBy, Part, Rows, Some
 from compressae_jax.notation import AnyArray, InputError
 
 PIECE = 2**16  # rows compared at once
@@ -130,8 +130,7 @@ class Joined(Rows):
     def __getitem__(self, rows: Any) -> Rows:
         """Some rows: a slice (views, joined) or an array of row numbers or booleans (a copy in memory)."""
         if isinstance(rows, slice) and rows.step in (None, 1):
-            start, stop, _ = rows.indices(len(self))
-            return join([part[here] for part, here in self._pieces(start, stop)] or [self.parts[0][:0]])
+            return join([self.parts[i][here] for i, here in self._places(rows)] or [self.parts[0][:0]])
         if isinstance(rows, (int, np.integer)):
             return self.parts[0][rows]  # which says how rows are indexed
         return self._gathered(np.arange(len(self))[rows])
@@ -181,13 +180,12 @@ class Joined(Rows):
             return np.broadcast_to(each[0][:1], len(self))
         return np.concatenate(each)
 
-    def reader(self, space: str, rows: int, fresh: bool = False) -> Callable[[slice], Part]:
-        """Slices of one part by its own reader; one that runs over an end is put together."""
+    def reader(self, space: str, rows: int, fresh: bool = False) -> Callable[[Some], Part]:
+        """Rows of one part by its own reader; those of several are put together."""
         readers = [part.reader(space, rows, fresh) for part in self.parts]
 
-        def read(here: slice) -> Part:
-            start, stop, _ = here.indices(len(self))
-            pieces = [readers[i](part) for i, part in self._places(start, stop)]
+        def read(here: Some) -> Part:
+            pieces = [readers[i](some) for i, some in self._places(here)]
             if not pieces:
                 return readers[0](slice(0, 0))
             return pieces[0] if len(pieces) == 1 else Part(*map(np.concatenate, zip(*pieces, strict=True)))
@@ -198,18 +196,20 @@ class Joined(Rows):
         """Every part checked, joined; rows are numbered within their part."""
         return self if self.verified else join([part.check() for part in self.parts])
 
-    def _places(self, start: int, stop: int) -> list[tuple[int, slice]]:
+    def _places(self, rows: Some) -> list[tuple[int, Some]]:
         """The numbers of the parts that hold some rows, and where in them."""
-        places = []
+        places: list[tuple[int, Some]] = []
+        if not isinstance(rows, slice):
+            ends = np.searchsorted(rows, self.firsts)
+            spans = enumerate(itertools.pairwise(ends.tolist()))
+            return [(i, rows[start:stop] - self.firsts[i]) for i, (start, stop) in spans if start < stop]
+        start, stop, _ = rows.indices(len(self))
         i = bisect.bisect_right(self.firsts, start) - 1
         while start < stop:
             end = min(stop, self.firsts[i + 1])
             places.append((i, slice(start - self.firsts[i], end - self.firsts[i])))
             start, i = end, i + 1
         return places
-
-    def _pieces(self, start: int, stop: int) -> list[tuple[Rows, slice]]:
-        return [(self.parts[i], here) for i, here in self._places(start, stop)]
 
     def _gathered(self, rows: Integer[np.ndarray, " m"]) -> Rows:
         """Rows in any order: gathered from each part, then put in order."""

@@ -27,6 +27,10 @@ class MadeBy(NamedTuple):
     encoder: str
 
 
+# What a reader reads: a slice, or some row numbers that rise.
+Some = slice | Integer[np.ndarray, " _"]
+
+
 class Part(NamedTuple):
     """Some rows as every backend scores them, in NumPy; the arrays may belong to their reader."""
 
@@ -130,8 +134,8 @@ class Rows(abc.ABC):
         """
 
     @abc.abstractmethod
-    def reader(self, space: str, rows: int, fresh: bool = False) -> Callable[[slice], Part]:
-        """What reads slices of at most so many rows, for one thread; unless `fresh`, a call may overwrite the last one.
+    def reader(self, space: str, rows: int, fresh: bool = False) -> Callable[[Some], Part]:
+        """What reads at most so many rows at once, for one thread; unless `fresh`, a call may overwrite the last one.
 
         Nothing is held for a row but what is stored. Rows that were not verified are checked as they are read, so that
         no column outside h is ever scored or written to.

@@ -16,6 +16,8 @@ from compressae_jax.notation import InputError
 # What looks up ids, given them and the name of the argument: which of them are there, by place, and their rows.
 Find = Callable[[Any, str], tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"]]]
 
+FEW = 2  # from so many rows to an allowed one, rows that have to be copied or decoded first are read one by one
+
 
 class Without(NamedTuple):
     """Rows that queries must not get: those of query i are `rows[indptr[i]:indptr[i + 1]]`, rising, each once."""
@@ -40,6 +42,28 @@ def by_row(without: Without) -> tuple[Int[np.ndarray, " m"], Integer[np.ndarray,
     order = np.argsort(without.rows, kind="stable")
     asked = np.repeat(np.arange(len(without.indptr) - 1), np.diff(without.indptr))
     return asked[order], without.rows[order]
+
+
+def few(allowed: Bool[np.ndarray, " n"] | None) -> Int[np.ndarray, " m"] | None:
+    """The numbers of the allowed rows, where they are so few that reading them alone pays, else None."""
+    if allowed is None or FEW * np.count_nonzero(allowed) > len(allowed):
+        return None
+    return np.flatnonzero(allowed)
+
+
+def among(without: Without | None, rows: Int[np.ndarray, " n"]) -> Without | None:
+    """The same where only some rows, whose numbers rise, are searched: by their places among them."""
+    if without is None or not len(rows):
+        return None
+    places = np.searchsorted(rows, without.rows)
+    there = rows[np.minimum(places, len(rows) - 1)] == without.rows
+    before = np.concatenate([[0], np.cumsum(there)])
+    return Without(before[without.indptr], places[there])
+
+
+def numbered(places: Int[np.ndarray, "q r"], rows: Int[np.ndarray, " n"]) -> Int[np.ndarray, "q r"]:
+    """The row numbers of places among some rows; -1 stays."""
+    return np.append(rows, -1)[places]
 
 
 def allowed(allow: Any, n: int, find: Find | None = None) -> Bool[np.ndarray, " n"] | None:

@@ -21,7 +21,7 @@ from jaxtyping import Float, Integer, UInt8, UInt64
 from compressae_jax.codes.codes import Codes, checked, column_dtype
 from compressae_jax.codes.ids import Ids
 from compressae_jax.codes.mapped import NO_FILES, MappedFiles
-from compressae_jax.codes.rows import MadeBy, Part, Rows
+from compressae_jax.codes.rows import MadeBy, Part, Rows, Some
 from compressae_jax.notation import AnyArray, InputError, check_choice, check_range
 
 STORAGES = ("float16", "float32", "packed3", "packed4", "packed5", "packed6", "packed8")
@@ -191,14 +191,14 @@ class Packed(Rows):
         check_choice("space", space, spaces.SPACES)
         return None if space == "sparse" else np.broadcast_to(np.float32(1), len(self))
 
-    def reader(self, space: str, rows: int, fresh: bool = False) -> Callable[[slice], Part]:
-        """Slices unpacked into one buffer; whatever the records are, columns are below h."""
+    def reader(self, space: str, rows: int, fresh: bool = False) -> Callable[[Some], Part]:
+        """Some rows unpacked into one buffer; whatever the records are, columns are below h."""
         from compressae_jax.codes import row_kernels
 
         rows, scales = min(rows, max(1, len(self))), self.scales(space)
         unpacker, own = Unpacker(self.packing, rows), np.empty(rows, np.float32)
 
-        def read(here: slice) -> Part:
+        def read(here: Some) -> Part:
             self.files.check()
             values, columns = unpacker(self.records[here])
             if fresh:

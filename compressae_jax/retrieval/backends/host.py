@@ -10,8 +10,6 @@ from compressae_jax.base.threads import cores, kept
 from compressae_jax.codes.rows import Rows
 from compressae_jax.notation import Expanded, check_range
 from compressae_jax.retrieval import filters
-from compressae_jax.retrieval.backends import gathering
-from compressae_jax.retrieval.backends.gathering import Results
 from compressae_jax.retrieval.filters import Without
 
 QUERIES = 64  # of a block: u (h, 64) stays in a core's cache
@@ -22,7 +20,9 @@ DECODED = 2**16  # of a chunk that is decoded first: it stays in a core's own ca
 HEAPS = 2**28  # bytes of the threads' running best, at most, unless one query's take more
 MOST = 2**31 - 1  # results a query
 EVERYTHING = np.empty(0, bool)  # the mask of no filter
-EVERYTHING.flags.writeable = False
+EVERYTHING.flags.writeable = False  # as those of filters
+
+Results = tuple[Float[np.ndarray, "q r"], Int[np.ndarray, "q r"]]
 
 
 def search(
@@ -46,13 +46,16 @@ def search(
     from compressae_jax.retrieval.backends import kernels
 
     check_range("top", top, 1, MOST)
-    if (picked := gathering.few(allowed)) is not None:
-        of_some = lambda some, without: search(some, space, u, top, without=without, chunk=chunk)  # noqa: E731
-        return gathering.gathered(of_some, rows, picked, len(u), top, without)
-    chunk = checked_chunk(chunk) or max(1, (NONZEROS if rows.levels is None else DECODED) // rows.k)
+    packed = rows.levels is not None
+    chunk = checked_chunk(chunk) or max(1, (DECODED if packed else NONZEROS) // rows.k)
+    # Of few rows only those are decoded; of floats the loops pass over the others as fast.
+    picked = filters.few(allowed) if packed else None
+    if picked is not None:
+        allowed, without = None, filters.among(without, picked)
+    n = len(rows) if picked is None else len(picked)
 
     def find(u: np.ndarray, without: Without, threads: int) -> Results:
-        starts, blocks = iter(range(0, len(rows), chunk)), list(_blocks(u, without))
+        starts, blocks = iter(range(0, n, chunk)), list(_blocks(u, without))
 
         def work(best: np.ndarray, numbers: np.ndarray) -> None:
             read = rows.reader(space, chunk)
@@ -60,14 +63,15 @@ def search(
                 here = slice(start, start + chunk)
                 if (mask := mask_of(allowed, here)) is None:
                     continue
-                part = *map(stored, read(here)), start, mask
+                part = *map(stored, read(here if picked is None else picked[here])), start, mask
                 for queries, block, indptr in blocks:
                     absorb = kernels.scan_one if block.ndim == 1 else kernels.scan_block
                     absorb(*part, block, indptr, without.rows, best[queries], numbers[queries])
 
         return best_of_threads(work, threads, len(u), top)
 
-    return in_groups(find, np.asarray(u, np.float32), without, top, min(cores(), -(-len(rows) // chunk)))
+    scores, found = in_groups(find, np.asarray(u, np.float32), without, top, min(cores(), -(-n // chunk)))
+    return scores, found if picked is None else filters.numbered(found, picked)
 
 
 def checked_chunk(chunk: int | None) -> int | None:

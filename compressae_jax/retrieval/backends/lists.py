@@ -14,9 +14,9 @@ from jaxtyping import Bool, Float, Int, Int32, Shaped, UInt16
 from compressae_jax.base.threads import cores, deal
 from compressae_jax.codes.rows import Rows
 from compressae_jax.notation import Expanded, check_choice, check_range
-from compressae_jax.retrieval.backends.gathering import Results
 from compressae_jax.retrieval.backends.host import (
     MOST,
+    Results,
     best_of_threads,
     checked_chunk,
     fixed,

@@ -15,7 +15,8 @@ from compressae_jax.codes import spaces
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.rows import Rows
 from compressae_jax.notation import Expanded, InputError, check_range
-from compressae_jax.retrieval.backends import gathering, running_top
+from compressae_jax.retrieval import filters
+from compressae_jax.retrieval.backends import running_top
 from compressae_jax.retrieval.backends.host import MOST, checked_chunk
 from compressae_jax.retrieval.backends.running_top import Best, Pairs
 from compressae_jax.retrieval.filters import Without
@@ -88,22 +89,23 @@ def search(
     check_range("top", top, 1, MOST)
     if n >= 2**31:
         raise InputError(f"the scan backend numbers rows in 32 bits, too few for {n}; use backend='host'")
-    if not isinstance(rows, Placed) and (picked := gathering.few(allowed)) is not None:
-        of_some = lambda some, without: search(some, space, u, top, without=without, chunk=chunk)  # noqa: E731
-        return gathering.gathered(of_some, rows, picked, q, top, without)
+    picked = None if isinstance(rows, Placed) else filters.few(allowed)
+    if picked is not None:
+        allowed, without = None, filters.among(without, picked)
     asked = jnp.asarray(padded(np.asarray(u, np.float32), 1 << max(0, q - 1).bit_length()))
     best, pairs = running_top.nothing(len(asked), top), running_top.pairs(without)
     k = (rows.codes if isinstance(rows, Placed) else rows).k
     chunk = checked_chunk(chunk) or max(1, min(LONGEST_CHUNK, WORKING_BYTES // (4 * len(asked) * k)))
     if not isinstance(rows, Placed):
-        best = _stream(best, rows, space, asked, chunk, allowed, pairs)
+        best = _stream(best, rows, space, asked, chunk, picked, allowed, pairs)
     else:
         mask = None if allowed is None else rows.mask(allowed)
         if rows.mesh.size == 1:
             best = _absorb_chunks(best, rows.codes, rows.scales(space), asked, 0, n, mask, pairs, chunk)
         else:
             best = _absorb_shards(best, rows.codes, rows.scales(space), asked, n, mask, pairs, chunk, rows.mesh)
-    return np.asarray(best.scores)[:q], np.asarray(best.rows)[:q].astype(np.int64)
+    scores, found = np.asarray(best.scores)[:q], np.asarray(best.rows)[:q].astype(np.int64)
+    return scores, found if picked is None else filters.numbered(found, picked)
 
 
 def fits(rows: Rows) -> bool:
@@ -193,11 +195,15 @@ def _stream(
     space: str,
     u: Array,
     chunk: int,
+    picked: Int[np.ndarray, " m"] | None,
     allowed: Bool[np.ndarray, " n"] | None,
     without: Pairs | None,
 ) -> Best:
-    """Rows of the host, a few chunks a transfer; the next one is on its way while a device scores the last."""
-    n = len(rows)
+    """Rows of the host, a few chunks a transfer; the next one is on its way while a device scores the last.
+
+    Where some are `picked`, these alone, numbered by their places.
+    """
+    n = len(rows) if picked is None else len(picked)
     length = min(chunk * CHUNKS_A_TRANSFER, 1 << max(0, n - 1).bit_length())
     read = rows.reader(space, length, fresh=True)  # JAX may keep a NumPy array instead of a copy
     for start in range(0, n, length):
@@ -206,7 +212,9 @@ def _stream(
             if not allowed[here].any():
                 continue
             mask = jnp.asarray(padded(allowed[here], length))
-        values, columns, scales = (jnp.asarray(padded(one, length)) for one in read(here))
+        values, columns, scales = (
+            jnp.asarray(padded(one, length)) for one in read(here if picked is None else picked[here])
+        )
         codes, valid = Codes(values, columns, rows.h), min(length, n - start)
         ahead = _absorb_chunks(best, codes, scales, u, start, valid, mask, without, chunk)
         best.rows.block_until_ready()  # two pieces are in memory at most

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from retrieval import oracle
 
-from compressae_jax.retrieval.backends import bcoo, gathering, host, lists, running_top, scan
+from compressae_jax.codes.joined import join
+from compressae_jax.notation import InputError
+from compressae_jax.retrieval.backends import bcoo, host, lists, running_top, scan
 from compressae_jax.retrieval.filters import Without, cut
 
 C = 16
@@ -99,21 +101,41 @@ def test_each_query_has_its_own(side, q, monkeypatch):
     check(side, rows, u, 7, without=without_of(taken))
 
 
-@pytest.mark.parametrize("backend", [host, scan])
-def test_few_allowed_rows_are_gathered_piece_by_piece(backend, monkeypatch):
-    monkeypatch.setattr(gathering, "GATHERED", 3)
-    rows, _, u = oracle.integer_problem(300, 9)
-    searched = []
-    read = type(rows).reader
-    monkeypatch.setattr(
-        type(rows), "reader", lambda rows, *all_, **more: searched.append(rows) or read(rows, *all_, **more)
-    )
-    allowed = np.arange(300) % 31 == 3
-    rows = oracle.replaced(rows, ids=np.arange(300))
-    check(
-        (backend, lambda rows: rows), rows, u, 4, allowed, without_of(np.random.default_rng(0).random((9, 300)) < 0.3)
-    )
-    assert {len(some) for some in searched} == {3, 1} and all(some.ids is None for some in searched)
+@pytest.mark.parametrize("side", [(host, True), (scan, True), (scan, False)], ids=["host", "scan", "scan, floats"])
+@pytest.mark.parametrize("parts", [1, 3])
+def test_only_the_rows_of_few_are_read(side, parts, monkeypatch):
+    backend, packed = side
+    rows, space, u = (oracle.packed_problem if packed else oracle.integer_problem)(6 * C + 1, 9)
+    allowed = np.arange(6 * C + 1) % 5 == 3
+    allowed[-C:] = False
+    read, reader = [], type(rows).reader
+
+    def watched(*given, **more):
+        part = reader(*given, **more)
+
+        def counted(here):
+            some = part(here)
+            read.append(len(some.values))
+            return some
+
+        return counted
+
+    monkeypatch.setattr(type(rows), "reader", watched)
+    form = join([rows[start : start + 40] for start in (0, 40, 80)]) if parts > 1 else rows
+    taken = without_of(np.random.default_rng(0).random((9, 6 * C + 1)) < 0.3)
+    found = backend.search(form, space, u, 11, allowed=allowed, without=taken, chunk=7)
+    for ours, wanted in zip(found, oracle.search(rows, space, u, 11, allowed, taken), strict=True):
+        assert_array_equal(ours, wanted)
+    assert sum(read) == allowed.sum()
+
+
+def test_few_rows_that_nobody_verified_are_never_scored_outside_h():
+    rows, space, u = oracle.integer_problem(6 * C + 1, 3)
+    rows.columns[C + 3, 2] = 37
+    unverified = oracle.replaced(rows, verified=False)
+    allowed = np.arange(6 * C + 1) % 19 == 0
+    with pytest.raises(InputError, match=rf"row {C + 3} has a column outside 0\.\.36"):
+        scan.search(unverified, space, u, 3, allowed=allowed, chunk=C)
 
 
 def test_threads_agree(monkeypatch):
