@@ -5,7 +5,7 @@
 Where JAX sees a GPU, the `scan` backend and dense products in JAX are compared instead. The numbers are random, which
 changes no scan's time; what does depend on the data is said above the table. Before a side is timed at a number of
 queries, its results are compared with a float64 oracle: a side that fails prints no time, and an inexact one prints
-its recall. Peers come with the [bench] extra; one that is not installed is skipped.
+its recall. Peers come with the [bench] extra; one that is not installed is skipped. What filters cost is in `filters`.
 """
 
 import argparse

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.sparse
 from jaxtyping import Bool, Float, Int
 
 from compressae_jax.base import devices
@@ -513,14 +514,26 @@ def open_folder(
 
 
 def search_source(
-    index: Index, queries: Source, top: int, backend: str = "auto", batch: int = QUERIES, progress: bool = True
+    index: Index,
+    queries: Source,
+    top: int,
+    backend: str = "auto",
+    batch: int = QUERIES,
+    progress: bool = True,
+    *,
+    allow: Any = None,
+    exclude: scipy.sparse.csr_matrix | None = None,
 ) -> Found:
     """`Index.search` for queries that are read `batch` at a time; a zero query finds nothing."""
     check_range("batch", batch, 1, 2**31 - 1)
+    if exclude is not None and exclude.shape[0] != len(queries):
+        raise InputError(f"exclude has {exclude.shape[0]:,} rows, one a query, and there are {len(queries):,} queries")
+    allow = index._allowed(index._segments, allow)  # once, not for each batch
     parts = []
     with bars.bar(len(queries), "search", "queries", shown=progress) as bar:
-        for _, some in queries.batches(batch):
-            parts.append(index.search(some, top, backend))
+        for start, some in queries.batches(batch):
+            taken = None if exclude is None else exclude[start : start + len(some)]
+            parts.append(index.search(some, top, backend, allow=allow, exclude=taken))
             bar.update(len(some))
     parts = parts or [index.search(np.empty((0, queries.width), np.float32), top, backend)]
     return found.stacked(parts)

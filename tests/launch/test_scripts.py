@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import scipy.sparse
 
 from compressae_jax import compression, data
 from compressae_jax.model import weights as model_weights
@@ -51,6 +52,13 @@ def test_compress_then_search_a_users_file(run_folder, tmp_path):
     with np.load(tmp_path / "found.npz") as found:
         assert found["scores"].shape == found["rows"].shape == (70, 3)
         np.testing.assert_array_equal(found["rows"][:, 0], np.arange(70))  # in the sparse space a row finds itself
+
+    (tmp_path / "some.txt").write_text("".join(f"{row}\n" for row in range(0, 70, 2)))
+    scipy.sparse.save_npz(tmp_path / "seen.npz", scipy.sparse.eye_array(70, format="csr"))
+    done = launch("search.py", *flags, "--allow=some.txt", "--exclude=seen.npz", "--out=left.npz", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    with np.load(tmp_path / "left.npz") as left:
+        assert (left["rows"] % 2 == 0).all() and (left["rows"] != np.arange(70)[:, None]).all()
 
 
 def test_parts_are_joined_to_the_bytes_of_one_go(run_folder, tmp_path):

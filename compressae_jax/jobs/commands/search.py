@@ -3,6 +3,8 @@
 python launch/search.py --index=runs/mine/codes --model=runs/mine/model --queries=queries.npy --out=found.npz
 """
 
+from pathlib import Path
+
 from absl import flags
 
 
@@ -16,6 +18,8 @@ def define() -> None:
     flags.DEFINE_string("ids", None, "File of the queries' ids beside them: text, one a line, or .npy of integers.")
     flags.DEFINE_string("key", None, "Safetensors: the tensor of queries, where there are several.")
     flags.DEFINE_integer("top", 10, "Rows to find for each query.")
+    flags.DEFINE_string("allow", None, "File of the ids (or row numbers) that may be found: text, one a line, or .npy.")
+    flags.DEFINE_string("exclude", None, "Sparse .npz of SciPy, queries x rows: what each query must not get.")
     flags.DEFINE_string("out", "found.npz", "Where scores, rows and ids go: .npz or .parquet.")
     flags.DEFINE_string("space", None, "sparse, reconstructed or dense_query (the default of codes).")
     flags.DEFINE_string("backend", "auto", "host, scan, bcoo, or auto: host on a CPU, scan on a GPU.")
@@ -25,6 +29,8 @@ def define() -> None:
 def main(given: flags.FlagValues) -> None:
     """Open the index, stream the queries through it, write what was found."""
     from compressae_jax import data
+    from compressae_jax.codes.ids import TextIds
+    from compressae_jax.data import named, with_ids
     from compressae_jax.retrieval import found, index
 
     found.check_path(given.out)
@@ -32,10 +38,17 @@ def main(given: flags.FlagValues) -> None:
     queries = data.open_source(
         given.queries, column=given.column, ids_column=given.ids_column, key=given.key, ids=given.ids
     )
-    best = index.search_source(rows, queries, given.top, backend=given.backend, batch=given.batch)
+    allow = None if given.allow is None else with_ids.read(given.allow)
+    if allow is not None and not isinstance(rows.codes[:1].ids, TextIds):
+        allow = with_ids.integers(allow, given.allow)
+    exclude = None if given.exclude is None else named.read_purchases(Path(given.exclude), len(rows.codes))
+    best = index.search_source(
+        rows, queries, given.top, backend=given.backend, batch=given.batch, allow=allow, exclude=exclude
+    )
     found.write(given.out, best, queries.ids)
     nothing = int((best.rows[:, 0] < 0).sum())
-    without = f", {nothing:,} of them zero, which find nothing" if nothing else ""
+    why = "find nothing" if given.allow or given.exclude else "zero, which find nothing"
+    without = f", {nothing:,} of them {why}" if nothing else ""
     print(
         f"{len(best.rows):,} queries{without}; the {given.top} nearest of {len(rows):,} rows ({rows.space}): "
         f"{given.out}"

@@ -69,9 +69,8 @@ def _less(scores: Float[Array, "q c"], first_row: Array, end: Array, without: Pa
 
     def take_out(i: Array, scores: Array) -> Array:
         queries, rows = (jax.lax.dynamic_slice_in_dim(x, start + i * WINDOW, WINDOW) for x in without)
-        return scores.at[queries, rows - first_row].set(
-            -jnp.inf, mode="drop"
-        )  # of those behind the chunk there is none
+        # A window may end behind the chunk; there is no place for those.
+        return scores.at[queries, rows - first_row].set(-jnp.inf, mode="drop")
 
     return jax.lax.fori_loop(0, (stop - start + WINDOW - 1) // WINDOW, take_out, scores)
 
