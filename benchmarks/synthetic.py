@@ -28,6 +28,7 @@ class Data:
         if codes.norms is None:  # of z too: for times only
             own = np.linalg.norm(codes.values.astype(np.float32), axis=1)
             codes = dataclasses.replace(codes, norms=np.repeat(own[:, None], 2, axis=1))
+        codes = codes.check()  # once, as an index does; rows that nobody checked are looked at in every search
         self.codes, self.row_scales = codes, codes.scales("sparse")
         self.dense_truth = Truth(dense, vectors, top)
         self.code_truth = Truth(self.csr, u, top)

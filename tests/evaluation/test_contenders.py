@@ -29,7 +29,7 @@ def test_a_corpus_numbers_what_is_left(corpus):
     assert_array_equal(np.concatenate(list(corpus.pieces())), small.vectors(N)[kept])
     codes = compression.encode(corpus.weights, small.vectors(N)[kept])
     assert_array_equal(corpus.index("sparse", 6).codes.columns, codes.columns)
-    scales = corpus.index("reconstructed", 6).rows.scales("reconstructed")
+    scales = corpus.index("reconstructed", 6).codes.scales("reconstructed")
     assert_allclose(scales, spaces.row_scales(codes.norms, "reconstructed"), rtol=1e-6)
 
 

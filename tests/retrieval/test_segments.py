@@ -71,7 +71,7 @@ def test_rows_may_be_added_too_and_a_smaller_budget_stays_one():
     same(small, make(range(N)).prefix(2))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.data())
 def test_any_additions_and_removals_leave_what_an_index_of_the_rest_has(data):
     kind = data.draw(st.sampled_from(sorted(KINDS)), label="kind")
@@ -189,7 +189,7 @@ def test_small_segments_are_merged_so_there_are_few():
 
 def test_searches_during_changes_see_one_state_whole():
     """Rows come in pairs of equal vectors: a search sees both of a pair or none."""
-    x = np.repeat(make_vectors(N), 2, axis=0)
+    x = np.repeat(make_vectors(N), 2, axis=0)[:60]
     weights = make_weights()
     index = Index(compression.encode(weights, x[:4]), weights)
     done = threading.Event()
@@ -205,7 +205,7 @@ def test_searches_during_changes_see_one_state_whole():
 
     pool = ThreadPoolExecutor(3)
     looking = [pool.submit(look) for _ in range(3)]
-    for i in range(2, N):
+    for i in range(2, N // 2):
         index.add(x[2 * i : 2 * i + 2])
         if i % 3 == 0:
             index.remove([2 * i - 2, 2 * i - 1])
