@@ -13,7 +13,7 @@ from compressae_jax.baselines.flat import Flat
 from compressae_jax.baselines.quantisers import load_faiss
 from compressae_jax.codes import spaces
 from compressae_jax.evaluation.corpus import Corpus
-from compressae_jax.evaluation.judgements import Search
+from compressae_jax.evaluation.exclusion import Search
 from compressae_jax.notation import InputError, check_choice, check_range
 from compressae_jax.retrieval import filters
 

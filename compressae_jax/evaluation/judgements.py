@@ -1,17 +1,15 @@
 """The judgement protocol: what people judged relevant, found or not; the metrics themselves live in `rankings`."""
 
-from collections.abc import Callable
-
 import numpy as np
 import scipy.sparse
 from jaxtyping import Float, Int
 
 from compressae_jax.evaluation import rankings
+from compressae_jax.evaluation.exclusion import Search, excluding
 from compressae_jax.evaluation.rankings import PerQuery
-from compressae_jax.notation import InputError, Rows, Scores
+from compressae_jax.notation import InputError, Rows
 
 METRICS = ("nDCG@10", "recall@100", "MRR@10")
-Search = Callable[..., tuple[Scores, Rows]]  # of queries and top and, where rows are left out, `exclude` (q, n)
 
 
 def judged(wanted: scipy.sparse.csr_matrix) -> Int[np.ndarray, " judged"]:
@@ -37,7 +35,7 @@ def per_query(
         _, rows = search(queries[kept], min(100, n))
     else:
         itself = _one_each(own_rows[kept], n)
-        _, rows = search(queries[kept], min(100, n), exclude=itself)
+        _, rows = excluding(search)(queries[kept], min(100, n), exclude=itself)
         wanted = scipy.sparse.csr_matrix(wanted - wanted.multiply(itself))
         wanted.eliminate_zeros()
     return of_ranking(rows, wanted)

@@ -11,7 +11,7 @@ from compressae_jax.data.named import Dataset
 from compressae_jax.data.sources import Source
 from compressae_jax.evaluation import judgements, neighbours, purchases, streams
 from compressae_jax.evaluation.corpus import Corpus
-from compressae_jax.evaluation.judgements import Search
+from compressae_jax.evaluation.exclusion import Search
 from compressae_jax.evaluation.rankings import PerQuery
 from compressae_jax.notation import InputError
 

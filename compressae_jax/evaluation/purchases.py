@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 
 from compressae_jax.baselines.units import unit_rows
 from compressae_jax.evaluation import rankings
-from compressae_jax.evaluation.judgements import Search
+from compressae_jax.evaluation.exclusion import Search, excluding
 from compressae_jax.evaluation.rankings import PerQuery
 from compressae_jax.notation import InputError
 
@@ -58,6 +58,7 @@ def per_user(
     test = new(train, test)
     users, top = tested(test), min(TOP, train.shape[1])
     blocks = [users[start : start + USERS] for start in range(0, len(users), USERS)]
+    search = excluding(search)
     found = [search(profile[some], top, exclude=train[some])[1] for some in blocks]
     rows, wanted = np.concatenate([*found, np.zeros((0, top), np.int64)]), test[users]
     gained = rankings.gains(rows, wanted)
