@@ -19,7 +19,7 @@ from faults import changes, damaged, growth, injected, jobs, pages, readers, scr
 from faults.counts import Count
 
 FLIPS, INPUTS, REPLACEMENTS = 2000, 5000, 500  # in all; replacements of each thing
-FAST = {"kills": 2, "errors": 1, "reads": 1, "flips": 70, "inputs": 120, "replacements": 4, "pairs": 4}
+FAST = {"kills": 1, "errors": 1, "reads": 1, "flips": 70, "inputs": 120, "replacements": 4, "pairs": 2}
 
 
 def main() -> int:
