@@ -12,6 +12,7 @@ from compressae_jax import compression, data
 from compressae_jax.codes import on_host, spaces
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.ids import as_ids
+from compressae_jax.codes.lookup import check_unique
 from compressae_jax.codes.rows import Rows, check_made_by
 from compressae_jax.codes.storage.packed import Packed
 from compressae_jax.compression import drift
@@ -86,7 +87,7 @@ class Model:
 
         The default compares dense queries as they are, and codes as their reconstructions. `encoder` and the others as
         in `compress`; queries that the space compares as codes are encoded by `encoder` too. `ids`, one a vector,
-        default to those of the source.
+        default to those of the source; an id that comes twice is refused before anything is encoded.
         """
         check_choice("space", space, spaces.SPACES)
         if isinstance(vectors, Rows):
@@ -95,6 +96,8 @@ class Model:
         ids = None if ids is None else as_ids(ids, len(source))
         if ids is not None and source.ids is not None and zero_rows == "drop":
             raise InputError(f"{source.name} has ids of its own, by which the rows left by zero_rows='drop' are told")
+        if (names := source.ids if ids is None else ids) is not None:
+            check_unique(names)  # before the work
         rows = self._rows(source, encoder, storage, zero_rows, progress)
         if ids is not None and zero_rows == "drop":
             ids = ids[np.asarray(rows.ids)]  # the numbers of the rows that are left

@@ -8,6 +8,8 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import compressae_jax as cs
+from compressae_jax import compression
+from compressae_jax.data import open_source
 from compressae_jax.model import encoders
 
 D, H, K = 16, 64, 4
@@ -133,6 +135,14 @@ def test_dropped_rows_are_told_by_ids(vectors, model):
     assert best.ids.tolist() == [["item 8"], ["item 1"]] and best.rows.tolist() == [[6], [0]]
     with pytest.raises(cs.InputError, match="ids must be 9, one a row, not 2"):
         model.index(x, ids=["a", "b"])
+
+
+def test_an_id_that_comes_twice_is_refused_before_anything_is_encoded(vectors, model, monkeypatch):
+    monkeypatch.setattr(compression, "in_memory", lambda *_, **__: pytest.fail("vectors were encoded"))
+    names = ["a", "b", "b"]
+    for source, ids in ((vectors[:3], names), (open_source(vectors[:3], ids=names), None)):
+        with pytest.raises(cs.InputError, match="rows 1 and 2 are both 'b'"):
+            model.index(source, ids=ids)
 
 
 def test_codes_of_another_model_are_refused(vectors, model):

@@ -56,12 +56,17 @@ class Segment:
         """Rows that are not removed."""
         return len(self) if self.removed is None else len(self) - int(np.count_nonzero(self.removed))
 
+    @property
+    def ids(self) -> Ids:
+        """The ids of its rows, which have some, of files that did not shrink."""
+        assert self.rows.ids is not None
+        self.rows.files.check()
+        return self.rows.ids
+
     @functools.cached_property
     def lookup(self) -> Lookup:
         """The rows by their ids."""
-        assert self.rows.ids is not None
-        self.rows.files.check()
-        return Lookup(self.rows.ids)
+        return Lookup(self.ids)
 
     @property
     def movable(self) -> bool:
@@ -125,7 +130,7 @@ class Segments:
         """
         if not self.named:
             return self._numbered(ids, argument)
-        places, asked = of_kind(ids, self.parts[0].rows.ids, argument)  # type: ignore[arg-type]
+        places, asked = of_kind(ids, self.parts[0].ids, argument)
         found = [(np.empty(0, np.int64), np.empty(0, np.int64))]
         for part, first in zip(self.parts, self.firsts.tolist(), strict=False):
             which, rows = part.lookup.find(asked)
@@ -158,19 +163,17 @@ class Segments:
         Raises:
             FolderError: a file that ids are a map of shrank.
         """
-        for part in self.parts:
-            part.rows.files.check()
         if len(self.parts) == 1:
-            return self.parts[0].rows.ids[rows]  # type: ignore[index]
+            return self.parts[0].ids[rows]
         part_of = np.searchsorted(self.firsts, rows, side="right") - 1
         order = np.argsort(part_of, kind="stable")
         taken = []
         for i in np.unique(part_of).tolist():
             here = order[part_of[order] == i]
-            taken.append(self.parts[i].rows.ids[rows[here] - self.firsts[i]])  # type: ignore[index]
+            taken.append(self.parts[i].ids[rows[here] - self.firsts[i]])
         back = np.empty(len(rows), np.int64)
         back[order] = np.arange(len(rows))
-        return ids_of.joined(taken)[back] if taken else self.parts[0].rows.ids[:0]  # type: ignore[index]
+        return ids_of.joined(taken)[back] if taken else self.parts[0].ids[:0]
 
     def added(self, rows: Rows) -> Segments:
         """These and others behind them, whose ids are new ones; small segments in memory are merged.

@@ -31,6 +31,7 @@ def main(given: flags.FlagValues) -> None:
     from compressae_jax import data
     from compressae_jax.codes.ids import TextIds
     from compressae_jax.data import named, with_ids
+    from compressae_jax.notation import InputError
     from compressae_jax.retrieval import found, index
 
     found.check_path(given.out)
@@ -41,7 +42,9 @@ def main(given: flags.FlagValues) -> None:
     allow = None if given.allow is None else with_ids.read(given.allow)
     if allow is not None and not isinstance(rows.codes[:1].ids, TextIds):
         allow = with_ids.integers(allow, given.allow)
-    exclude = None if given.exclude is None else named.read_purchases(Path(given.exclude), len(rows.codes))
+    if given.exclude is not None and not Path(given.exclude).expanduser().is_file():
+        raise InputError(f"exclude: there is no file {given.exclude}")
+    exclude = None if given.exclude is None else named.read_purchases(Path(given.exclude).expanduser(), len(rows.codes))
     best = index.search_source(
         rows, queries, given.top, backend=given.backend, batch=given.batch, allow=allow, exclude=exclude
     )
