@@ -5,8 +5,11 @@ from typing import Any
 import numpy as np
 
 from compressae_jax.base import arrays
+from compressae_jax.codes.codes import Codes
+from compressae_jax.codes.ids import as_ids
 from compressae_jax.codes.joined import in_memory as together
 from compressae_jax.codes.rows import Rows
+from compressae_jax.codes.storage.packed import Packed, Packing, storage_bits
 from compressae_jax.compression import pipeline
 from compressae_jax.data.sources import Source
 from compressae_jax.model import encoders
@@ -69,8 +72,7 @@ def encode_arrays(
     Raises:
         InputError: vectors of another width or not finite, levels that are not known, a value too large for `storage`.
     """
-    if isinstance(model, Weights):
-        model = Encoder(model, encoder or model.encoder, storage or model.storage)
+    model = _encoder(model, encoder, storage)
     vectors = arrays.vectors("vectors", vectors)
     if vectors.ndim != 2 or vectors.shape[1] != model.weights.d:
         raise InputError(
@@ -82,3 +84,39 @@ def encode_arrays(
     if not finite.all():
         raise InputError(f"vectors hold a value that is not finite, first in row {int(finite.argmin())}")
     return {name: np.asarray(one) for name, one in pipeline.as_stored(model, model.encode(vectors)).arrays().items()}
+
+
+def rows_of_arrays(
+    model: Weights | Encoder,
+    some: dict[str, np.ndarray],
+    ids: Any = None,
+    encoder: str | None = None,
+    storage: str | None = None,
+) -> Rows:
+    """Rows of what `encode_arrays` gave, once they are back from where they were kept; `ids`, if any, one a row.
+
+    `model`, `encoder` and `storage` are those that encoded them.
+
+    Raises:
+        InputError: arrays of another storage, k or h, columns out of range, numbers that are not finite.
+    """
+    how = _encoder(model, encoder, storage)
+    bits, (h, k) = storage_bits(how.storage), (how.weights.h, how.k)
+    wanted = ("records",) if bits is not None else ("values", "columns", "norms")
+    if set(some) != set(wanted):
+        raise InputError(f"storage {how.storage!r} has the arrays {', '.join(wanted)}, not {', '.join(sorted(some))}")
+    names = None if ids is None else as_ids(ids, len(some[wanted[0]]))
+    rows: Rows
+    if bits is not None:
+        rows = Packed(some["records"], Packing(h, k, bits, how.levels), names, how.made_by)
+    else:
+        rows = Codes(some["values"], some["columns"], h, some["norms"], names, how.made_by)
+        if rows.k != k or rows.storage != how.storage:
+            raise InputError(f"values must be {how.storage} of k={k}, not {rows.storage} of k={rows.k}")
+    return rows.check()
+
+
+def _encoder(model: Weights | Encoder, encoder: str | None, storage: str | None) -> Encoder:
+    if isinstance(model, Encoder):
+        return model
+    return Encoder(model, encoder or model.encoder, storage or model.storage)

@@ -1,7 +1,7 @@
 """A source in parts that many machines compress, and the parts as one folder."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,15 +103,23 @@ def check_free(out: str | os.PathLike, overwrite: bool) -> None:
 
 def _order(folders: Sequence[Any], metas: Sequence[dict[str, Any]]) -> list[int]:
     """Which folder comes first, which next, and so on."""
-    parts = [_part_of(folder, meta) for folder, meta in zip(folders, metas, strict=True)]
+    return order_of(folders, [part_of(folder, meta) for folder, meta in zip(folders, metas, strict=True)])
+
+
+def order_of(names: Sequence[Any], parts: Sequence[tuple[int, int] | None]) -> list[int]:
+    """Which part (i, m) comes first, which next, and so on; as given where all are None. `names` are for messages.
+
+    Raises:
+        InputError: parts of different m, missing or twice, or only some that are no parts.
+    """
     if all(part is None for part in parts):
-        return list(range(len(metas)))
+        return list(range(len(parts)))
     first, place = next(part for part in parts if part is not None), dict[int, int]()
     for i, part in enumerate(parts):
         if part is None or part[1] != first[1]:
-            raise InputError(f"{folders[i]} is {_said(part)}, another one {_said(first)}: they are no parts of one")
+            raise InputError(f"{names[i]} is {_said(part)}, another one {_said(first)}: they are no parts of one")
         if part[0] in place:
-            raise InputError(f"{folders[place[part[0]]]} and {folders[i]} are both {_said(part)}")
+            raise InputError(f"{names[place[part[0]]]} and {names[i]} are both {_said(part)}")
         place[part[0]] = i
     missing = [number for number in range(1, first[1] + 1) if number not in place]
     if missing:
@@ -119,7 +127,12 @@ def _order(folders: Sequence[Any], metas: Sequence[dict[str, Any]]) -> list[int]
     return [place[number] for number in sorted(place)]
 
 
-def _part_of(folder: Any, meta: dict[str, Any]) -> tuple[int, int] | None:
+def part_of(folder: Any, meta: Mapping[str, Any]) -> tuple[int, int] | None:
+    """The (i, m) that the metadata of a codes folder names, None of one that is no part.
+
+    Raises:
+        FolderError: metadata of no part.
+    """
     part = meta.get(PART)
     if part is None:
         return None

@@ -22,6 +22,7 @@ COMMANDS = {
     "remove": "rows of an index folder, by their ids",
     "compact": "an index folder: the room of removed rows given back",
     "search": "the nearest rows of every query",
+    "merge": "what was found in several shards into one",
     "evaluate": "a run's model beside dense search and other methods",
 }
 HELP = ("-h", "-help", "--help", "--helpshort", "--helpfull")

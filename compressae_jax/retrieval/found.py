@@ -1,12 +1,13 @@
-"""What a search found: scores, row numbers and ids; several of them merged; written to .npz or .parquet."""
+"""What a search found: scores, row numbers and ids; several of them merged; .npz or .parquet written and read."""
 
 from __future__ import annotations
 
 import functools
+import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
@@ -14,10 +15,13 @@ from jaxtyping import Float, Int, Shaped
 
 from compressae_jax.base import files
 from compressae_jax.codes.ids import Ids, as_ids
+from compressae_jax.data.npy import DAMAGE, NO_HEADER
+from compressae_jax.data.opened import Watched
 from compressae_jax.notation import InputError, check_range
 
 SUFFIXES = (".npz", ".parquet")
 NOTHING = -1  # in the place of a row, beside a score of -inf
+NOTE = "searched"  # what a file says of what was searched: an array of one text, or a key of a table's metadata
 
 
 class Found(tuple):
@@ -122,11 +126,12 @@ def merge(parts: Sequence[Found], first_rows: Sequence[int], top: int) -> Found:
     moved = [np.where(rows < 0, NOTHING, rows + first) for (_, rows), first in zip(parts, first_rows, strict=True)]
     rows = np.concatenate(moved, axis=1)
     order = np.lexsort((np.where(rows < 0, np.iinfo(np.int64).max, rows), -scores), axis=1)[:, :top]
-    ids = [part.ids for part in parts]
+    ids = [part.ids for part in parts if part.ids is not None]
     whole = None
-    if all(one is not None for one in ids):
+    if len(ids) == len(parts):
         whole = np.take_along_axis(np.concatenate([np.asarray(one, object) for one in ids], axis=1), order, axis=1)
-        whole = whole.astype(np.int64) if _integers(whole) else whole
+        kinds = {one.dtype for one in ids if one.dtype.kind in "iu"}
+        whole = _plain_integers(whole, kinds.pop() if len(kinds) == 1 else None)
     return Found(np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1), whole)
 
 
@@ -138,11 +143,13 @@ def check_path(path: str | os.PathLike) -> Path:
     return path
 
 
-def write(path: str | os.PathLike, found: Found, query_ids: Any = None) -> None:
+def write(
+    path: str | os.PathLike, found: Found, query_ids: Any = None, searched: Mapping[str, Any] | None = None
+) -> None:
     """Write `scores`, `rows` and, where the index has ids, `ids` (q, top), whole or not at all.
 
     `query_ids`, if any, name the queries. In parquet these are columns, of lists but for `query_ids`, one row a query,
-    and null is the id of no row; in .npz that is an empty text or -1.
+    and null is the id of no row; in .npz that is an empty text or -1. `searched`, what is JSON, says what was searched.
 
     Raises:
         InputError: another suffix, a path that cannot be written, `query_ids` that are not one a query.
@@ -153,15 +160,95 @@ def write(path: str | os.PathLike, found: Found, query_ids: Any = None) -> None:
         columns["query_ids"] = np.asarray(as_ids(query_ids, len(found.scores)))
     if found.ids is not None:
         columns["ids"] = found.ids
+    note = None if searched is None else json.dumps(searched)
     with files.replacing(path) as aside:
         if path.suffix == ".npz":
+            plain = {name: _plain(column) for name, column in columns.items()}
+            plain |= {} if note is None else {NOTE: np.array(note)}
             with aside.open("wb") as file:
-                np.savez(file, **{name: _plain(column) for name, column in columns.items()})  # type: ignore[arg-type]
+                np.savez(file, **plain)  # type: ignore[arg-type]
         else:
             pyarrow = _pyarrow()
             from pyarrow import parquet
 
-            parquet.write_table(pyarrow.table({name: column.tolist() for name, column in columns.items()}), aside)
+            table = pyarrow.table({name: column.tolist() for name, column in columns.items()})
+            parquet.write_table(table if note is None else table.replace_schema_metadata({NOTE: note}), aside)
+
+
+class Read(NamedTuple):
+    """What a file holds: `found`, the ids of its queries and what it says was searched, each None where it has none."""
+
+    found: Found
+    query_ids: Shaped[np.ndarray, " q"] | None
+    searched: Any
+
+
+def read(path: str | os.PathLike) -> Read:
+    """What `write` wrote.
+
+    Raises:
+        InputError: a file that is missing, damaged, or no result of a search.
+    """
+    path = Path(os.path.expanduser(os.fspath(path)))
+    if path.suffix not in SUFFIXES or not path.is_file():
+        raise InputError(f"{path} must be a file of what was found, {' or '.join(SUFFIXES)}, that is there")
+    with files.open_regular(path) as file:
+        watched = Watched(file)
+        try:
+            columns = _of_npz(watched) if path.suffix == ".npz" else _of_parquet(watched)
+        except (*DAMAGE, *NO_HEADER, TypeError, OSError) as error:
+            if watched.error is not None:
+                raise watched.error from None
+            raise InputError(f"{path} is not a whole {path.suffix}: {error}") from error
+    try:
+        note = json.loads(str(columns.pop(NOTE, "null")))
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: {NOTE} is not JSON ({error})") from None
+    scores, rows, ids, query_ids = (columns.get(name) for name in ("scores", "rows", "ids", "query_ids"))
+    if scores is None or rows is None:
+        raise InputError(f"{path} is no result of a search: it has {', '.join(columns) or 'nothing'}")
+    if not (scores.ndim == 2 and scores.dtype == np.float32 and rows.shape == scores.shape and rows.dtype == np.int64):
+        given = f"{scores.dtype} {scores.shape} and {rows.dtype} {rows.shape}"
+        raise InputError(f"{path}: scores and rows must be float32 and int64 (q, top), not {given}")
+    if np.isnan(scores).any() or (rows < NOTHING).any():
+        raise InputError(f"{path} is damaged: a score that is no number, or a row below {NOTHING}")
+    if (ids is not None and ids.shape != rows.shape) or (query_ids is not None and query_ids.shape != rows.shape[:1]):
+        raise InputError(f"{path} is damaged: its ids are not as many as its rows")
+    if ids is not None and (ids.dtype.kind in "UO" or (rows < 0).any()):
+        ids = ids.astype(object)
+        ids[rows < 0] = None
+    return Read(Found(scores, rows, ids), query_ids, note)
+
+
+def _of_npz(file: Watched) -> dict[str, Any]:
+    with np.load(file, allow_pickle=False) as arrays:
+        if not isinstance(arrays, np.lib.npyio.NpzFile):
+            raise ValueError("one array, not several")
+        return {name: arrays[name] for name in arrays}
+
+
+def _of_parquet(file: Watched) -> dict[str, Any]:
+    pyarrow = _pyarrow()
+    from pyarrow import parquet
+
+    try:
+        table = parquet.read_table(file)
+    except pyarrow.ArrowException as error:
+        raise ValueError(error) from None
+    kinds = {"scores": np.float32, "rows": np.int64, "ids": object}
+    columns = {name: _matrix(table[name].to_pylist(), kinds[name]) for name in kinds if name in table.column_names}
+    if "ids" in columns:
+        columns["ids"] = _plain_integers(columns["ids"])
+    if "query_ids" in table.column_names:
+        columns["query_ids"] = np.array(table["query_ids"].to_pylist())
+    return {**columns, NOTE: (table.schema.metadata or {}).get(NOTE.encode(), b"null").decode()}
+
+
+def _matrix(lists: list[list[Any]], dtype: Any) -> np.ndarray:
+    if len({len(some) for some in lists}) > 1:
+        raise ValueError("lists of different lengths")
+    flat = np.array([each for some in lists for each in some], dtype)
+    return flat.reshape(len(lists), len(flat) // max(1, len(lists)))
 
 
 def _looked_up(
@@ -176,8 +263,11 @@ def _looked_up(
     return some
 
 
-def _integers(ids: np.ndarray) -> bool:
-    return all(isinstance(one, (int, np.integer)) for one in ids.flat)
+def _plain_integers(ids: np.ndarray, kind: np.dtype | None = None) -> np.ndarray:
+    """Objects that are all integers as an array of them, of `kind` or of one that holds them; others as they are."""
+    if not all(isinstance(one, (int, np.integer)) for one in ids.flat):
+        return ids
+    return ids.astype(kind or (np.uint64 if max(ids.flat, default=0) >= 2**63 else np.int64))
 
 
 def _plain(column: np.ndarray) -> np.ndarray:

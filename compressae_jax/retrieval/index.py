@@ -479,7 +479,15 @@ def open_index(codes: str | os.PathLike, weights: Weights, space: str = SPACE, v
         FolderError: codes of another model, or a folder that is missing, damaged, or newer than this program.
     """
     check_choice("space", space, spaces.SPACES)
-    rows = codes_folder.read(codes, verify).rows
+    return of_codes(codes, codes_folder.read(codes, verify), weights, space, verify)
+
+
+def of_codes(
+    codes: str | os.PathLike, read: codes_folder.Read, weights: Weights, space: str = SPACE, verify: bool = True
+) -> Index:
+    """`open_index` of a codes folder that was read; raises as that does."""
+    check_choice("space", space, spaces.SPACES)
+    rows = read.rows
     if rows.made_by is None or rows.made_by.fingerprint != weights.fingerprint:
         made = rows.made_by.fingerprint if rows.made_by else None
         raise FolderError(

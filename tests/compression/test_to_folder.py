@@ -505,10 +505,31 @@ def test_partitions_elsewhere_get_the_arrays_of_the_folder(tmp_path, storage):
     parts = [compression.encode_arrays(encoder, some) for some in (x[:3], x[3:].tolist())]
     for name, array in rows.arrays().items():
         assert_array_equal(np.concatenate([part[name] for part in parts]), array, strict=True)
+    names = [f"row {i}" for i in range(3)]
+    back = compression.rows_of_arrays(encoder, parts[0], names)
+    assert back.verified and back.made_by == rows.made_by and back.levels == rows.levels and back.ids == names
+    for name, array in rows[:3].arrays().items():
+        assert_array_equal(back.arrays()[name], array, strict=True)
+    with pytest.raises(InputError, match=r"has the arrays .*, not other"):
+        compression.rows_of_arrays(encoder, {"other": x})
+    with pytest.raises(InputError, match=r"ids must be 3, one a row"):
+        compression.rows_of_arrays(encoder, parts[0], names[:2])
     with pytest.raises(InputError, match=r"vectors must have shape \(n, 12\), not \(3, 4\)"):
         compression.encode_arrays(weights, x[:3, :4])
     with pytest.raises(InputError, match="not finite, first in row 1"):
         compression.encode_arrays(weights, np.array([x[0], x[1] * np.nan]))
+
+
+def test_arrays_that_are_not_of_the_model_make_no_rows():
+    weights = make_weights()
+    some = compression.encode_arrays(weights, make_vectors(3))
+    with pytest.raises(InputError, match=r"values must be float32 of k=\d+, not float16"):
+        compression.rows_of_arrays(weights, some, storage="float32")
+    with pytest.raises(InputError, match="not float16 of k=2"):
+        cut = {name: array[:, :2] for name, array in some.items()}
+        compression.rows_of_arrays(weights, cut)
+    with pytest.raises(InputError, match="column"):
+        compression.rows_of_arrays(weights, {**some, "columns": some["columns"] + np.uint16(weights.h)})
 
 
 def test_text_ids_come_with_their_rows(tmp_path, monkeypatch):

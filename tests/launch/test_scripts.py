@@ -75,6 +75,29 @@ def test_parts_are_joined_to_the_bytes_of_one_go(run_folder, tmp_path):
     )
     assert whole == joined
 
+    np.save(tmp_path / "queries.npy", rows[BLOCK - 5 : BLOCK + 5])
+    asked = (f"--model={run_folder[0]}/model", "--queries=queries.npy", "--top=4")
+    for name in ("whole", "part-1", "part-2"):
+        done = launch("search.py", f"--index={name}", *asked, f"--out=found-{name}.npz", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    done = launch("merge.py", "--found=found-part-*.npz", "--out=found-parts.npz", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"10 queries; the 4 nearest of {BLOCK + 70:,} rows" in done.stdout
+    with np.load(tmp_path / "found-whole.npz") as one, np.load(tmp_path / "found-parts.npz") as merged:
+        np.testing.assert_array_equal(merged["rows"], one["rows"])
+        np.testing.assert_array_equal(merged["scores"], one["scores"])
+    done = launch("merge.py", "--found=found-part-*.npz", "--top=5", "--out=other.npz", cwd=tmp_path)
+    assert done.returncode == 2 and "top (as many as every shard was asked for) must be" in done.stderr
+    np.save(tmp_path / "queries.npy", rows[:10])
+    launch("search.py", "--index=part-2", *asked, "--out=found-part-2.npz", cwd=tmp_path)
+    for flags, message in (
+        (["--found=found-part-1.npz"], "of 2 parts, 2 are missing"),
+        (["--found=found-part-*.npz"], "found-part-2.npz answers other queries than found-part-1.npz"),
+    ):
+        done = launch("merge.py", *flags, "--out=other.npz", cwd=tmp_path)
+        assert done.returncode == 2 and message in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "other.npz").exists()
+
 
 def test_encoder_and_storage_are_flags(run_folder, tmp_path):
     workdir, _ = run_folder
@@ -101,6 +124,7 @@ def test_a_budget_goes_through_all_four_jobs(tmp_path):
         ("compress.py", ["--model=absent", "--source=shop", "--out=x"], "absent"),
         ("compress.py", ["--model=absent", "--source=shop", "--out=x", "--part=3"], "part must be like 3/8"),
         ("join.py", ["--parts=absent-*", "--out=x"], "no folder is named absent-*"),
+        ("merge.py", ["--found=absent-*", "--out=x.npz"], "no file is named absent-*"),
         ("search.py", ["--index=absent", "--queries=shop", "--out=x.csv"], ".npz or .parquet"),
         ("evaluate.py", ["shop"], "--workdir"),
     ],

@@ -68,6 +68,67 @@ def test_paths_that_cannot_be_written(tmp_path, path, message):
         found.check_path(tmp_path / path)
 
 
+@pytest.mark.parametrize("kind", IDS)
+@pytest.mark.parametrize("suffix", found.SUFFIXES)
+def test_a_file_is_read_as_it_was_written(tmp_path, kind, suffix):
+    path, note = tmp_path / f"found{suffix}", {"rows": 3, "name": "ß"}
+    for some in (make(kind), Found(SCORES[:, :1], ROWS[:, :1], found.named(ids_of(kind), ROWS[:, :1]))):
+        found.write(path, some, ["q1", "ß"], note)
+        read = found.read(path)
+        assert_array_equal(read.found.scores, some.scores, strict=True)
+        assert_array_equal(read.found.rows, some.rows, strict=True)
+        assert read.query_ids.tolist() == ["q1", "ß"] and read.searched == note
+        assert (read.found.ids is None) if kind == "none" else (read.found.ids.tolist() == some.ids.tolist())
+    found.write(path, make(kind))
+    assert found.read(path).query_ids is None and found.read(path).searched is None
+
+
+@pytest.mark.parametrize("suffix", found.SUFFIXES)
+def test_whatever_bytes_a_file_has_the_answer_is_an_input_error(tmp_path, suffix):
+    path = tmp_path / f"found{suffix}"
+    found.write(path, make("texts"), ["a", "b"], {"rows": 3})
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    for size in rng.integers(len(whole), size=20):
+        path.write_bytes(whole[:size])
+        with pytest.raises(InputError, match="found"):
+            found.read(path)
+    for _ in range(200):
+        damaged = bytearray(whole)
+        damaged[rng.integers(len(whole))] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        try:
+            found.read(path)
+        except InputError as error:
+            assert "found" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"scores": SCORES}, "no result of a search: it has scores"),
+        ({"scores": SCORES, "rows": ROWS[:1]}, r"float32 and int64 \(q, top\)"),
+        ({"scores": SCORES.astype(float), "rows": ROWS}, "float32 and int64"),
+        ({"scores": SCORES, "rows": ROWS - 1}, "a row below -1"),
+        ({"scores": SCORES, "rows": ROWS, "ids": ROWS[0]}, "ids are not as many"),
+        ({"scores": SCORES, "rows": ROWS, "query_ids": ROWS}, "ids are not as many"),
+        ({"scores": SCORES, "rows": ROWS, "searched": np.array("{")}, "not JSON"),
+    ],
+)
+def test_files_of_something_else(tmp_path, arrays, message):
+    np.savez(tmp_path / "found.npz", **arrays)
+    with pytest.raises(InputError, match=message):
+        found.read(tmp_path / "found.npz")
+    with pytest.raises(InputError, match="that is there"):
+        found.read(tmp_path / "absent.npz")
+
+
+def test_ids_beyond_signed_integers_are_merged():
+    most = np.array([[2**64 - 1, 3]], np.uint64)
+    parts = [Found(np.array([[0.5, 0.1]], np.float32), np.array([[0, 1]]), ids) for ids in (most, most - np.uint64(1))]
+    merged = found.merge(parts, [0, 2], 3).ids
+    assert merged.dtype == np.uint64 and merged.tolist() == [[2**64 - 1, 2**64 - 2, 3]]
+
+
 def test_parts_that_cannot_be_merged():
     for parts, firsts in (([], []), ([make("none")], [0, 3]), ([make("none"), Found(SCORES[:1], ROWS[:1])], [0, 3])):
         with pytest.raises(InputError, match="one number of queries"):

@@ -16,18 +16,13 @@ def define() -> None:
 
 def main(given: flags.FlagValues) -> None:
     """Find the folders, see that they belong together, write them as one."""
-    import glob
     import os
 
     from compressae_jax import compression
     from compressae_jax.base import files
-    from compressae_jax.notation import InputError
+    from compressae_jax.jobs.commands import several
 
-    out, folders = files.check_out(given.out), []
-    for name in filter(None, map(os.path.expanduser, given.parts.split(","))):
-        found = [name] if os.path.exists(name) else sorted(filter(os.path.isdir, glob.glob(name)))
-        if not found:
-            raise InputError(f"parts: no folder is named {name}")
-        folders += [each for each in found if files.real(each) != files.real(out)]
+    out = files.check_out(given.out)
+    folders = several.named("parts", given.parts, "folder", out, os.path.isdir)
     made = compression.join(folders, out, overwrite=given.overwrite)
     print(f"{made['rows']:,} rows of {made['parts']} parts: {out}")

@@ -1,6 +1,7 @@
 """Search an index, or a codes folder and its model, for the nearest rows of every query.
 
 python launch/search.py --index=runs/mine/codes --model=runs/mine/model --queries=queries.npy --out=found.npz
+python launch/search.py --index=parts/3 --model=… --queries=… --out=found/3.npz    # a shard, for `merge`
 """
 
 from pathlib import Path
@@ -32,10 +33,10 @@ def main(given: flags.FlagValues) -> None:
     from compressae_jax.codes.ids import TextIds
     from compressae_jax.data import named, with_ids
     from compressae_jax.notation import InputError
-    from compressae_jax.retrieval import found, index
+    from compressae_jax.retrieval import found, index, shards
 
     found.check_path(given.out)
-    rows = index.open_folder(given.index, model=given.model, space=given.space)
+    rows, shard = shards.open_shard(given.index, model=given.model, space=given.space)
     queries = data.open_source(
         given.queries, column=given.column, ids_column=given.ids_column, key=given.key, ids=given.ids
     )
@@ -48,7 +49,7 @@ def main(given: flags.FlagValues) -> None:
     best = index.search_source(
         rows, queries, given.top, backend=given.backend, batch=given.batch, allow=allow, exclude=exclude
     )
-    found.write(given.out, best, queries.ids)
+    found.write(given.out, best, queries.ids, shard.note() | {"queries": queries.identity()["sample"]})
     nothing = int((best.rows[:, 0] < 0).sum())
     why = "find nothing" if given.allow or given.exclude else "zero, which find nothing"
     without = f", {nothing:,} of them {why}" if nothing else ""
