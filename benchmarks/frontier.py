@@ -214,7 +214,7 @@ def of_codes(weights: Weights, encoder: str) -> Fitted:
         index = Index(codes, weights, encoder=encoder)
         return {"": index.search, " compressed queries": index.in_space("reconstructed").search}
 
-    record = budgets.packed_width(weights.h, weights.k, budgets.storage_bits(weights.storage))
+    record = budgets.record_width(weights.storage, weights.h, weights.k)
     return Fitted(record, over, {"h": weights.h, "k": weights.k, "storage": weights.storage})
 
 

@@ -65,8 +65,9 @@ class Model:
         """The codes of vectors (n, d): rows in memory, a file, folder, glob or dataset name, read piece by piece.
 
         `encoder`: 'topk' (one pass), 'refit' (its columns, least-squares values), 'shortlist' (the best k of the 4k
-        that a pass picks) or 'pursuit' (the most accurate, and slower). `storage`: 'float16', 'float32', or 'packed3'
-        to 'packed8' (bits of a value), a fraction of the bytes. Both default to what the model was trained for.
+        that a pass picks) or 'pursuit' (the most accurate, and slower). `storage`: 'float16', 'float32', or, in a
+        fraction of the bytes, 'packed3' to 'packed8' (bits of a value) and 'fast4', which is searched as fast as floats
+        are. Both default to what the model was trained for.
         `zero_rows`, which have no direction: 'stop', 'keep' (codes of zeros) or 'drop'; the `ids` of the codes then say
         which rows are left. Codes are held in memory; for a folder on disk use `launch/compress.py` or
         `compression.to_folder`.

@@ -3,6 +3,7 @@
 Arrays are contiguous; others do not compile.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from llvmlite import ir
@@ -46,3 +47,21 @@ def everywhere(builder: ir.IRBuilder, one: ir.Value, lanes: int) -> ir.Value:
     """A vector with the same number in all lanes."""
     vector = builder.insert_element(ir.VectorType(one.type, lanes)(ir.Undefined), one, INT(0))
     return builder.shuffle_vector(vector, vector, ir.VectorType(ir.IntType(32), lanes)([0] * lanes))
+
+
+def lanes_of(kind: ir.Type, numbers: Iterable[int]) -> ir.Constant:
+    """A vector of numbers that are known beforehand."""
+    known = list(numbers)
+    return ir.VectorType(kind, len(known))(known)
+
+
+def call(builder: ir.IRBuilder, name: str, result: ir.Type, *given: ir.Value) -> ir.Value:
+    """What a function of LLVM's own gives."""
+    kind = ir.FunctionType(result, [one.type for one in given])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), given)
+
+
+def has(context: Any, *features: str) -> bool:
+    """Whether a loop is compiled for a machine with all of these instructions."""
+    there = context.codegen().magic_tuple()[2].split(",")
+    return all(f"+{one}" in there for one in features)

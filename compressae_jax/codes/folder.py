@@ -28,13 +28,14 @@ from compressae_jax.codes.layout import (
     OFFSETS,
     TEXT,
     UTF8,
-    VALUES,
+    VERSIONS,
     layout,
     npy_header,
 )
 from compressae_jax.codes.mapped import Map, MappedFiles, mapped
 from compressae_jax.codes.rows import MadeBy, Rows
-from compressae_jax.codes.storage.packed import STORAGES, Packed, Packing, storage_bits
+from compressae_jax.codes.storage.kinds import PACKINGS, packing
+from compressae_jax.codes.storage.packed import Packed, Packing
 from compressae_jax.codes.writer import Writer, write
 from compressae_jax.notation import AnyArray, FolderError, InputError, check_choice, check_range
 
@@ -72,7 +73,7 @@ def read(folder: str | os.PathLike, verify: bool = True, mmap: bool = True) -> R
 def _read(folder: Path, verify: bool, mmap: bool, remedy: str) -> Read:
     meta = sealed.read(folder / META, FORMAT_VERSION, remedy)
     try:
-        packing, made_by, arrays, sizes = _checked_meta(meta)
+        how, made_by, arrays, sizes = _checked_meta(meta)
     except (InputError, LookupError, TypeError, AttributeError, OverflowError) as error:
         raise FolderError(f"{folder / META} is damaged: {error}; {remedy}") from None
     opened: dict[str, np.ndarray] = {}
@@ -97,7 +98,7 @@ def _read(folder: Path, verify: bool, mmap: bool, remedy: str) -> Read:
     if not mmap:
         behind.check()
         opened, behind = {name: np.array(array) for name, array in opened.items()}, MappedFiles()
-    rows = _rows(opened, meta["h"], packing, made_by, behind)
+    rows = _rows(opened, meta["h"], how, made_by, behind)
     if verify:
         try:
             rows = rows.check()
@@ -109,13 +110,13 @@ def _read(folder: Path, verify: bool, mmap: bool, remedy: str) -> Read:
 
 
 def _rows(
-    arrays: dict[str, np.ndarray], h: int, packing: Packing | None, made_by: MadeBy | None, behind: MappedFiles
+    arrays: dict[str, np.ndarray], h: int, how: Packing | None, made_by: MadeBy | None, behind: MappedFiles
 ) -> Rows:
     ids: Ids | None = arrays.get("ids.npy")
     if OFFSETS in arrays:
         ids = TextIds(arrays[OFFSETS], arrays[UTF8], behind)
-    if packing is not None:
-        return Packed(arrays["records.npy"], packing, ids, made_by, files=behind)
+    if how is not None:
+        return Packed(arrays["records.npy"], how, ids, made_by, files=behind)
     names = ("values.npy", "columns.npy", "norms.npy")
     values, columns, norms = (arrays[name] for name in names)
     return Codes(values, columns, h, norms, ids, made_by, files=behind)
@@ -131,11 +132,11 @@ def _checked_meta(
     version, ids = meta["format_version"], meta["dtypes"]["ids"]
     if ids is not None and not (isinstance(ids, str) and re.fullmatch(IDS if version > 2 else OLDER_IDS, ids)):
         raise InputError(f"ids must be <i8 or <U…, from version 3 on also <u8 or utf8, not {ids!r}")
-    packing = None
+    how = None
     storage = meta["dtypes"]["values"] if version == 1 else meta["storage"]
-    check_choice("storage", storage, (VALUES, STORAGES[len(VALUES) :], STORAGES)[version - 1])
-    if (bits := storage_bits(storage)) is not None:
-        packing = Packing(meta["h"], meta["k"], bits, _levels(meta["levels"]))
+    check_choice("storage", storage, VERSIONS[version])
+    if storage in PACKINGS:
+        how = packing(storage, meta["h"], meta["k"], _levels(meta["levels"]))
     else:
         check_choice("values", meta["dtypes"]["values"], [storage])
         check_choice("columns", meta["dtypes"]["columns"], [column_dtype(meta["h"]).name])
@@ -148,7 +149,7 @@ def _checked_meta(
             raise InputError(f"the xxh3_128 of {name} must be 32 hex digits, not {str(said['xxh3_128'])[:80]!r}")
         if sizes.setdefault(name, said["bytes"]) != said["bytes"]:
             raise InputError(f"{name} must have {sizes[name]} bytes, not {said['bytes']}")
-    return packing, _made_by(meta), arrays, sizes
+    return how, _made_by(meta), arrays, sizes
 
 
 def _levels(given: Any) -> tuple[float, ...]:

@@ -3,10 +3,11 @@
 import struct
 
 from compressae_jax.codes.codes import column_dtype
-from compressae_jax.codes.storage.packed import packed_width, storage_bits
+from compressae_jax.codes.storage.kinds import FLOATS, PACKINGS, RANKED, STORAGES, record_width
 
-FORMAT_VERSION = 3  # the newest that is read
-VALUES = ("float16", "float32")
+# The storages that each format version has; from 3 on, it also has ids that the others do not know.
+VERSIONS = {1: FLOATS, 2: RANKED, 3: (*FLOATS, *RANKED), 4: STORAGES}
+FORMAT_VERSION = max(VERSIONS)  # the newest that is read
 META, MANIFEST = "meta.json", "manifest.json"
 OFFSETS, UTF8, TEXT = "ids.offsets.npy", "ids.utf8", "utf8"
 ARRAYS = ("columns.npy", "values.npy", "norms.npy", "records.npy", "ids.npy", OFFSETS, UTF8)
@@ -16,10 +17,9 @@ HEADER = 128  # bytes before the data of each `.npy`, whatever its length
 
 
 def version_of(storage: str, ids: str | None) -> int:
-    """The lowest format version that has a folder: 1 of floats, 2 of records, 3 with ids that these do not know."""
-    if ids in (TEXT, "<u8"):
-        return 3
-    return 1 if storage_bits(storage) is None else 2
+    """The lowest format version that has a folder: 1 of floats, 2 of ranks, 3 with ids that these do not know, 4."""
+    least = 3 if ids in (TEXT, "<u8") else 1
+    return next(version for version, known in VERSIONS.items() if version >= least and storage in known)
 
 
 def layout(n: int, h: int, k: int, storage: str, ids: str | None) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -27,10 +27,9 @@ def layout(n: int, h: int, k: int, storage: str, ids: str | None) -> dict[str, t
 
     The bytes of texts (`UTF8`) are not among them: their number does not follow from n.
     """
-    bits = storage_bits(storage)
     files: dict[str, tuple[str, tuple[int, ...]]] = {}
-    if bits is not None:
-        files["records.npy"] = ("|u1", (n, packed_width(h, k, bits)))
+    if storage in PACKINGS:
+        files["records.npy"] = ("|u1", (n, record_width(storage, h, k)))
     else:
         files["columns.npy"] = (column_dtype(h).str, (n, k))
         files["values.npy"] = ({"float16": "<f2", "float32": "<f4"}[storage], (n, k))

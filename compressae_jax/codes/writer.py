@@ -38,7 +38,7 @@ from compressae_jax.codes.layout import (
 )
 from compressae_jax.codes.rows import MadeBy, Rows
 from compressae_jax.codes.storage.convert import stored
-from compressae_jax.codes.storage.packed import STORAGES, Packing, storage_bits
+from compressae_jax.codes.storage.kinds import FLOATS, PACKINGS, STORAGES, packing
 from compressae_jax.notation import AnyArray, FolderError, InputError, check_choice, check_range
 
 PIECE = 2**16  # rows written at once
@@ -47,7 +47,7 @@ PIECE = 2**16  # rows written at once
 class Writer:
     """Appends rows to a folder that appears, complete, at `finish`; a context that ends with `close`.
 
-    `storage` is one of `packed.STORAGES`; where it is packed, `levels` are the magnitudes of `packed.Packing`.
+    `storage` is one of `kinds.STORAGES`; where it is packed, `levels` are the magnitudes of `packed.Packing`.
     `header` goes into `meta.json` (model fingerprint, encoder, source summary, options: JSON-able); rows that know who
     made them add that. A writer on the same folder with the same sizes, levels and header continues at row `rows`;
     `resume=False` starts anew.
@@ -251,13 +251,12 @@ class _Work:
     ) -> None:
         check_choice("storage", storage, STORAGES)
         check_range("k", k, 1, h)
-        bits = storage_bits(storage)
-        if (bits is None) != (levels is None):
+        if (storage in PACKINGS) != (levels is not None):
             raise InputError(f"levels must be given for packed storage and for no other, not {levels} for {storage!r}")
         self.folder = Path()
         self._sizes: dict[str, Any] = {"d": d, "h": h, "k": k, "storage": storage}
-        if bits is not None and levels is not None:
-            self._sizes["levels"] = list(Packing(h, k, bits, tuple(levels)).levels)
+        if levels is not None:
+            self._sizes["levels"] = list(packing(storage, h, k, levels).levels)
         self._header = json.loads(json.dumps(header or {}))
         self._counted = _Counted(0, None, None, {}, {})
 
@@ -419,7 +418,7 @@ class _Work:
         made_by = {} if self._counted.made_by is None else self._counted.made_by._asdict()
         own: dict[str, Any] = {"format_version": version, "n": self.rows}
         own |= {name: self._sizes[name] for name in ("h", "k", "d")}
-        floats = {"columns": column_dtype(h).name, "values": storage} if storage_bits(storage) is None else {}
+        floats = {"columns": column_dtype(h).name, "values": storage} if storage in FLOATS else {}
         own["dtypes"] = {**floats, "ids": self._counted.ids}
         if version > 1:
             own["storage"] = storage

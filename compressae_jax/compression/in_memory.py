@@ -9,7 +9,8 @@ from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.ids import as_ids
 from compressae_jax.codes.joined import in_memory as together
 from compressae_jax.codes.rows import Rows
-from compressae_jax.codes.storage.packed import Packed, Packing, storage_bits
+from compressae_jax.codes.storage.kinds import PACKINGS, packing
+from compressae_jax.codes.storage.packed import Packed
 from compressae_jax.compression import pipeline
 from compressae_jax.data.sources import Source
 from compressae_jax.model import encoders
@@ -101,14 +102,14 @@ def rows_of_arrays(
         InputError: arrays of another storage, k or h, columns out of range, numbers that are not finite.
     """
     how = _encoder(model, encoder, storage)
-    bits, (h, k) = storage_bits(how.storage), (how.weights.h, how.k)
-    wanted = ("records",) if bits is not None else ("values", "columns", "norms")
+    packed, h, k = how.storage in PACKINGS, how.weights.h, how.k
+    wanted = ("records",) if packed else ("values", "columns", "norms")
     if set(some) != set(wanted):
         raise InputError(f"storage {how.storage!r} has the arrays {', '.join(wanted)}, not {', '.join(sorted(some))}")
     names = None if ids is None else as_ids(ids, len(some[wanted[0]]))
     rows: Rows
-    if bits is not None:
-        rows = Packed(some["records"], Packing(h, k, bits, how.levels), names, how.made_by)
+    if packed:
+        rows = Packed(some["records"], packing(how.storage, h, k, how.levels), names, how.made_by)
     else:
         rows = Codes(some["values"], some["columns"], h, some["norms"], names, how.made_by)
         if rows.k != k or rows.storage != how.storage:

@@ -17,7 +17,7 @@ from compressae_jax.codes.ids import Ids
 from compressae_jax.codes.joined import in_memory
 from compressae_jax.codes.rows import Rows
 from compressae_jax.codes.storage.convert import stored
-from compressae_jax.codes.storage.packed import packed_width, storage_bits
+from compressae_jax.codes.storage.kinds import PACKINGS, record_width
 from compressae_jax.data.checked import ZERO_ROWS, find_zero_rows, zero_rows_met
 from compressae_jax.data.sources import BadRowsError, Source
 from compressae_jax.model import encoders
@@ -93,9 +93,9 @@ def place_of(source: Source, span: range, done: int, zero_rows: str) -> int:
 
 def bytes_of(encoder: Encoder) -> int:
     """Bytes a vector in memory: a packed record, or values, columns and one scale."""
-    h, k, bits = encoder.weights.h, encoder.k, storage_bits(encoder.storage)
-    if bits is not None:
-        return packed_width(h, k, bits)
+    h, k = encoder.weights.h, encoder.k
+    if encoder.storage in PACKINGS:
+        return record_width(encoder.storage, h, k)
     return k * (np.dtype(encoder.storage).itemsize + column_dtype(h).itemsize) + 4
 
 

@@ -37,7 +37,7 @@ def to_folder(
 
     `model`: weights, or a model folder, which then keeps the levels of packed values for rows of other days. `part`:
     (i, m), the i-th of m parts (from 1), for `join`. `batch` rows are read at once. `encoder` is one of
-    `model.encoders.ENCODERS`, `storage` of `codes.storage.packed.STORAGES`; both default to what the model was made
+    `model.encoders.ENCODERS`, `storage` of `codes.storage.kinds.STORAGES`; both default to what the model was made
     for. `zero_rows`: 'stop' refuses them, 'keep' gives them all-zero codes, 'drop' leaves them out and records the ids
     of the others, their row numbers where there are none. `overwrite` replaces what other inputs gave. Returns rows,
     bytes a vector (all that search needs) and how many times smaller than float32 that is.

@@ -8,7 +8,7 @@ import ml_collections
 
 from compressae_jax import data
 from compressae_jax.base import files
-from compressae_jax.codes.storage.packed import STORAGES, storage_bits
+from compressae_jax.codes.storage.kinds import STORAGES, storage_bits
 from compressae_jax.data.sources import Source
 from compressae_jax.evaluation import contenders, protocols
 from compressae_jax.jobs import inputs, run_folder

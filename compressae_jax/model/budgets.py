@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from compressae_jax.codes.storage.packed import packed_width, storage_bits
+from compressae_jax.codes.storage.kinds import record_width
 from compressae_jax.notation import InputError, check_range
 
 LARGEST_H = 8192  # 16,384 found a little more still, for four times the time and the memory of learning
@@ -45,10 +45,8 @@ def choose(budget_bytes: int, d: int, n: int) -> Budget:
 
 def _largest_k(budget_bytes: int, h: int, storage: str) -> int:
     """By halving: the width rises with k up to h / 2, which is beyond any k of use."""
-    bits = storage_bits(storage)
-    assert bits is not None
     low, high = 0, max(1, h // 2)
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if packed_width(h, middle, bits) <= budget_bytes else (low, middle - 1)
+        low, high = (middle, high) if record_width(storage, h, middle) <= budget_bytes else (low, middle - 1)
     return low

@@ -25,7 +25,8 @@ from compressae_jax.base.arrays import padded, pieces
 from compressae_jax.codes import levels, on_host
 from compressae_jax.codes.codes import Codes, column_dtype
 from compressae_jax.codes.rows import MadeBy
-from compressae_jax.codes.storage.packed import STORAGES, storage_bits
+from compressae_jax.codes.storage import kinds
+from compressae_jax.codes.storage.kinds import STORAGES, storage_bits
 from compressae_jax.model import kept, pursuit, pursuit_host, topk, topk_host
 from compressae_jax.model.compressae import CompresSAE, Params
 from compressae_jax.model.weights import Weights
@@ -111,6 +112,7 @@ class Encoder:
 
     def __post_init__(self) -> None:
         check_choice("storage", self.storage, STORAGES)
+        kinds.check(self.storage, self.weights.h)
         check(self.encoder, self.weights.activation, rounded=storage_bits(self.storage) is not None)
 
     @property
@@ -221,7 +223,7 @@ class Encoder:
             InputError: weights that have none yet for this encoder and storage.
         """
         try:
-            return self.weights.levels[f"{self.encoder}:{self.storage}"]
+            return self.weights.levels[kinds.levels_name(self.encoder, self.storage)]
         except KeyError:
             raise InputError(
                 f"the model (fingerprint {self.weights.fingerprint}) has no levels for encoder={self.encoder!r}, "
@@ -285,7 +287,7 @@ def learn_levels(weights: Weights, encoder: str, storage: str, sample: Callable[
 
     `sample`: rows that stand for all that will come, zero rows among them.
     """
-    name = f"{encoder}:{storage}"
+    name = kinds.levels_name(encoder, storage)
     if name not in weights.levels:
         magnitudes = Encoder(weights, encoder, storage).magnitudes(sample())
         learned = levels.learn(magnitudes, 2 ** (int(storage_bits(storage) or 0) - 1))

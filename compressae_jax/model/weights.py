@@ -16,7 +16,8 @@ import xxhash
 from compressae_jax.base import files, sealed
 from compressae_jax.base.arrays import vectors
 from compressae_jax.codes import on_host
-from compressae_jax.codes.storage.packed import Packing, storage_bits
+from compressae_jax.codes.storage.kinds import storage_bits
+from compressae_jax.codes.storage.packed import Packing
 from compressae_jax.model.compressae import CompresSAE
 from compressae_jax.model.topk import ACTIVATIONS
 from compressae_jax.notation import FolderError, InputError, check_choice, check_range
@@ -44,7 +45,7 @@ class Weights:
     activation: str = "topk"
     summary: dict[str, Any] = dataclasses.field(default_factory=dict)
     encoder: str = "topk"  # one of `encoders.ENCODERS`
-    storage: str = "float16"  # one of `codes.storage.packed.STORAGES`
+    storage: str = "float16"  # one of `codes.storage.kinds.STORAGES`
     levels: dict[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:

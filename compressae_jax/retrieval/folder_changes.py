@@ -20,7 +20,7 @@ from compressae_jax.codes import folder as codes_folder
 from compressae_jax.codes.ids import TextIds
 from compressae_jax.codes.rows import MadeBy
 from compressae_jax.codes.storage import convert
-from compressae_jax.codes.storage.packed import storage_bits
+from compressae_jax.codes.storage.kinds import storage_bits
 from compressae_jax.compression.pipeline import encoder_for
 from compressae_jax.data.sources import Source
 from compressae_jax.model.weights import Weights

@@ -27,7 +27,7 @@ from compressae_jax.codes.layout import META as CODES_META
 from compressae_jax.codes.layout import npy_header
 from compressae_jax.codes.rows import MadeBy
 from compressae_jax.codes.storage import convert
-from compressae_jax.codes.storage.packed import STORAGES
+from compressae_jax.codes.storage.kinds import STORAGES
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import BusyError, FolderError, InputError, check_choice, check_range

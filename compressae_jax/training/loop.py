@@ -19,7 +19,7 @@ from jax.sharding import Mesh
 
 from compressae_jax import data
 from compressae_jax.base import files
-from compressae_jax.codes.storage.packed import storage_bits
+from compressae_jax.codes.storage.kinds import storage_bits
 from compressae_jax.compression import drift
 from compressae_jax.data.identity import Identity
 from compressae_jax.data.sampling import VERSION, Rest

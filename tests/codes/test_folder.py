@@ -13,6 +13,7 @@ from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.folder import Writer
 from compressae_jax.codes.layout import META, npy_header
 from compressae_jax.codes.rows import MadeBy
+from compressae_jax.codes.storage.fast import Fast
 from compressae_jax.codes.storage.packed import Packed, Packing, pack
 from compressae_jax.notation import FolderError, InputError
 
@@ -22,6 +23,7 @@ FILES = ["columns.npy", "ids.npy", "meta.json", "norms.npy", "values.npy"]
 PACKED_FILES = ["ids.npy", "meta.json", "records.npy"]
 TEXT_FILES = ["ids.offsets.npy", "ids.utf8"]
 PACKING = Packing(H, K, 3, (0.125, 0.25, 0.5, 0.75))
+FAST = Fast(H, K, 4, (0.125, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75))
 
 
 def some_codes(n=N, h=H, k=K, values="float16"):
@@ -49,6 +51,15 @@ def some_packed():
 
 def write_packed(path, ids=None, header=HEADER):
     codes_folder.write(path, some_packed(), None, ids, d=D, header=header)
+    return path
+
+
+def some_fast():
+    return pack(some_packed().codes(), FAST)
+
+
+def write_fast(path, ids=None, header=HEADER):
+    codes_folder.write(path, some_fast(), None, ids, d=D, header=header)
     return path
 
 
@@ -310,7 +321,7 @@ def forge(path, name, data):
         ({"dtypes": {"values": "float16", "columns": "uint32", "ids": None}}, "columns must be one of 'uint16'"),
         ({"dtypes": {"values": "float16", "columns": "uint16", "ids": "|O8"}}, "ids must be <i8 or <U"),
         ({"dtypes": None}, "meta.json is damaged"),
-        ({"format_version": 4}, "format version 4, this program reads up to 3"),
+        ({"format_version": 5}, "format version 5, this program reads up to 4"),
         ({"format_version": 2}, "meta.json is damaged: 'storage'"),
     ],
 )
@@ -353,14 +364,15 @@ def test_header_of_other_rows_is_caught_even_unverified(tmp_path):
 
 @pytest.mark.parametrize("mmap", [True, False])
 @pytest.mark.parametrize("ids", [None, names(), np.arange(N) - 5])
-def test_read_of_packed_rows_is_the_same(tmp_path, ids, mmap):
-    packed, norms, read_ids, meta = codes_folder.read(write_packed(tmp_path / "codes", ids), mmap=mmap)
-    assert isinstance(packed, Packed) and packed.packing == PACKING and norms is None
-    assert_array_equal(packed.records, some_packed().records, strict=True)
+@pytest.mark.parametrize("write, wanted", [(write_packed, some_packed()), (write_fast, some_fast())])
+def test_read_of_packed_rows_is_the_same(tmp_path, ids, mmap, write, wanted):
+    packed, norms, read_ids, meta = codes_folder.read(write(tmp_path / "codes", ids), mmap=mmap)
+    assert isinstance(packed, Packed) and packed.packing == wanted.packing and norms is None
+    assert_array_equal(packed.records, wanted.records, strict=True)
     assert (read_ids is None) if ids is None else (list(read_ids) == list(ids))
     assert {name: meta[name] for name in HEADER} == HEADER
-    assert (meta["storage"], meta["levels"]) == ("packed3", list(PACKING.levels))
-    assert meta["format_version"] == (3 if isinstance(ids, list) else 2)
+    assert (meta["storage"], meta["levels"]) == (wanted.storage, list(wanted.levels))
+    assert meta["format_version"] == (4 if wanted.storage == "fast4" else 3 if isinstance(ids, list) else 2)
     assert bool(packed.files.maps) == mmap and packed.verified
     assert sorted(contents(tmp_path / "codes")) == held(ids, PACKED_FILES)
     assert_array_equal(np.load(tmp_path / "codes" / "records.npy"), packed.records)
@@ -453,8 +465,8 @@ def test_append_refuses_rows_of_the_other_storage(tmp_path):
         ({"levels": [True, 2, 3, 4]}, "levels must be a list of numbers"),
         ({"levels": ["a", "b", "c", "d"]}, "meta.json is damaged"),
         ({"format_version": 1}, "meta.json is damaged: 'values'"),
-        ({"format_version": 4}, "format version 4, this program reads up to 3"),
-        ({"format_version": "2"}, "meta.json has format version '2', not one of 1 to 3"),
+        ({"format_version": 5}, "format version 5, this program reads up to 4"),
+        ({"format_version": "2"}, "meta.json has format version '2', not one of 1 to 4"),
     ],
 )
 def test_forged_metadata_of_packed_rows_is_refused(tmp_path, changes, message, verify):

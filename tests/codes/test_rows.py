@@ -16,12 +16,14 @@ from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.ids import TextIds
 from compressae_jax.codes.joined import in_memory, join
 from compressae_jax.codes.rows import MadeBy, check_made_by
+from compressae_jax.codes.storage.fast import Fast
 from compressae_jax.codes.storage.packed import Packing, pack
 from compressae_jax.notation import InputError
 
 N, H, K, D = 23, 37, 4, 6
 MADE_BY = MadeBy("3f2a", "topk")
 LEVELS = (0.25, 0.5, 1.0, 2.0)
+MORE_LEVELS = (*LEVELS, 3.0, 4.0, 5.0, 6.0)
 IDS = [f"row {i} ß" * (i % 3) for i in range(N)]
 DECODER_W = np.random.default_rng(1).standard_normal((H, D)).astype(np.float32)
 
@@ -40,6 +42,10 @@ def packed():
     return pack(floats(), Packing(H, K, 3, LEVELS))
 
 
+def fast():
+    return pack(floats(), Fast(H, K, 4, MORE_LEVELS))
+
+
 def cut(rows):
     return join([rows[:1], rows[1:9], rows[9:9], rows[9:]])
 
@@ -49,8 +55,10 @@ KINDS = {
     "float32": floats,
     "jax": lambda: floats(wrap=jnp.asarray),
     "packed": packed,
+    "fast": fast,
     "joined floats": lambda: cut(floats()),
     "joined packed": lambda: cut(packed()),
+    "joined fast": lambda: cut(fast()),
     "joined twice": lambda: join([cut(floats())[:7], cut(floats())[7:]]),
 }
 
@@ -75,7 +83,8 @@ class TestRows:
     def test_describe_themselves(self, rows):
         assert (len(rows), rows.h, rows.k, rows.shape) == (N, H, K, (N, H))
         assert rows.made_by == MADE_BY and list(rows.ids) == IDS
-        assert (rows.norms is None) == (rows.levels == LEVELS) == rows.storage.startswith("packed")
+        assert rows.levels == {"packed3": LEVELS, "fast4": MORE_LEVELS}.get(rows.storage)
+        assert (rows.norms is None) == (rows.levels is not None)
         assert rows.nbytes == sum(array.nbytes for name, array in rows.arrays().items() if name != "norms")
         assert "23 rows of 4 nonzeros out of 37 columns" in repr(rows) and "3f2a" in repr(rows)
 

@@ -8,7 +8,22 @@ import time
 
 import numpy as np
 import pytest
-from codes.test_folder import PACKING, D, H, K, N, forge, names, reseal, some_codes, some_packed, write, write_packed
+from codes.test_folder import (
+    PACKING,
+    D,
+    H,
+    K,
+    N,
+    forge,
+    names,
+    reseal,
+    some_codes,
+    some_fast,
+    some_packed,
+    write,
+    write_fast,
+    write_packed,
+)
 from numpy.testing import assert_array_equal
 
 from compressae_jax.base import sealed
@@ -23,8 +38,8 @@ from compressae_jax.codes.storage import packed
 from compressae_jax.codes.storage.packed import Packing, _tables, pack
 from compressae_jax.notation import BusyError, FolderError, InputError
 
-FLOAT, PACKED = "float16", "packed3"
-WRITE = {FLOAT: write, PACKED: write_packed}
+FLOAT, PACKED, FAST = "float16", "packed3", "fast4"
+WRITE = {FLOAT: write, PACKED: write_packed, FAST: write_fast}
 ODD = [None, True, 1.5, -1, 10**400, "16", [], {}, [[]], "x" * 5000]
 
 
@@ -284,12 +299,12 @@ def test_a_writer_that_was_killed_after_it_published_is_cleaned_up_after(tmp_pat
 @pytest.mark.parametrize("storage", WRITE)
 def test_rows_keep_who_made_them(tmp_path, storage):
     made = MadeBy("3f2a", "pursuit")
-    rows = some_codes()[0] if storage == FLOAT else some_packed()
+    rows = {FLOAT: some_codes()[0], PACKED: some_packed(), FAST: some_fast()}[storage]
     rows = rows.like(rows.arrays() | ({"norms": some_codes()[1]} if storage == FLOAT else {}))
     rows = type(rows)(**{**vars(rows), "made_by": made})
     codes_folder.write(tmp_path / "codes", rows, d=D)
     assert codes_folder.read(tmp_path / "codes").rows.made_by == made
-    levels = PACKING.levels if storage == PACKED else None
+    levels = {PACKED: PACKING.levels, FAST: some_fast().levels}.get(storage)
     with Writer(tmp_path / "more", D, H, K, storage, {"fingerprint": "3f2a"}, levels=levels) as writer:
         writer.append(rows)
         other = type(rows)(**{**vars(rows), "made_by": MadeBy("3f2a", "topk")})

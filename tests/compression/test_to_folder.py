@@ -17,6 +17,7 @@ from compressae_jax import compression
 from compressae_jax.base import files
 from compressae_jax.codes import folder
 from compressae_jax.codes.ids import TextIds
+from compressae_jax.codes.storage import kinds
 from compressae_jax.compression import to_folder
 from compressae_jax.data import open_source
 from compressae_jax.model import weights as model_weights
@@ -108,6 +109,7 @@ def test_in_memory_equals_the_folder(tmp_path):
         ("refit", "packed3"),
         ("shortlist", "packed4"),
         ("pursuit", "packed5"),
+        ("pursuit", "fast4"),
     ],
 )
 def test_other_encoders_and_storages_write_the_same_bytes_however_they_are_batched(tmp_path, encoder, storage):
@@ -120,7 +122,7 @@ def test_other_encoders_and_storages_write_the_same_bytes_however_they_are_batch
 
     codes, norms, _, meta = folder.read(tmp_path / "1000")
     here = compression.in_memory(weights, open_source(x), encoder=encoder, storage=storage, zero_rows="keep")
-    assert meta["encoder"] == encoder and (norms is None) == (here.norms is None) == storage.startswith("packed")
+    assert meta["encoder"] == encoder and (norms is None) == (here.norms is None) == (storage in kinds.PACKINGS)
     if norms is None:
         assert_array_equal(codes.records, here.records)
         assert result["bytes_per_vector"] == codes.records.shape[1]

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compressae_jax.codes.storage.packed import packed_width, storage_bits
+from compressae_jax.codes.storage.kinds import record_width
 from compressae_jax.model import budgets
 from compressae_jax.notation import InputError
 
@@ -12,11 +12,10 @@ def test_a_record_fits_and_one_more_nonzero_would_not(budget, d, n):
     if budget > 4 * d:
         return
     h, k, storage, encoder, _ = budgets.choose(budget, d, n)
-    bits = storage_bits(storage)
-    assert packed_width(h, k, bits) <= budget
+    assert record_width(storage, h, k) <= budget
     assert encoder == "pursuit" and k <= d and k <= h
     if k < min(h // 2, d):
-        assert packed_width(h, k + 1, bits) > budget
+        assert record_width(storage, h, k + 1) > budget
 
 
 def test_few_rows_get_few_latents():

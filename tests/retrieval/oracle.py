@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 
 from compressae_jax.codes.codes import Codes
-from compressae_jax.codes.storage.packed import Packing, pack
+from compressae_jax.codes.storage import kinds
+from compressae_jax.codes.storage.packed import pack
 
 
 def search(rows, space, u, top, allowed=None, without=None):
@@ -37,9 +38,10 @@ def replaced(rows, **fields):
     return dataclasses.replace(rows, **fields)
 
 
-def packed_problem(n, q, h=37, k=5, bits=3, seed=0):
+def packed_problem(n, q, h=37, k=5, storage="packed3", seed=0):
     """The same with packed rows."""
+    levels = [float(i) for i in range(1, 2 ** (kinds.storage_bits(storage) - 1) + 1)]
     codes, space, u = integer_problem(n, q, h, k, seed=seed)
     codes.values[codes.values == 0] = 4
     codes.values[::5] = 0
-    return pack(codes, Packing(h, k, bits, tuple(float(i) for i in range(1, 2 ** (bits - 1) + 1)))), space, u
+    return pack(codes, kinds.packing(storage, h, k, levels)), space, u

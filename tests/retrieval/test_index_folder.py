@@ -31,7 +31,7 @@ def make_saved(folder, kind="texts", **options):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("storage", ["float16", "packed4"])
+@pytest.mark.parametrize("storage", ["float16", "packed4", "fast4"])
 def test_only_what_is_new_is_written(tmp_path, storage, kind):
     index, folder = make_saved(tmp_path / "index", kind, storage=storage), tmp_path / "index"
     before = times(folder)

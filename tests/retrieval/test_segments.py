@@ -11,6 +11,7 @@ from numpy.testing import assert_array_equal
 
 from compressae_jax import compression
 from compressae_jax.codes.spaces import SPACES
+from compressae_jax.codes.storage import kinds
 from compressae_jax.model import encoders
 from compressae_jax.notation import InputError
 from compressae_jax.retrieval.index import Index
@@ -26,7 +27,7 @@ KINDS = {
 def make(numbers, kind="none", storage="float16", space="dense_query", encoder="topk"):
     """An index of some of the rows, on levels that were learned from all."""
     weights = make_weights()
-    if storage.startswith("packed"):
+    if storage in kinds.PACKINGS:
         encoders.learn_levels(weights, encoder, storage, lambda: make_vectors(N))
     rows = compression.encode(weights, make_vectors(N)[numbers], storage, encoder)
     return Index(rows, weights, space, KINDS[kind](numbers))
@@ -44,7 +45,7 @@ def same(index, other, **options):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("storage", ["float16", "float32", "packed4"])
+@pytest.mark.parametrize("storage", ["float16", "float32", "packed4", "fast4"])
 def test_rows_that_were_added_are_those_of_one_go(storage, kind):
     for space in SPACES:
         index = make(range(20), kind, storage, space)

@@ -18,7 +18,7 @@ def wanted(index, queries, at_least, **options):
     return np.concatenate([[0], np.cumsum(kept.sum(axis=1))]), scores[kept], rows[kept]
 
 
-@pytest.mark.parametrize("storage", ["float16", "packed4"])
+@pytest.mark.parametrize("storage", ["float16", "packed4", "fast4"])
 @pytest.mark.parametrize("space", SPACES)
 def test_all_rows_at_or_above_a_cosine(space, storage, monkeypatch):
     monkeypatch.setattr(backend, "PAIRS", 2**9)  # several chunks

@@ -7,7 +7,8 @@ import numpy as np
 from compressae_jax.codes.codes import Codes, column_dtype
 from compressae_jax.codes.ids import Ids, TextIds
 from compressae_jax.codes.rows import MadeBy, Rows
-from compressae_jax.codes.storage.packed import Packed, Packing, pack, storage_bits
+from compressae_jax.codes.storage.kinds import PACKINGS, packing
+from compressae_jax.codes.storage.packed import Packed, pack
 from compressae_jax.notation import InputError
 
 
@@ -24,8 +25,8 @@ def stored(rows: Rows, storage: str, levels: Sequence[float] | None = None) -> R
         wanted = f"packed by {levels}" if levels is not None else f"codes for storage {storage!r}"
         raise InputError(f"rows must be {wanted}, not packed by {rows.levels}")
     codes = rows.codes()
-    if (bits := storage_bits(storage)) is not None:
-        return pack(codes, Packing(codes.h, codes.k, bits, levels or ()))
+    if storage in PACKINGS:
+        return pack(codes, packing(storage, codes.h, codes.k, levels or ()))
     with np.errstate(over="ignore"):  # what is too large for float16 is named by the check
         values = np.asarray(codes.values).astype(storage)
     return Codes(values, codes.columns, codes.h, codes.norms, codes.ids, codes.made_by).check()
@@ -43,8 +44,8 @@ def empty(
     named: Ids | None = None
     if ids is not None:
         named = TextIds.of([]) if ids == "utf8" else np.empty(0, ids)
-    if (bits := storage_bits(storage)) is not None:
-        packing = Packing(h, k, bits, tuple(levels or ()))
-        return Packed(np.empty((0, packing.width), np.uint8), packing, named, made_by, verified=True)
+    if storage in PACKINGS:
+        how = packing(storage, h, k, levels or ())
+        return Packed(np.empty((0, how.width), np.uint8), how, named, made_by, verified=True)
     values, columns = np.empty((0, k), storage), np.empty((0, k), column_dtype(h))
     return Codes(values, columns, h, np.empty((0, 2), np.float32), named, made_by, verified=True)

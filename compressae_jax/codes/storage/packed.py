@@ -13,10 +13,10 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Integer, UInt8, UInt64
+from jaxtyping import Bool, Float, Integer, UInt8, UInt64
 
 from compressae_jax.codes.codes import Codes, checked, column_dtype
 from compressae_jax.codes.ids import Ids
@@ -24,15 +24,11 @@ from compressae_jax.codes.mapped import NO_FILES, MappedFiles
 from compressae_jax.codes.rows import MadeBy, Part, Rows, Some
 from compressae_jax.notation import AnyArray, InputError, check_choice, check_range
 
-STORAGES = ("float16", "float32", "packed3", "packed4", "packed5", "packed6", "packed8")
 BUCKETS = 8  # a nonzero, at most: more of them save less than .1 bit a nonzero, and unpacking passes over all of them
 TABLE_WORDS = 2**21  # of 64 bits, at most, for the binomials that unpacking reads
 PIECE = 2**16  # nonzeros unpacked at once: they and their records stay in a core's own cache
 
-
-def storage_bits(storage: str) -> int | None:
-    """Bits of a stored value where rows are packed ('packed4' -> 4), None where they are arrays of floats."""
-    return int(storage.removeprefix("packed")) if storage.startswith("packed") else None
+Decoder = Callable[[np.ndarray, np.ndarray, np.ndarray], None]  # of records (n, w) into values and columns (n, k)
 
 
 class Split(NamedTuple):
@@ -77,8 +73,10 @@ class Packing:
     bits: int
     levels: tuple[float, ...]
 
+    MOST_COLUMNS: ClassVar[int] = 2**32
+
     def __post_init__(self) -> None:
-        check_range("h", self.h, 1, 2**32)
+        check_range("h", self.h, 1, self.MOST_COLUMNS)
         check_range("k", self.k, 1, min(self.h, 2**16))
         check_range("bits", self.bits, 2, 8)
         levels = np.asarray(self.levels, np.float64)
@@ -91,6 +89,11 @@ class Packing:
         object.__setattr__(self, "levels", tuple(levels.tolist()))
 
     @property
+    def storage(self) -> str:
+        """'packed' and the bits of a value."""
+        return f"packed{self.bits}"
+
+    @property
     def bits_per_row(self) -> int:
         """Bits of a row before they are rounded up to bytes."""
         low, _, rank_bits, _ = split(self.h, self.k)
@@ -100,6 +103,38 @@ class Packing:
     def width(self) -> int:
         """Bytes of a row."""
         return packed_width(self.h, self.k, self.bits)
+
+    def records(
+        self, numbers: UInt8[np.ndarray, "n k"], columns: Integer[np.ndarray, "n k"], used: Bool[np.ndarray, " n"]
+    ) -> UInt8[np.ndarray, "n w"]:
+        """Records of level numbers and rising columns; a row that is not `used` becomes the zero row."""
+        from compressae_jax.codes.storage import packed_kernels
+
+        words = np.zeros((len(numbers), _words_of(self)), "<u8")
+        low, rank_bits, zero_rank, binomials, *_ = _tables(self.h, self.k)
+        columns = columns.astype(np.uint32)
+        packed_kernels.pack(numbers, columns, used, self.bits, low, rank_bits, zero_rank, binomials, words)
+        return words.view(np.uint8)[:, : self.width]
+
+    def decoder(self, rows: int) -> Decoder:
+        """What takes up to `rows` records apart, for one thread: the inverse of `records`, with levels for numbers."""
+        from compressae_jax.codes.storage import packed_kernels
+
+        given = np.zeros((rows, _words_of(self)), "<u8")
+        signed, tables = self.signed, _tables(self.h, self.k)
+
+        def decode(records: np.ndarray, values: np.ndarray, columns: np.ndarray) -> None:
+            words = given[: len(records)]
+            words.view(np.uint8)[:, : self.width] = records
+            packed_kernels.unpack(words, self.h, self.bits, signed, tables, values, columns)
+
+        return decode
+
+    @functools.cached_property
+    def signed(self) -> Float[np.ndarray, " levels"]:
+        """What the number of a value stands for: the levels, then the same below zero."""
+        levels = np.array(self.levels, np.float32)
+        return np.concatenate([levels, -levels])
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -128,8 +163,8 @@ class Packed(Rows):
 
     @property
     def storage(self) -> str:
-        """'packed' and the bits of a value."""
-        return f"packed{self.packing.bits}"
+        """How `packing` writes them."""
+        return self.packing.storage
 
     @property
     def levels(self) -> tuple[float, ...]:
@@ -223,11 +258,8 @@ class Unpacker:
     """Unpacks up to `rows` rows at a time, for one thread, whose buffers it keeps."""
 
     def __init__(self, packing: Packing, rows: int | None = None) -> None:
-        self.packing = packing
         self.rows = rows or max(1, PIECE // packing.k)
-        levels = np.array(packing.levels, np.float32)
-        self._signed = np.concatenate([levels, -levels])
-        self._words = np.zeros((self.rows, _words_of(packing)), "<u8")
+        self.into = packing.decoder(self.rows)  # records, values and columns of the caller
         self._values = np.empty((self.rows, packing.k), np.float32)
         self._columns = np.empty((self.rows, packing.k), column_dtype(packing.h))
 
@@ -238,15 +270,6 @@ class Unpacker:
         values, columns = self._values[: len(records)], self._columns[: len(records)]
         self.into(records, values, columns)
         return values, columns
-
-    def into(self, records: UInt8[np.ndarray, "n w"], values: np.ndarray, columns: np.ndarray) -> None:
-        """Unpack into arrays of the caller."""
-        from compressae_jax.codes.storage import packed_kernels
-
-        words = self._words[: len(records)]
-        words.view(np.uint8)[:, : self.packing.width] = records
-        h, k, bits = self.packing.h, self.packing.k, self.packing.bits
-        packed_kernels.unpack(words, h, bits, self._signed, _tables(h, k), values, columns)
 
 
 def pack(codes: Codes, packing: Packing) -> Packed:
@@ -271,11 +294,12 @@ def pack(codes: Codes, packing: Packing) -> Packed:
 def check_records(packed: Packed) -> None:
     """Raise InputError unless every record is one that `pack` writes: rank, columns and unused bits are in range."""
     numbers = tuple(float(i) for i in range(1, 2 ** (packed.packing.bits - 1) + 1))
-    unpacker = Unpacker(dataclasses.replace(packed.packing, levels=numbers))
+    counted = dataclasses.replace(packed.packing, levels=numbers)
+    unpacker = Unpacker(counted)
     for start in packed.files.watched(range(0, len(packed), unpacker.rows)):
         records = packed.records[start : start + unpacker.rows]
         values, columns = unpacker(records)
-        again = _records(_level_numbers(values, unpacker.packing), columns, values[:, 0] != 0, packed.packing)
+        again = packed.packing.records(_level_numbers(values, counted), columns, values[:, 0] != 0)
         good = (again == records).all(axis=1) & (columns[:, 1:] > columns[:, :-1]).all(axis=1)
         if not good.all():
             row = start + int(good.argmin())
@@ -293,7 +317,7 @@ def _packed_piece(values: np.ndarray, columns: np.ndarray, packing: Packing, sta
     twice = (columns[:, 1:] == columns[:, :-1]).any(axis=1) & (used > 0)
     if twice.any():
         raise InputError(f"row {start + int(twice.argmax())} has a column twice; a packed row has {packing.k} columns")
-    return _records(_level_numbers(values, packing), columns, used > 0, packing)
+    return packing.records(_level_numbers(values, packing), columns, used > 0)
 
 
 def _level_numbers(values: Float[np.ndarray, "n k"], packing: Packing) -> UInt8[np.ndarray, "n k"]:
@@ -301,17 +325,6 @@ def _level_numbers(values: Float[np.ndarray, "n k"], packing: Packing) -> UInt8[
     levels = np.array(packing.levels)
     numbers = np.searchsorted((levels[1:] + levels[:-1]) / 2, np.abs(values).astype(np.float64))
     return (numbers | (values < 0).astype(np.int64) << (packing.bits - 1)).astype(np.uint8)
-
-
-def _records(numbers: np.ndarray, columns: np.ndarray, used: np.ndarray, packing: Packing) -> UInt8[np.ndarray, "n w"]:
-    """Records of rows with rising columns; a row that is not `used` becomes the zero row."""
-    from compressae_jax.codes.storage import packed_kernels
-
-    words = np.zeros((len(numbers), _words_of(packing)), "<u8")
-    low, rank_bits, zero_rank, binomials, *_ = _tables(packing.h, packing.k)
-    columns = columns.astype(np.uint32)
-    packed_kernels.pack(numbers, columns, used, packing.bits, low, rank_bits, zero_rank, binomials, words)
-    return words.view(np.uint8)[:, : packing.width]
 
 
 def _words_of(packing: Packing) -> int:

@@ -10,7 +10,7 @@ from numpy.testing import assert_array_equal
 
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.storage import packed as packing_module
-from compressae_jax.codes.storage.packed import Packed, Packing, check_records, pack, packed_width, split, storage_bits
+from compressae_jax.codes.storage.packed import Packed, Packing, check_records, pack, packed_width, split
 from compressae_jax.notation import InputError
 
 SHAPES = [(1, 1), (7, 7), (5, 1), (41, 3), (300, 128), (1000, 37), (4096, 42), (65537, 5), (70_001, 1), (2**32, 4)]
@@ -269,7 +269,3 @@ def test_ranks_above_that_of_zero_rows_are_caught():
         else:
             with pytest.raises(InputError, match="record of row 0"):
                 check_records(Packed(records, packing))
-
-
-def test_storages():
-    assert [storage_bits(name) for name in ("float16", "float32", "packed3", "packed8")] == [None, None, 3, 8]

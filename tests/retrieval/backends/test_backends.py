@@ -78,11 +78,21 @@ def test_memory_maps(backend, tmp_path):
 
 
 @pytest.mark.parametrize("n", [1, C, C + 1, 9 * C + 1])
-@pytest.mark.parametrize(("h", "k", "bits"), [(37, 5, 3), (37, 37, 4), (70_001, 1, 8), (1000, 42, 4)])
-def test_packed_rows(backend, n, h, k, bits):
+@pytest.mark.parametrize(
+    ("h", "k", "storage"),
+    [
+        (37, 5, "packed3"),
+        (37, 37, "packed4"),
+        (70_001, 1, "packed8"),
+        (1000, 42, "packed4"),
+        (37, 5, "fast4"),
+        (1000, 42, "fast4"),
+    ],
+)
+def test_packed_rows(backend, n, h, k, storage):
     asked = [(1, None), (9, C)]  # each is a compilation where a backend is jitted
     for q, chunk in [*asked, (1, C), (9, None)] if backend is host else asked:
-        check(backend, oracle.packed_problem(n, q, h, k, bits), n, chunk=chunk)
+        check(backend, oracle.packed_problem(n, q, h, k, storage), n, chunk=chunk)
 
 
 @pytest.mark.parametrize("packed", [True, False])

@@ -1,0 +1,77 @@
+"""Rows that are read as fast as floats, in little more bits than `packed`: bytes, half bytes and one bitmap a row.
+
+With the columns of a row rising, the low 8 bits of each are a byte, its value is a half byte, and what is above, its
+bucket, is a bit: of the i-th nonzero in bucket b, bit b + i of the bitmap is set (Elias 1974, Fano 1971). Nothing is
+looked up, and no nonzero waits for another: one instruction of AVX-512 finds all buckets of a row, a count of trailing
+zeros one of them. The zero row has no bit set. `docs/FORMAT.md` has an example, `fast_kernels` the loops.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Bool, Integer, UInt8
+
+from compressae_jax.codes.storage.packed import Decoder, Packing
+from compressae_jax.notation import InputError, check_range
+
+LOW = 8  # bits of a column that are a byte of their own
+
+
+@dataclasses.dataclass(frozen=True)
+class Fast(Packing):
+    """What all rows of one folder share; values have 4 bits."""
+
+    MOST_COLUMNS: ClassVar[int] = 2**16  # a bucket is a byte, too
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("bits of a value of fast rows", self.bits, 4, 4)
+
+    @property
+    def storage(self) -> str:
+        """'fast' and the bits of a value."""
+        return f"fast{self.bits}"
+
+    @property
+    def bits_per_row(self) -> int:
+        """Bits of a row before they are rounded up to bytes."""
+        return self.k * (LOW + self.bits) + self.bitmap_bits
+
+    @property
+    def bitmap_bits(self) -> int:
+        """One a nonzero, and one a step from bucket to bucket."""
+        return self.k + -(-self.h >> LOW) - 1
+
+    @property
+    def width(self) -> int:
+        """Bytes of a row."""
+        return -(-self.bits_per_row // 8)
+
+    def records(
+        self, numbers: UInt8[np.ndarray, "n k"], columns: Integer[np.ndarray, "n k"], used: Bool[np.ndarray, " n"]
+    ) -> UInt8[np.ndarray, "n w"]:
+        """Records of level numbers and rising columns; a row that is not `used` becomes the zero row."""
+        from compressae_jax.codes.storage import fast_kernels
+
+        records = np.zeros((len(numbers), self.width), np.uint8)
+        fast_kernels.pack(numbers, columns.astype(np.uint16), used, records)
+        return records
+
+    def decoder(self, rows: int) -> Decoder:
+        """What takes records apart: rows of damaged bitmaps, too, get columns below h, wherever it runs the same."""
+        from compressae_jax.codes.storage import fast_kernels
+
+        signed = self.signed
+        unpack = fast_kernels.unpack_vectors if fast_kernels.has_vectors() else fast_kernels.unpack
+
+        def decode(records: np.ndarray, values: np.ndarray, columns: np.ndarray) -> None:
+            if records.shape[1] != self.width or records.dtype != np.uint8:  # loops would read beside them
+                raise InputError(f"records must be (n, {self.width}) uint8, not {records.shape} {records.dtype}")
+            given = np.ascontiguousarray(records).view()
+            given.flags.writeable = False  # as maps are, so that loops are compiled once
+            unpack(given, self.h, signed, values, columns)
+
+        return decode

@@ -1,0 +1,47 @@
+"""The storages by name, and how each packs its rows; a new one is a file here and a line in `PACKINGS`."""
+
+from collections.abc import Sequence
+
+from compressae_jax.codes.storage.fast import Fast
+from compressae_jax.codes.storage.packed import Packing
+from compressae_jax.notation import check_range
+
+FLOATS = ("float16", "float32")
+RANKED = ("packed3", "packed4", "packed5", "packed6", "packed8")
+PACKINGS: dict[str, tuple[type[Packing], int]] = {  # and the bits of a value
+    **{storage: (Packing, int(storage[-1])) for storage in RANKED},
+    "fast4": (Fast, 4),
+}
+STORAGES = (*FLOATS, *PACKINGS)
+
+
+def storage_bits(storage: str) -> int | None:
+    """Bits of a stored value where values are on levels ('packed4' -> 4), None where they are floats."""
+    return PACKINGS[storage][1] if storage in PACKINGS else None
+
+
+def check(storage: str, h: int) -> None:
+    """Raise InputError for columns that a storage does not hold."""
+    most = PACKINGS[storage][0].MOST_COLUMNS if storage in PACKINGS else 2**32
+    check_range(f"h of rows of storage {storage!r}", h, 1, most)
+
+
+def packing(storage: str, h: int, k: int, levels: Sequence[float]) -> Packing:
+    """How rows of a storage that is not one of floats are packed.
+
+    Raises:
+        InputError: sizes or levels that the storage does not have.
+    """
+    kind, bits = PACKINGS[storage]
+    return kind(h, k, bits, tuple(levels))
+
+
+def record_width(storage: str, h: int, k: int) -> int:
+    """Bytes of a packed row of k nonzeros out of h columns, everything included."""
+    levels = [float(number) for number in range(1, 2 ** (PACKINGS[storage][1] - 1) + 1)]  # whatever they are
+    return packing(storage, h, k, levels).width
+
+
+def levels_name(encoder: str, storage: str) -> str:
+    """What a model keeps the levels by: storages of as many bits share theirs, so rows go from one to the other."""
+    return f"{encoder}:packed{storage_bits(storage)}"
