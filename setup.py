@@ -7,6 +7,8 @@ from setuptools import find_packages, setup
 
 FIGURES = ["matplotlib>=3.8"]
 PARQUET = ["pyarrow>=14.0.1"]  # older ones execute code from a file (CVE-2023-47248)
+RAY = ["ray>=2.40"]
+SPARK = [*PARQUET, "pyspark[sql]>=4.0"]  # its tables need pandas
 TENSORBOARD = ["tensorboardX>=2.6"]
 NOTEBOOK = ["ipykernel", "nbclient", "nbformat"]
 BENCH = ["faiss-cpu>=1.15", "kannolo", "psutil", "sparse_dot_topn", "torch>=2.4", "usearch"]
@@ -66,6 +68,8 @@ setup(
         "figures": FIGURES,
         "notebook": NOTEBOOK,
         "parquet": PARQUET,
+        "ray": RAY,
+        "spark": SPARK,
         "tensorboard": TENSORBOARD,
         "test": TEST,
     },

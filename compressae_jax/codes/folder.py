@@ -36,10 +36,10 @@ from compressae_jax.codes.mapped import Map, MappedFiles, mapped
 from compressae_jax.codes.rows import MadeBy, Rows
 from compressae_jax.codes.storage.kinds import PACKINGS, packing
 from compressae_jax.codes.storage.packed import Packed, Packing
-from compressae_jax.codes.writer import Writer, write
+from compressae_jax.codes.writer import Writer, write, write_pieces
 from compressae_jax.notation import AnyArray, FolderError, InputError, check_choice, check_range
 
-__all__ = ["Read", "Writer", "read", "write"]
+__all__ = ["Read", "Writer", "read", "write", "write_pieces"]
 
 IDS, OLDER_IDS = r"<i8|<u8|<U[1-9]\d{0,6}|utf8", r"<i8|<U[1-9]\d{0,6}"
 ONCE = "topk"  # made the rows of folders that do not say so

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ import xxhash
 from jaxtyping import Float
 
 from compressae_jax.base import files, sealed
+from compressae_jax.base.arrays import pieces
 from compressae_jax.codes import ids as ids_of
 from compressae_jax.codes.codes import check_norms, column_dtype
 from compressae_jax.codes.ids import TextIds
@@ -162,14 +164,30 @@ def write(
         BusyError: another process writes it.
     """
     rows = _given(rows, norms, ids)
-    work = _Work(d, rows.h, rows.k, rows.storage, header, rows.levels)
-    if len(rows) == 0:
+    write_pieces(folder, pieces(rows, PIECE), d=d, header=header)
+
+
+def write_pieces(
+    folder: str | os.PathLike, some: Iterable[Rows], *, d: int, header: dict[str, Any] | None = None
+) -> int:
+    """`write` rows of one kind that come piece by piece, so that memory holds one piece; gives their number.
+
+    Raises:
+        InputError: pieces of different kinds, or no row.
+        FolderError: something that this program did not make stands at that name.
+        BusyError: another process writes it.
+    """
+    every = (rows for rows in some if len(rows))
+    first = next(every, None)
+    if first is None:
         raise InputError(f"{folder}: there is no row to write")
+    work = _Work(d, first.h, first.k, first.storage, header, first.levels)
     with files.replacing(folder, NAMES, META) as aside:
         work.folder = aside
-        for start in range(0, len(rows), PIECE):
-            work.add(rows[start : start + PIECE], count=False)
+        for rows in itertools.chain([first], every):
+            work.add(rows, count=False)
         work.complete()
+    return work.rows
 
 
 def partial_of(folder: Path) -> Path:

@@ -2,7 +2,6 @@ import dataclasses
 import errno
 import json
 import os
-import pickle
 import random
 import shutil
 import signal
@@ -494,44 +493,6 @@ def test_a_model_that_cannot_be_written_to_serves_with_a_word(tmp_path, monkeypa
             tmp_path / "model", open_source(make_vectors(9)), tmp_path / "codes", storage="packed4", progress=False
         )
     assert len(folder.read(tmp_path / "codes").rows) == 9
-
-
-@pytest.mark.parametrize("storage", ["float16", "packed4"])
-def test_partitions_elsewhere_get_the_arrays_of_the_folder(tmp_path, storage):
-    weights, x = make_weights(), make_vectors(200)
-    if storage == "packed4":
-        with pytest.raises(InputError, match="no levels"):
-            compression.encode_arrays(weights, x, storage=storage)
-    rows = compression.in_memory(weights, open_source(x), storage=storage)
-    encoder = pickle.loads(pickle.dumps(Encoder(weights, "topk", storage)))
-    parts = [compression.encode_arrays(encoder, some) for some in (x[:3], x[3:].tolist())]
-    for name, array in rows.arrays().items():
-        assert_array_equal(np.concatenate([part[name] for part in parts]), array, strict=True)
-    names = [f"row {i}" for i in range(3)]
-    back = compression.rows_of_arrays(encoder, parts[0], names)
-    assert back.verified and back.made_by == rows.made_by and back.levels == rows.levels and back.ids == names
-    for name, array in rows[:3].arrays().items():
-        assert_array_equal(back.arrays()[name], array, strict=True)
-    with pytest.raises(InputError, match=r"has the arrays .*, not other"):
-        compression.rows_of_arrays(encoder, {"other": x})
-    with pytest.raises(InputError, match=r"ids must be 3, one a row"):
-        compression.rows_of_arrays(encoder, parts[0], names[:2])
-    with pytest.raises(InputError, match=r"vectors must have shape \(n, 12\), not \(3, 4\)"):
-        compression.encode_arrays(weights, x[:3, :4])
-    with pytest.raises(InputError, match="not finite, first in row 1"):
-        compression.encode_arrays(weights, np.array([x[0], x[1] * np.nan]))
-
-
-def test_arrays_that_are_not_of_the_model_make_no_rows():
-    weights = make_weights()
-    some = compression.encode_arrays(weights, make_vectors(3))
-    with pytest.raises(InputError, match=r"values must be float32 of k=\d+, not float16"):
-        compression.rows_of_arrays(weights, some, storage="float32")
-    with pytest.raises(InputError, match="not float16 of k=2"):
-        cut = {name: array[:, :2] for name, array in some.items()}
-        compression.rows_of_arrays(weights, cut)
-    with pytest.raises(InputError, match="column"):
-        compression.rows_of_arrays(weights, {**some, "columns": some["columns"] + np.uint16(weights.h)})
 
 
 def test_text_ids_come_with_their_rows(tmp_path, monkeypatch):
