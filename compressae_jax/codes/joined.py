@@ -16,7 +16,8 @@ from compressae_jax.codes import ids as ids_of
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.ids import Ids
 from compressae_jax.codes.mapped import NO_FILES, MappedFiles
-from compressae_jax.codes.rows import MadeBy, Part, Rows, Some
+from compressae_jax.codes.rows import Encoded, MadeBy, Part, Rows, Some
+from compressae_jax.codes.storage.packed import with_room
 from compressae_jax.notation import AnyArray, InputError
 
 PIECE = 2**16  # rows compared at once
@@ -191,6 +192,22 @@ class Joined(Rows):
             return pieces[0] if len(pieces) == 1 else Part(*map(np.concatenate, zip(*pieces, strict=True)))
 
         return read
+
+    def encoded(self, space: str) -> Encoded | None:
+        """Records of all parts, where they have them; those of several are gathered in a copy."""
+        each = [part.encoded(space) for part in self.parts]
+        parts = [part for part in each if part is not None]
+        if len(parts) < len(each):
+            return None
+
+        def read(here: Some) -> tuple[np.ndarray, np.ndarray]:
+            pieces = [parts[i].read(some) for i, some in self._places(here)] or [parts[0].read(slice(0, 0))]
+            if len(pieces) == 1:
+                return pieces[0]
+            records, scales = map(np.concatenate, zip(*pieces, strict=True))
+            return with_room(records), scales
+
+        return parts[0]._replace(read=read)
 
     def check(self) -> Rows:
         """Every part checked, joined; rows are numbered within their part."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
-from jaxtyping import Float, Integer
+from jaxtyping import Float, Integer, UInt8
 
 from compressae_jax.codes.ids import Ids
 from compressae_jax.codes.mapped import NO_FILES, MappedFiles
@@ -37,6 +37,18 @@ class Part(NamedTuple):
     values: Float[np.ndarray, "c k"]
     columns: Integer[np.ndarray, "c k"]
     row_scales: Float[np.ndarray, " c"]
+
+
+class Encoded(NamedTuple):
+    """Rows that loops of search take apart themselves, in registers, instead of reading what a `Rows.reader` wrote.
+
+    `read` gives some records (c, w) uint8, with room behind them for the vectors of the last row, and their row scales.
+    """
+
+    signed: Float[np.ndarray, " levels"]
+    h: int
+    k: int
+    read: Callable[[Some], tuple[UInt8[np.ndarray, "c w"], Float[np.ndarray, " c"]]]
 
 
 class Rows(abc.ABC):
@@ -140,6 +152,10 @@ class Rows(abc.ABC):
         Nothing is held for a row but what is stored. Rows that were not verified are checked as they are read, so that
         no column outside h is ever scored or written to.
         """
+
+    def encoded(self, space: str) -> Encoded | None:
+        """The same for loops that take records apart; None where there are none for these rows or this machine."""
+        return None
 
     @abc.abstractmethod
     def check(self) -> Rows:

@@ -50,6 +50,14 @@ class Fast(Packing):
         """Bytes of a row."""
         return -(-self.bits_per_row // 8)
 
+    @property
+    def in_registers(self) -> bool:
+        """Where there are vectors: of rows whose buckets are one of them."""
+        from compressae_jax.codes.storage import fast_kernels
+
+        fits = self.k <= fast_kernels.WORD and self.bitmap_bits <= 2 * fast_kernels.WORD
+        return fits and fast_kernels.has_vectors()
+
     def records(
         self, numbers: UInt8[np.ndarray, "n k"], columns: Integer[np.ndarray, "n k"], used: Bool[np.ndarray, " n"]
     ) -> UInt8[np.ndarray, "n w"]:

@@ -26,12 +26,13 @@ from compressae_jax.base.llvm_kernels import (
     shape,
     store,
 )
+from compressae_jax.codes.storage.packed import ROOM
 
 VECTORS = ("avx512f", "avx512bw", "avx512vl", "avx512vbmi2")  # what `unpack_vectors` needs of a machine
 ROWS = 32  # whose buckets are found before they are read: a load that waits for a store takes longer than all else
 WORD = 64  # bits of a word of the bitmap, and buckets that one instruction finds
 COLUMNS, VALUES = 32, 16  # written by one instruction
-BEYOND = 64  # bytes behind a row's own that its vectors may be loaded from
+LOW = 8  # bits of a column that are a byte of their own
 ONE = np.uint64(1)
 BYTE = ir.IntType(8)
 
@@ -80,7 +81,7 @@ def unpack_vectors(records, h, signed, values, columns):
 def _apart(records, k):
     """How many rows come before the last ones, which have no room behind them, and these with room, for them, too."""
     n, width = records.shape
-    beyond, columns = (BEYOND + width - 1) // width, (COLUMNS + k - 1) // k
+    beyond, columns = (ROOM + width - 1) // width, (COLUMNS + k - 1) // k
     rest = min(n, max(beyond, columns))
     some = np.zeros((rest + beyond, width), np.uint8)
     some[:rest] = records[n - rest :]
@@ -124,27 +125,38 @@ def _zeros(_, bits):
 def _unpack_vectors(records, n, h, signed, values, columns):
     """The first n rows, each with room behind it in records, values and columns: a row's nonzeros together."""
     k, bitmap = values.shape[1], values.shape[1] + ((h + 255) >> 8) - 1
-    words = (bitmap + WORD - 1) // WORD
-    places, some = np.empty(ROWS * k + WORD * (words + 1), np.uint8), np.empty(ROWS, np.bool_)
+    words, some = (bitmap + WORD - 1) // WORD, np.empty(ROWS, np.bool_)
+    long = k > WORD or words > 2
+    places = np.empty(ROWS * k + WORD * (words + 1), np.uint8)
     for start in range(0, n, ROWS):
         stop = min(start + ROWS, n)
+        if long:
+            for row in range(start, stop):
+                some[row - start] = _find(records, row, k, bitmap, words, places, (row - start) * k)
+            for row in range(start, stop):
+                _fields(records, row, h, signed, values, columns, places, (row - start) * k)
+        else:
+            for row in range(start, stop):
+                some[row - start] = _whole(records, row, h, signed, values, columns)
         for row in range(start, stop):
-            at, count, any_bits = (row - start) * k, np.int64(0), np.uint64(0)
-            for w in range(words):
-                bits = _bits(records, row, k, bitmap, w)
-                _places(bits, w, count, places, at + count)
-                count += _ones(bits)
-                any_bits |= bits
-            while count < k:  # of damaged rows
-                _places(np.uint64(0), 0, count, places, at + count)
-                count += WORD
-            some[row - start] = any_bits != 0
-        for row in range(start, stop):
-            if some[row - start]:
-                _fields(records, row, h - 1, places, (row - start) * k, signed, values, columns)
-            else:
+            if not some[row - start]:
                 for i in range(k):
                     values[row, i], columns[row, i] = 0, i
+
+
+@compiled
+def _find(records, row, k, bitmap, words, places, at):
+    """Put the buckets of a row of any length into `places`, from `at` on; whether any bit is set."""
+    count, some = np.int64(0), np.uint64(0)
+    for w in range(words):
+        bits = _bits(records, row, k, bitmap, w)
+        _places(bits, w, count, places, at + count)
+        count += _ones(bits)
+        some |= bits
+    while count < k:  # of damaged rows
+        _places(np.uint64(0), 0, count, places, at + count)
+        count += WORD
+    return some != 0
 
 
 @emitted
@@ -165,7 +177,7 @@ def bits_of(
     """The next 64 of the `left` bits of the bitmap of the row that starts at a byte, zeros behind them."""
     first = builder.add(builder.mul(k, INT(12)), done)
     at = builder.add(start, builder.lshr(first, INT(3)))
-    two = (_vector(builder, data, builder.add(at, INT(byte)), INT) for byte in (8, 0))
+    two = (vector_at(builder, data, builder.add(at, INT(byte)), INT) for byte in (8, 0))
     bits = call(builder, "llvm.fshr.i64", INT, *two, builder.and_(first, INT(7)))
     above = builder.shl(INT(-1), builder.and_(left, INT(63)))
     whole = builder.icmp_signed(">=", left, INT(WORD))
@@ -203,31 +215,93 @@ def buckets_of(builder: ir.IRBuilder, bits: ir.Value, first: ir.Value, count: ir
     return builder.sub(found, before)
 
 
+def buckets_of_row(
+    builder: ir.IRBuilder, data: ir.Value, start: ir.Value, k: ir.Value, h: ir.Value
+) -> tuple[ir.Value, ir.Value]:
+    """The buckets of a row of up to 64 nonzeros and 128 bits of bitmap, and whether any bit is set."""
+    bitmap = builder.add(builder.sub(k, INT(1)), builder.lshr(builder.add(h, INT(255)), INT(8)))
+    first = bits_of(builder, data, start, k, bitmap, INT(0))
+    found = cgutils.alloca_once_value(builder, buckets_of(builder, first, INT(0), INT(0)))
+    any_bits = cgutils.alloca_once_value(builder, first)
+    with builder.if_then(builder.icmp_signed(">", bitmap, INT(WORD))):
+        second = bits_of(builder, data, start, k, builder.sub(bitmap, INT(WORD)), INT(WORD))
+        count = builder.ctpop(first)
+        more = buckets_of(builder, second, INT(WORD), count)
+        behind = builder.shl(INT(-1), builder.and_(count, INT(63)))
+        behind = builder.select(builder.icmp_unsigned("<", count, INT(WORD)), behind, INT(0))
+        mask = builder.bitcast(behind, ir.VectorType(ir.IntType(1), WORD))
+        both = call(builder, "llvm.x86.avx512.mask.expand.v64i8", more.type, more, builder.load(found), mask)
+        builder.store(both, found)
+        builder.store(builder.or_(first, second), any_bits)
+    return builder.load(found), builder.icmp_unsigned("!=", builder.load(any_bits), INT(0))
+
+
 @emitted
-def _fields(_, records, row, last, places, at, signed, values, columns):
-    """Put values and columns, `last` at most, of a row whose buckets stand at `at`; more than k of each are written."""
+def _whole(_, records, row, h, signed, values, columns):
+    """Put values and columns of a row of up to 64 nonzeros, more than k of each, and say whether it is no zero row."""
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> ir.Value:
         data, start = _row(context, builder, signature, given)
-        buckets, table, values, columns = (argument(context, builder, signature, given, at) for at in (3, 5, 6, 7))
-        k, wide = shape(builder, values)[1], ir.VectorType(ir.IntType(16), COLUMNS)
-        into = builder.mul(given[1], k)
-        most = everywhere(builder, builder.trunc(given[2], wide.element), COLUMNS)
-        with cgutils.for_range_slice(builder, INT(0), k, INT(COLUMNS), INT) as (i, _):
-            low = _vector(builder, data, builder.add(start, i), ir.VectorType(BYTE, COLUMNS))
-            bucket = load(builder, buckets.data, builder.add(given[4], i), COLUMNS)
-            above = builder.shl(builder.zext(bucket, wide), wide([8] * COLUMNS))
-            column = builder.or_(above, builder.zext(low, wide))
-            column = builder.select(builder.icmp_unsigned("<", column, most), column, most)
-            store(builder, columns.data, builder.add(into, i), column)
-        numbers, levels = builder.add(start, k), load(builder, table.data, INT(0), VALUES)
-        with cgutils.for_range_slice(builder, INT(0), k, INT(VALUES), INT) as (i, _):
-            some = _vector(builder, data, builder.add(numbers, builder.lshr(i, INT(1))), INT)
-            store(builder, values.data, builder.add(into, i), levels_of(builder, some, levels))
+        fields = _Fields(context, builder, signature, given, data, start)
+        buckets, used = buckets_of_row(builder, data, start, fields.k, given[2])
+        for i in range(0, WORD, VALUES):
+            with builder.if_then(builder.icmp_signed("<", INT(i), fields.k)):
+                if i % COLUMNS == 0:
+                    some = builder.shuffle_vector(buckets, buckets, lanes_of(ir.IntType(32), range(i, i + COLUMNS)))
+                    fields.put_columns(INT(i), some)
+                fields.put_values(INT(i))
+        return used
+
+    return contiguous(types.boolean, records, types.int64, types.int64, signed, values, columns), emit
+
+
+@emitted
+def _fields(_, records, row, h, signed, values, columns, places, at):
+    """The same of a row whose buckets stand at `at`."""
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> ir.Value:
+        fields = _Fields(context, builder, signature, given, *_row(context, builder, signature, given))
+        places = argument(context, builder, signature, given, 6).data
+        with cgutils.for_range_slice(builder, INT(0), fields.k, INT(COLUMNS), INT) as (i, _):
+            fields.put_columns(i, load(builder, places, builder.add(given[7], i), COLUMNS))
+        with cgutils.for_range_slice(builder, INT(0), fields.k, INT(VALUES), INT) as (i, _):
+            fields.put_values(i)
         return context.get_dummy_value()
 
-    signature = types.void, records, types.int64, types.int64, places, types.int64, signed, values, columns
-    return contiguous(*signature), emit
+    given = records, types.int64, types.int64, signed, values, columns, places, types.int64
+    return contiguous(types.void, *given), emit
+
+
+class _Fields:
+    """What puts the values and columns of a row, `VALUES` and `COLUMNS` at a time, into arrays (n, k)."""
+
+    def __init__(
+        self, context: Any, builder: ir.IRBuilder, signature: Any, given: Any, data: ir.Value, start: ir.Value
+    ) -> None:
+        signed, self.values, self.columns = (argument(context, builder, signature, given, at) for at in (3, 4, 5))
+        self.builder, self.data, self.start = builder, data, start
+        self.k = shape(builder, self.values)[1]
+        self.into = builder.mul(given[1], self.k)
+        self.last = builder.sub(given[2], INT(1))
+        self.levels = load(builder, signed.data, INT(0), VALUES)
+
+    def put_columns(self, i: ir.Value, buckets: ir.Value) -> None:
+        low = vector_at(self.builder, self.data, self.builder.add(self.start, i), buckets.type)
+        columns = columns_of(self.builder, buckets, low, self.last, ir.IntType(16))
+        store(self.builder, self.columns.data, self.builder.add(self.into, i), columns)
+
+    def put_values(self, i: ir.Value) -> None:
+        at = self.builder.add(self.builder.add(self.start, self.k), self.builder.lshr(i, INT(1)))
+        levels = levels_of(self.builder, vector_at(self.builder, self.data, at, INT), self.levels)
+        store(self.builder, self.values.data, self.builder.add(self.into, i), levels)
+
+
+def columns_of(builder: ir.IRBuilder, buckets: ir.Value, low: ir.Value, last: ir.Value, kind: ir.IntType) -> ir.Value:
+    """Columns, integers of a kind and not above the last one, of vectors of buckets and of low bytes."""
+    wide, last = ir.VectorType(kind, low.type.count), builder.trunc(last, kind)
+    above = builder.shl(builder.zext(buckets, wide), wide([LOW] * wide.count))
+    columns, most = builder.or_(above, builder.zext(low, wide)), everywhere(builder, last, wide.count)
+    return builder.select(builder.icmp_unsigned("<", columns, most), columns, most)
 
 
 def levels_of(builder: ir.IRBuilder, numbers: ir.Value, levels: ir.Value) -> ir.Value:
@@ -246,6 +320,6 @@ def _row(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> tup
     return records.data, builder.mul(given[1], shape(builder, records)[1])
 
 
-def _vector(builder: ir.IRBuilder, data: ir.Value, at: ir.Value, kind: ir.Type) -> ir.Value:
+def vector_at(builder: ir.IRBuilder, data: ir.Value, at: ir.Value, kind: ir.Type) -> ir.Value:
     """What lies from a byte on."""
     return builder.load(builder.bitcast(builder.gep(data, [at]), kind.as_pointer()), align=1)

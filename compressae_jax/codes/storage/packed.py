@@ -21,12 +21,14 @@ from jaxtyping import Bool, Float, Integer, UInt8, UInt64
 from compressae_jax.codes.codes import Codes, checked, column_dtype
 from compressae_jax.codes.ids import Ids
 from compressae_jax.codes.mapped import NO_FILES, MappedFiles
-from compressae_jax.codes.rows import MadeBy, Part, Rows, Some
+from compressae_jax.codes.rows import Encoded, MadeBy, Part, Rows, Some
 from compressae_jax.notation import AnyArray, InputError, check_choice, check_range
 
 BUCKETS = 8  # a nonzero, at most: more of them save less than .1 bit a nonzero, and unpacking passes over all of them
 TABLE_WORDS = 2**21  # of 64 bits, at most, for the binomials that unpacking reads
 PIECE = 2**16  # nonzeros unpacked at once: they and their records stay in a core's own cache
+
+ROOM = 64  # bytes behind a row's own that vectors may be loaded from
 
 Decoder = Callable[[np.ndarray, np.ndarray, np.ndarray], None]  # of records (n, w) into values and columns (n, k)
 
@@ -129,6 +131,11 @@ class Packing:
             packed_kernels.unpack(words, self.h, self.bits, signed, tables, values, columns)
 
         return decode
+
+    @property
+    def in_registers(self) -> bool:
+        """Whether this machine has loops of search that take records apart themselves."""
+        return False
 
     @functools.cached_property
     def signed(self) -> Float[np.ndarray, " levels"]:
@@ -246,12 +253,34 @@ class Packed(Rows):
 
         return read
 
+    def encoded(self, space: str) -> Encoded | None:
+        """Records as they are, where `packing` has loops for them; in the space 'sparse' None."""
+        scales = self.scales(space)
+        if scales is None or not self.packing.in_registers:
+            return None
+        n, width = len(self), self.packing.width
+
+        def read(here: Some) -> tuple[np.ndarray, np.ndarray]:
+            self.files.check()
+            records = self.records[here]
+            inside = isinstance(here, slice) and width * (n - here.indices(n)[1]) >= ROOM
+            return records if inside and self.records.flags.c_contiguous else with_room(records), scales[here]
+
+        return Encoded(self.packing.signed, self.h, self.k, read)
+
     def check(self) -> Packed:
         """The same rows, verified; raises InputError as `check_records`."""
         if self.verified:
             return self
         check_records(self)
         return dataclasses.replace(self, verified=True)
+
+
+def with_room(records: UInt8[np.ndarray, "c w"]) -> UInt8[np.ndarray, "c w"]:
+    """A copy of records behind which `ROOM` bytes may be read."""
+    roomy = np.zeros(records.size + ROOM, np.uint8)
+    roomy[: records.size] = records.reshape(-1)
+    return roomy[: records.size].reshape(records.shape)
 
 
 class Unpacker:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from compressae_jax.base.threads import cores, kept
-from compressae_jax.codes.rows import Rows
+from compressae_jax.codes.rows import Encoded, Part, Rows, Some
 from compressae_jax.notation import Expanded, check_range
 from compressae_jax.retrieval import filters
 from compressae_jax.retrieval.filters import Without
@@ -47,7 +47,8 @@ def search(
 
     check_range("top", top, 1, MOST)
     packed = rows.levels is not None
-    chunk = checked_chunk(chunk) or max(1, (DECODED if packed else NONZEROS) // rows.k)
+    encoded = rows.encoded(space)
+    chunk = checked_chunk(chunk) or max(1, (DECODED if packed and encoded is None else NONZEROS) // rows.k)
     # Of few rows only those are decoded; of floats the loops pass over the others as fast.
     picked = filters.few(allowed) if packed else None
     if picked is not None:
@@ -56,22 +57,39 @@ def search(
 
     def find(u: np.ndarray, without: Without, threads: int) -> Results:
         starts, blocks = iter(range(0, n, chunk)), list(_blocks(u, without))
+        several = kernels.scan_block if encoded is None else kernels.scan_records
 
         def work(best: np.ndarray, numbers: np.ndarray) -> None:
-            read = rows.reader(space, chunk)
+            read = _plain(rows.reader(space, chunk)) if encoded is None else _records(encoded)
             for start in starts:  # shared by the threads, so each sees rising rows and a slow core takes fewer
                 here = slice(start, start + chunk)
                 if (mask := mask_of(allowed, here)) is None:
                     continue
-                part = *map(stored, read(here if picked is None else picked[here])), start, mask
+                part = read(here if picked is None else picked[here])
                 for queries, block, indptr in blocks:
-                    absorb = kernels.scan_one if block.ndim == 1 else kernels.scan_block
-                    absorb(*part, block, indptr, without.rows, best[queries], numbers[queries])
+                    absorb = kernels.scan_one if block.ndim == 1 else several
+                    absorb(*part, start, mask, block, indptr, without.rows, best[queries], numbers[queries])
 
         return best_of_threads(work, threads, len(u), top)
 
     scores, found = in_groups(find, np.asarray(u, np.float32), without, top, min(cores(), -(-n // chunk)))
     return scores, found if picked is None else filters.numbered(found, picked)
+
+
+def _plain(read: Callable[[Some], Part]) -> Callable[[Some], tuple]:
+    """What the kernels take of a part: values, columns, row scales."""
+    return lambda here: tuple(map(stored, read(here)))
+
+
+def _records(encoded: Encoded) -> Callable[[Some], tuple]:
+    """The same of records, which they take apart themselves."""
+    how = fixed(encoded.signed), encoded.h, encoded.k
+
+    def read(here: Some) -> tuple:
+        records, scales = encoded.read(here)
+        return fixed(records), how, stored(scales)
+
+    return read
 
 
 def checked_chunk(chunk: int | None) -> int | None:

@@ -7,8 +7,10 @@ wherever it stands, so identical rows tie exactly.
 import numpy as np
 
 from compressae_jax.base.compiled import FAST, compiled
+from compressae_jax.codes.storage import fast_kernels
 from compressae_jax.retrieval.backends import vector_kernels as vectors
 
+TOGETHER = 512  # rows taken apart before they are scored: beside a block of queries they stay in a core's own cache
 STRIP = 64  # sums that are compared with the worst result before any is looked at by itself
 NO_ROW = np.iinfo(np.int64).max
 
@@ -112,6 +114,20 @@ def scan_block(values, columns, row_scales, first_row, allowed, u, indptr, witho
                     if at[i] == indptr[i + 1] or without[at[i]] > first_row + y:
                         _replace_worst(scores[i], rows[i], total[i], first_row + y)
                         worst[i] = scores[i, 0]
+
+
+@compiled(fastmath=FAST)
+def scan_records(records, how, row_scales, first_row, allowed, u, indptr, without, scores, rows):
+    """`scan_block` of records of `fast` rows; `how`: signed levels, h and k. Some rows at a time are taken apart."""
+    signed, h, k = how
+    values, columns = np.empty((TOGETHER, k), np.float32), np.empty((TOGETHER, k), np.uint16)
+    for start in range(0, len(records), TOGETHER):
+        stop = min(start + TOGETHER, len(records))
+        some = allowed[start:stop] if len(allowed) else allowed
+        n = stop - start
+        fast_kernels.unpack_vectors(records[start:stop], h, signed, values[:n], columns[:n])
+        part = values[:n], columns[:n], row_scales[start:stop], first_row + start, some
+        scan_block(*part, u, indptr, without, scores, rows)
 
 
 @compiled

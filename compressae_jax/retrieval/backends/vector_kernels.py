@@ -23,13 +23,19 @@ from compressae_jax.base.llvm_kernels import (
     FUSED,
     INT,
     argument,
+    call,
     contiguous,
     emitted,
     everywhere,
+    lanes_of,
     load,
+    shape,
 )
+from compressae_jax.codes.storage import fast_kernels as fast
 
 LANES = (8, 16), (4, 4), (1, 1)  # of a sum, and nonzeros of a step, while there are as many; the best of several
+WORD = ir.IntType(32)
+RECORDS_AHEAD = 2048  # bytes of records fetched early
 AHEAD = 768  # nonzeros fetched early: measured alike for float16, but float32 took a third longer without
 
 
@@ -37,9 +43,14 @@ AHEAD = 768  # nonzeros fetched early: measured alike for float16, but float32 t
 def dot(_, values, columns, row, u):
     """Σ_j values[row, j] u[columns[row, j]]; values are float32, or finite float16 as their bits.
 
+    Where `values` are records of `fast` rows, `columns` are (signed levels, h, k).
+
     Every u is multiplied in all lanes by as many values; of the sum it goes into, the lane of its own value is kept at
     the end. That is one instruction a nonzero; to put it into its lane of a vector takes two, and 1.25 times as long.
     """
+
+    if values.dtype == types.uint8:
+        return contiguous(types.float32, values, columns, row, u), _dot_of_record
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> ir.Value:
         values, columns, u = (argument(context, builder, signature, given, place) for place in (0, 1, 3))
@@ -71,6 +82,70 @@ def dot(_, values, columns, row, u):
         return builder.load(total)
 
     return contiguous(types.float32, values, columns, row, u), emit
+
+
+def _dot_of_record(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> ir.Value:
+    """The bits of `dot` for what a record holds, which goes from its bytes to the sum in registers."""
+    records, u = (argument(context, builder, signature, given, place) for place in (0, 3))
+    levels, h, k = (builder.extract_value(given[1], place) for place in range(3))
+    levels = context.make_array(signature.args[1][0])(context, builder, levels)
+    start = builder.mul(given[2], shape(builder, records)[1])
+    numbers, last = builder.add(start, k), builder.sub(h, INT(1))
+    table = load(builder, levels.data, INT(0), 16)
+    _fetch(builder, records.data, builder.add(start, INT(RECORDS_AHEAD)))
+    buckets, used = fast.buckets_of_row(builder, records.data, start, k, h)
+    # One store, so what is loaded from it need not wait until it is in the cache.
+    kept = cgutils.alloca_once(builder, buckets.type)
+    builder.store(buckets, kept)
+    bucket_of = builder.bitcast(kept, fast.BYTE.as_pointer())
+    total, first = cgutils.alloca_once_value(builder, FLOAT(0)), INT(0)
+
+    def terms(j: ir.Value, bucket: ir.Value, lanes: int) -> Iterator[tuple[ir.Value, ir.Value]]:
+        stride, at = bucket.type.count, builder.add(numbers, builder.lshr(j, INT(1)))
+        low = fast.vector_at(builder, records.data, builder.add(start, j), bucket.type)
+        column = fast.columns_of(builder, bucket, low, last, WORD)
+        some = fast.vector_at(builder, records.data, at, INT)
+        if stride == 1:
+            some = builder.lshr(some, builder.shl(builder.and_(j, INT(1)), INT(2)))
+        both = fast.levels_of(builder, some, table), _gathered(builder, u.data, column)
+        for step in range(0, stride, lanes):
+            yield tuple(builder.shuffle_vector(one, one, lanes_of(WORD, range(step, step + lanes))) for one in both)
+
+    for lanes, stride in LANES:
+        end = builder.and_(k, INT(-stride))
+        with builder.if_then(builder.icmp_signed("<", first, end)):
+            sums = cgutils.alloca_once_value(builder, ir.VectorType(FLOAT, lanes)(None))
+
+            def add(j: ir.Value, bucket: ir.Value, sums: ir.Value = sums, lanes: int = lanes) -> None:
+                for one, other in terms(j, bucket, lanes):  # fused: where loops are unrolled, LLVM may choose otherwise
+                    fused = call(builder, f"llvm.fma.v{lanes}f32", one.type, one, other, builder.load(sums))
+                    builder.store(fused, sums)
+
+            if stride == 16:  # their buckets need not be stored
+                for j in range(0, buckets.type.count, stride):
+                    with builder.if_then(builder.icmp_signed("<", INT(j), end)):
+                        add(INT(j), builder.shuffle_vector(buckets, buckets, lanes_of(WORD, range(j, j + stride))))
+            else:
+                with cgutils.for_range_slice(builder, first, end, INT(stride), INT) as (j, _):
+                    add(j, fast.vector_at(builder, bucket_of, j, ir.VectorType(fast.BYTE, stride)))
+            some = builder.load(sums)
+            while some.type.count > 1:
+                some = _folded(builder, some)
+            builder.store(builder.fadd(builder.load(total), builder.extract_element(some, INT(0))), total)
+        first = end
+    return builder.select(used, builder.load(total), FLOAT(0))
+
+
+def _gathered(builder: ir.IRBuilder, data: ir.Value, places: ir.Value) -> ir.Value:
+    """Numbers of an array, by one instruction where there are 16 or 4."""
+    lanes = places.type.count
+    kind = ir.VectorType(FLOAT, lanes)
+    if lanes == 1:
+        place = builder.zext(builder.extract_element(places, INT(0)), INT)
+        return builder.insert_element(kind(ir.Undefined), load(builder, data, place), INT(0))
+    name = {16: "gather.dps.512", 4: "gather3siv4.sf"}[lanes]
+    start, all_of_them = builder.bitcast(data, fast.BYTE.as_pointer()), lanes_of(ir.IntType(1), [1] * lanes)
+    return call(builder, f"llvm.x86.avx512.mask.{name}", kind, kind(None), start, places, all_of_them, WORD(4))
 
 
 @emitted

@@ -79,8 +79,9 @@ def test_no_rows_and_no_queries(side):
         assert np.isneginf(scores).all() and (found == -1).all()
 
 
-def test_packed_rows(side):
-    rows, _, u = oracle.packed_problem(6 * C + 1, 9)
+@pytest.mark.parametrize("storage", ["packed3", "fast4"])
+def test_packed_rows(side, storage):
+    rows, _, u = oracle.packed_problem(6 * C + 1, 9, storage=storage)
     rows = oracle.replaced(rows.codes(), norms=np.ones((6 * C + 1, 2), np.float32)) if side[0] is lists else rows
     space = "sparse" if side[0] is lists else "reconstructed"
     taken = np.random.default_rng(0).random((9, 6 * C + 1)) < 0.4

@@ -10,6 +10,10 @@ from numpy.testing import assert_array_equal
 from retrieval import oracle
 
 from compressae_jax.codes.codes import Codes
+from compressae_jax.codes.joined import join
+from compressae_jax.codes.storage import fast_kernels
+from compressae_jax.codes.storage.fast import Fast
+from compressae_jax.codes.storage.packed import Packed
 from compressae_jax.retrieval.backends import host
 
 
@@ -26,12 +30,36 @@ def test_every_finite_float16_is_read_exactly(k):
         assert_array_equal(rows[0], np.argsort(-everything.astype(np.float32), kind="stable"))
 
 
-def test_processors_without_an_instruction_for_float16_read_it_exactly_too():
+@pytest.mark.parametrize(("h", "k"), [(99, 3), (8192, 8), (8192, 17), (8192, 34), (8192, 37), (300, 64), (8192, 70)])
+def test_rows_that_loops_take_apart_score_the_bits_of_their_floats(h, k):
+    """Rows of any bytes, many of them damaged, zero rows, and the last ones of an array, which have no room behind."""
+    how, rng = Fast(h, k, 4, tuple(np.linspace(0.1, 2, 8, dtype=np.float32).tolist())), np.random.default_rng(k)
+    records = rng.integers(0, 256, (601, how.width), np.uint8)
+    records[::7] = 0
+    rows, u = Packed(records, how), rng.standard_normal((70, h)).astype(np.float32)
+    floats = oracle.replaced(rows.codes(), norms=np.ones((601, 2), np.float32))
+    allowed = rng.random(601) < 0.1
+    for q in (1, 9, 70):
+        wanted = host.search(floats, "reconstructed", u[:q], 50)
+        few = host.search(floats, "reconstructed", u[:q], 50, allowed=allowed)
+        for form in (rows, join([rows[:100], rows[100:130], rows[130:]])):
+            for chunk in (None, 90):
+                for ours, exact in zip(host.search(form, "reconstructed", u[:q], 50, chunk=chunk), wanted, strict=True):
+                    assert_array_equal(ours, exact)
+            for ours, exact in zip(host.search(form, "reconstructed", u[:q], 50, allowed=allowed), few, strict=True):
+                assert_array_equal(ours, exact)
+    if fast_kernels.has_vectors():
+        assert (rows.encoded("reconstructed") is None) == (k > 64) and rows.encoded("sparse") is None
+
+
+def test_processors_without_newer_instructions_read_the_same():
     program = (
         "import sys; sys.path.insert(0, sys.argv[1]); import conftest; from retrieval.backends import test_host;"
         "test_host.test_every_finite_float16_is_read_exactly(16);"
+        "test_host.test_rows_that_loops_take_apart_score_the_bits_of_their_floats(8192, 17);"
         "from numba.core.registry import cpu_target;"
-        "assert '+f16c' not in cpu_target.target_context.codegen().magic_tuple()[2]"
+        "assert '+f16c' not in cpu_target.target_context.codegen().magic_tuple()[2];"
+        "assert not test_host.fast_kernels.has_vectors()"
     )
     tests = Path(__file__).resolve().parents[2]
     environment = {**os.environ, "NUMBA_CPU_NAME": "generic"}
