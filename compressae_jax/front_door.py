@@ -61,6 +61,7 @@ class Model:
         storage: str | None = None,
         zero_rows: str = "stop",
         progress: bool = True,
+        similarity: str = "cosine",
     ) -> Codes | Packed:
         """The codes of vectors (n, d): rows in memory, a file, folder, glob or dataset name, read piece by piece.
 
@@ -69,10 +70,11 @@ class Model:
         fraction of the bytes, 'packed3' to 'packed8' (bits of a value) and 'fast4', which is searched as fast as floats
         are. Both default to what the model was trained for.
         `zero_rows`, which have no direction: 'stop', 'keep' (codes of zeros) or 'drop'; the `ids` of the codes then say
-        which rows are left. Codes are held in memory; for a folder on disk use `launch/compress.py` or
+        which rows are left. Under `similarity` 'dot' the lengths of the vectors are kept, so that an index compares
+        inner products. Codes are held in memory; for a folder on disk use `launch/compress.py` or
         `compression.to_folder`.
         """
-        return self._rows(vectors, encoder, storage, zero_rows, progress)
+        return self._rows(vectors, encoder, storage, zero_rows, progress, similarity)
 
     def index(
         self,
@@ -83,15 +85,19 @@ class Model:
         zero_rows: str = "stop",
         ids: Any = None,
         progress: bool = True,
+        similarity: str | None = None,
     ) -> Index:
         """An exact search index over vectors, or over codes that this model made, in one of the three spaces.
 
         The default compares dense queries as they are, and codes as their reconstructions. `encoder` and the others as
         in `compress`; queries that the space compares as codes are encoded by `encoder` too. `ids`, one a vector,
-        default to those of the source; an id that comes twice is refused before anything is encoded.
+        default to those of the source; an id that comes twice is refused before anything is encoded. `similarity`:
+        'cosine' (the default), or 'dot', for vectors whose lengths mean something: scores are then inner products.
         """
         check_choice("space", space, spaces.SPACES)
         if isinstance(vectors, Rows):
+            if similarity not in (None, vectors.similarity):
+                raise InputError(f"rows were made for similarity {vectors.similarity!r}, not {similarity!r}")
             return Index(vectors, self.weights, space, ids, encoder)
         source = data.open_source(vectors)
         ids = None if ids is None else as_ids(ids, len(source))
@@ -99,18 +105,18 @@ class Model:
             raise InputError(f"{source.name} has ids of its own, by which the rows left by zero_rows='drop' are told")
         if (names := source.ids if ids is None else ids) is not None:
             check_unique(names)  # before the work
-        rows = self._rows(source, encoder, storage, zero_rows, progress)
+        rows = self._rows(source, encoder, storage, zero_rows, progress, similarity or "cosine")
         if ids is not None and zero_rows == "drop":
             ids = ids[np.asarray(rows.ids)]  # the numbers of the rows that are left
         return Index(rows, self.weights, space, ids, verify=False)
 
     def reconstruct(self, codes: Codes | Packed) -> np.ndarray:
-        """z = s W_d (n, d) float32: the vectors that codes stand for, up to their length."""
+        """z = s W_d (n, d) float32: the vectors that codes stand for, up to lengths that the codes do not have."""
         if codes.h != self.h:
             fingerprint = self.weights.fingerprint
             raise InputError(f"codes have width h={codes.h}, the model {self.h} (fingerprint {fingerprint})")
         check_made_by(codes, self.weights.fingerprint)
-        return on_host.reconstruct(codes.check().codes(), self.weights.params["decoder_w"])
+        return on_host.reconstructed(codes.check().codes(), self.weights.params["decoder_w"])
 
     def drift(
         self,
@@ -137,7 +143,13 @@ class Model:
         model_weights.save(self.weights, folder)
 
     def _rows(
-        self, vectors: Vectors | Source, encoder: str | None, storage: str | None, zero_rows: str, progress: bool
+        self,
+        vectors: Vectors | Source,
+        encoder: str | None,
+        storage: str | None,
+        zero_rows: str,
+        progress: bool,
+        similarity: str,
     ) -> Any:
         return compression.in_memory(
             self.weights,
@@ -146,6 +158,7 @@ class Model:
             storage=storage,
             zero_rows=zero_rows,
             progress=progress,
+            similarity=similarity,
         )
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Float, Integer
 
 from compressae_jax.base.arrays import pieces
 from compressae_jax.base.threads import deal
+from compressae_jax.codes import lengths as row_lengths
 from compressae_jax.codes.ids import Ids
 from compressae_jax.codes.mapped import NO_FILES, MappedFiles
 from compressae_jax.codes.rows import MadeBy, Part, Rows, Some
@@ -45,6 +46,7 @@ class Codes(Rows):
     made_by: MadeBy | None = None
     verified: bool = False
     files: MappedFiles = NO_FILES
+    lengths: Any = None
 
     @property
     def k(self) -> int:
@@ -65,14 +67,14 @@ class Codes(Rows):
         return self.values.shape[0]
 
     def arrays(self) -> dict[str, Any]:
-        """`columns`, `values` and, where they are known, `norms`."""
+        """`columns`, `values` and, where they are known, `norms` and `lengths`."""
         self.files.check()
-        arrays = {"columns": self.columns, "values": self.values}
-        return arrays if self.norms is None else {**arrays, "norms": self.norms}
+        arrays = {"columns": self.columns, "values": self.values, "norms": self.norms, "lengths": self.lengths}
+        return {name: array for name, array in arrays.items() if array is not None}
 
     def like(self, arrays: dict[str, Any], ids: Ids | None = None, files: MappedFiles = NO_FILES) -> Codes:
         """Codes of the same width and origin."""
-        return dataclasses.replace(self, **{"norms": None, **arrays}, ids=ids, files=files)
+        return dataclasses.replace(self, **{"norms": None, "lengths": None, **arrays}, ids=ids, files=files)
 
     def codes(self) -> Codes:
         """Themselves."""
@@ -105,10 +107,13 @@ class Codes(Rows):
         return dataclasses.replace(self, norms=norms)
 
     def scales(self, space: str) -> Float[np.ndarray, " n"] | None:
-        """1 / ‖s‖ or 1 / ‖z‖ of every row; None in the space 'sparse' where there are no norms."""
+        """1 / ‖s‖ or 1 / ‖z‖ of every row, or ‖x‖ times that; None in the space 'sparse' where there are no norms."""
         from compressae_jax.codes import spaces
 
-        return spaces.row_scales(self.norms, space) if self._needs_norms(space) else None
+        if not self._needs_norms(space):
+            return None
+        scales = spaces.row_scales(self.norms, space)
+        return scales if self.lengths is None else scales * np.asarray(self.lengths, np.float32)
 
     def reader(self, space: str, rows: int, fresh: bool = False) -> Callable[[Some], Part]:
         """Slices of the arrays, and their rows' scales."""
@@ -131,6 +136,8 @@ class Codes(Rows):
                 of_space = norms[here][:, place]
                 of_space.flags.writeable = False  # as a map's are
                 row_kernels.inverses(of_space, scales)
+            if self.lengths is not None:
+                scales *= np.asarray(self.lengths[here], np.float32)
             return Part(values, columns, scales)
 
         return part
@@ -149,6 +156,8 @@ class Codes(Rows):
         checked(self.values, self.columns, self.h, self.files)
         if self.norms is not None:
             check_norms(self.norms, len(self), self.files)
+        if self.lengths is not None:
+            row_lengths.check(self.lengths, len(self), self.files)
         return dataclasses.replace(self, verified=True)
 
     def _needs_norms(self, space: str) -> bool:

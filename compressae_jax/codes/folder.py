@@ -1,9 +1,9 @@
 """Codes on disk: the layout of a codes folder, reading one, and writing one at once; `writer` does it piece by piece.
 
 `columns.npy` (n, k), `values.npy` (n, k) and `norms.npy` (n, 2), or, of packed rows, `records.npy` (n, width) alone;
-`ids.npy` (n,), or `ids.offsets.npy` (n + 1,) and `ids.utf8`, where there are ids; and `meta.json` with sizes, dtypes,
-hashes and what the writer was told about model and source. No name of a file comes from `meta.json`.
-`docs/FORMAT.md` says what each byte is.
+`lengths.npy` (n,) of floats that are compared by inner products; `ids.npy` (n,), or `ids.offsets.npy` (n + 1,) and
+`ids.utf8`, where there are ids; and `meta.json` with sizes, dtypes, hashes and what the writer was told about model and
+source. No name of a file comes from `meta.json`. `docs/FORMAT.md` says what each byte is.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ from compressae_jax.codes.layout import (
     npy_header,
 )
 from compressae_jax.codes.mapped import Map, MappedFiles, mapped
-from compressae_jax.codes.rows import MadeBy, Rows
+from compressae_jax.codes.rows import SIMILARITIES, MadeBy, Rows
 from compressae_jax.codes.storage.kinds import PACKINGS, packing
 from compressae_jax.codes.storage.packed import Packed, Packing
 from compressae_jax.codes.writer import Writer, write, write_pieces
@@ -119,7 +119,7 @@ def _rows(
         return Packed(arrays["records.npy"], how, ids, made_by, files=behind)
     names = ("values.npy", "columns.npy", "norms.npy")
     values, columns, norms = (arrays[name] for name in names)
-    return Codes(values, columns, h, norms, ids, made_by, files=behind)
+    return Codes(values, columns, h, norms, ids, made_by, files=behind, lengths=arrays.get("lengths.npy"))
 
 
 def _checked_meta(
@@ -135,12 +135,14 @@ def _checked_meta(
     how = None
     storage = meta["dtypes"]["values"] if version == 1 else meta["storage"]
     check_choice("storage", storage, VERSIONS[version])
+    similarity = meta.get("similarity", "cosine") if version > 3 else "cosine"
+    check_choice("similarity", similarity, SIMILARITIES)
     if storage in PACKINGS:
-        how = packing(storage, meta["h"], meta["k"], _levels(meta["levels"]))
+        how = packing(storage, meta["h"], meta["k"], _levels(meta["levels"]), similarity)
     else:
         check_choice("values", meta["dtypes"]["values"], [storage])
         check_choice("columns", meta["dtypes"]["columns"], [column_dtype(meta["h"]).name])
-    arrays = layout(meta["n"], meta["h"], meta["k"], storage, ids)
+    arrays = layout(meta["n"], meta["h"], meta["k"], storage, ids, similarity)
     sizes = {name: HEADER + math.prod(shape) * np.dtype(dtype).itemsize for name, (dtype, shape) in arrays.items()}
     for name in [*arrays, UTF8] if ids == TEXT else arrays:
         said = meta["files"][name]

@@ -27,7 +27,8 @@ def join(parts: Sequence[Rows]) -> Rows:
     """Rows of one kind and origin as one; a single part is itself.
 
     Raises:
-        InputError: no part; parts that differ in h, k, storage, levels or who made them; ids or norms in some only.
+        InputError: no part; parts that differ in h, k, storage, levels, similarity or who made them; ids or norms in
+        some only.
     """
     if not parts:
         raise InputError("there are no rows to join")
@@ -109,6 +110,17 @@ class Joined(Rows):
         """The norms of all parts, in memory."""
         self.files.check()
         return None if self.parts[0].norms is None else np.concatenate([part.norms for part in self.parts])
+
+    @functools.cached_property
+    def lengths(self) -> Float[np.ndarray, " n"] | None:  # type: ignore[override]
+        """The lengths of all parts, in memory."""
+        self.files.check()
+        return None if self.parts[0].lengths is None else np.concatenate([part.lengths for part in self.parts])
+
+    @property
+    def similarity(self) -> str:
+        """That of the parts."""
+        return self.parts[0].similarity
 
     @property
     def files(self) -> MappedFiles:  # type: ignore[override]
@@ -255,4 +267,5 @@ def _described(rows: Rows) -> dict[str, Any]:
         "made by": rows.made_by and tuple(rows.made_by),
         "ids": ids,
         "norms": rows.norms is not None,
+        "similarity": rows.similarity,
     }

@@ -10,19 +10,24 @@ VERSIONS = {1: FLOATS, 2: RANKED, 3: (*FLOATS, *RANKED), 4: STORAGES}
 FORMAT_VERSION = max(VERSIONS)  # the newest that is read
 META, MANIFEST = "meta.json", "manifest.json"
 OFFSETS, UTF8, TEXT = "ids.offsets.npy", "ids.utf8", "utf8"
-ARRAYS = ("columns.npy", "values.npy", "norms.npy", "records.npy", "ids.npy", OFFSETS, UTF8)
+ARRAYS = ("columns.npy", "values.npy", "norms.npy", "lengths.npy", "records.npy", "ids.npy", OFFSETS, UTF8)
 OLDER = ("ids.jsonl", "meta.json.new", "manifest.json.new")  # what version 0.1 left in a folder in the making
 NAMES = (*ARRAYS, META, MANIFEST, *OLDER)  # complete or in the making
 HEADER = 128  # bytes before the data of each `.npy`, whatever its length
 
 
-def version_of(storage: str, ids: str | None) -> int:
-    """The lowest format version that has a folder: 1 of floats, 2 of ranks, 3 with ids that these do not know, 4."""
-    least = 3 if ids in (TEXT, "<u8") else 1
+def version_of(storage: str, ids: str | None, similarity: str = "cosine") -> int:
+    """The lowest format version that has a folder: 1 of floats, 2 of ranks, 3 with ids that these do not know, 4.
+
+    4 has all storages, and inner products.
+    """
+    least = 4 if similarity != "cosine" else 3 if ids in (TEXT, "<u8") else 1
     return next(version for version, known in VERSIONS.items() if version >= least and storage in known)
 
 
-def layout(n: int, h: int, k: int, storage: str, ids: str | None) -> dict[str, tuple[str, tuple[int, ...]]]:
+def layout(
+    n: int, h: int, k: int, storage: str, ids: str | None, similarity: str = "cosine"
+) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Name -> (dtype, shape) of the arrays of a codes folder; `ids`: None, '<i8', '<u8', 'utf8' or, once, '<U12'.
 
     The bytes of texts (`UTF8`) are not among them: their number does not follow from n.
@@ -34,6 +39,8 @@ def layout(n: int, h: int, k: int, storage: str, ids: str | None) -> dict[str, t
         files["columns.npy"] = (column_dtype(h).str, (n, k))
         files["values.npy"] = ({"float16": "<f2", "float32": "<f4"}[storage], (n, k))
         files["norms.npy"] = ("<f4", (n, 2))
+        if similarity == "dot":
+            files["lengths.npy"] = ("<f4", (n,))
     if ids == TEXT:
         files[OFFSETS] = ("<i8", (n + 1,))
     elif ids is not None:

@@ -23,6 +23,12 @@ def unit_rows(x: Float[AnyArray, "b d"]) -> Float[np.ndarray, "b d"]:
     return out
 
 
+def reconstructed(codes: Codes, decoder_w: DecoderW) -> Float[np.ndarray, "b d"]:
+    """z = s W_d as `reconstruct`, with the lengths that rows have which are compared by inner products."""
+    z = reconstruct(codes, decoder_w)
+    return z if codes.lengths is None else unit_rows(z) * np.asarray(codes.lengths, np.float32)[:, None]
+
+
 def reconstruct(codes: Codes, decoder_w: DecoderW) -> Float[np.ndarray, "b d"]:
     """z = s W_d, float32, of codes that were checked (no column outside h)."""
     from compressae_jax.codes import row_kernels

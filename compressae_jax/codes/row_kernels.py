@@ -50,6 +50,16 @@ def norms(values, columns, decoder_w, out):
         out[row, 0], out[row, 1] = np.sqrt(own), np.sqrt(total)
 
 
+@compiled
+def lengths(x, out):
+    """‖x‖ of every row, summed in float64."""
+    for row in range(len(x)):
+        total = 0.0
+        for i in range(x.shape[1]):
+            total += np.float64(x[row, i]) * np.float64(x[row, i])
+        out[row] = np.sqrt(total)
+
+
 @compiled(fastmath=FAST)
 def units(x, out):
     """Each row of x (b, d) divided by its length, as `spaces.unit_rows`; a zero row stays zero."""

@@ -31,6 +31,9 @@ class MadeBy(NamedTuple):
 Some = slice | Integer[np.ndarray, " _"]
 
 
+SIMILARITIES = ("cosine", "dot")
+
+
 class Part(NamedTuple):
     """Some rows as every backend scores them, in NumPy; the arrays may belong to their reader."""
 
@@ -56,8 +59,9 @@ class Rows(abc.ABC):
 
     `ids`, if any, name the rows. `verified`: columns, values and norms were seen to be in range; rows that were not
     are looked at piece by piece when they are read. `norms` (n, 2) are (‖s‖, ‖z‖) of values as stored, None where they
-    are not known, or not needed because the values were multiplied with their row's scale. `files` are those that
-    arrays are maps of; their sizes are looked at before a piece is read.
+    are not known, or not needed because the values were multiplied with their row's scale. `lengths` (n,) are ‖x‖ of
+    rows that are compared by inner products, None of those compared by cosines, and where the values have them. `files`
+    are those that arrays are maps of; their sizes are looked at before a piece is read.
     """
 
     h: int
@@ -65,6 +69,7 @@ class Rows(abc.ABC):
     made_by: MadeBy | None
     verified: bool
     norms: Float[AnyArray, "n 2"] | None
+    lengths: Float[AnyArray, " n"] | None
     files: MappedFiles
 
     @property
@@ -81,6 +86,11 @@ class Rows(abc.ABC):
     def levels(self) -> tuple[float, ...] | None:
         """The magnitudes that stored values are numbers of; None of floats."""
         return None
+
+    @property
+    def similarity(self) -> str:
+        """What scores of these rows are: 'cosine', or 'dot', cosines times the lengths of both vectors."""
+        return "cosine" if self.lengths is None else "dot"
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -139,7 +149,7 @@ class Rows(abc.ABC):
 
     @abc.abstractmethod
     def scales(self, space: str) -> Float[np.ndarray, " n"] | None:
-        """ρ of every row in a space; None where it follows from the values as they are read.
+        """ρ of every row in a space, times its length, if any; None where it follows from the values as they are read.
 
         Raises:
             InputError: rows without norms, in a space that needs them.

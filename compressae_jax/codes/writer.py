@@ -38,7 +38,7 @@ from compressae_jax.codes.layout import (
     npy_header,
     version_of,
 )
-from compressae_jax.codes.rows import MadeBy, Rows
+from compressae_jax.codes.rows import SIMILARITIES, MadeBy, Rows
 from compressae_jax.codes.storage.convert import stored
 from compressae_jax.codes.storage.kinds import FLOATS, PACKINGS, STORAGES, packing
 from compressae_jax.notation import AnyArray, FolderError, InputError, check_choice, check_range
@@ -50,6 +50,7 @@ class Writer:
     """Appends rows to a folder that appears, complete, at `finish`; a context that ends with `close`.
 
     `storage` is one of `kinds.STORAGES`; where it is packed, `levels` are the magnitudes of `packed.Packing`.
+    `similarity` is that of the rows.
     `header` goes into `meta.json` (model fingerprint, encoder, source summary, options: JSON-able); rows that know who
     made them add that. A writer on the same folder with the same sizes, levels and header continues at row `rows`;
     `resume=False` starts anew.
@@ -70,8 +71,9 @@ class Writer:
         header: dict[str, Any] | None = None,
         resume: bool = True,
         levels: Sequence[float] | None = None,
+        similarity: str = "cosine",
     ) -> None:
-        self._work = _Work(d, h, k, storage, header, levels)
+        self._work = _Work(d, h, k, storage, header, levels, similarity)
         self.folder = files.real(files.check_out(folder))
         self.partial = partial_of(self.folder)
         with contextlib.ExitStack() as held:
@@ -181,7 +183,7 @@ def write_pieces(
     first = next(every, None)
     if first is None:
         raise InputError(f"{folder}: there is no row to write")
-    work = _Work(d, first.h, first.k, first.storage, header, first.levels)
+    work = _Work(d, first.h, first.k, first.storage, header, first.levels, first.similarity)
     with files.replacing(folder, NAMES, META) as aside:
         work.folder = aside
         for rows in itertools.chain([first], every):
@@ -265,9 +267,17 @@ class _Work:
     """The growing files of one folder."""
 
     def __init__(
-        self, d: int, h: int, k: int, storage: str, header: dict[str, Any] | None, levels: Sequence[float] | None
+        self,
+        d: int,
+        h: int,
+        k: int,
+        storage: str,
+        header: dict[str, Any] | None,
+        levels: Sequence[float] | None,
+        similarity: str,
     ) -> None:
         check_choice("storage", storage, STORAGES)
+        check_choice("similarity", similarity, SIMILARITIES)
         check_range("k", k, 1, h)
         if (storage in PACKINGS) != (levels is not None):
             raise InputError(f"levels must be given for packed storage and for no other, not {levels} for {storage!r}")
@@ -275,6 +285,9 @@ class _Work:
         self._sizes: dict[str, Any] = {"d": d, "h": h, "k": k, "storage": storage}
         if levels is not None:
             self._sizes["levels"] = list(packing(storage, h, k, levels).levels)
+        if similarity != "cosine":
+            self._sizes["similarity"] = similarity
+        self._similarity = similarity
         self._header = json.loads(json.dumps(header or {}))
         self._counted = _Counted(0, None, None, {}, {})
 
@@ -355,7 +368,9 @@ class _Work:
         h, k = self._sizes["h"], self._sizes["k"]
         if rows.h != h or rows.k != k:
             raise InputError(f"rows must have h={h}, k={k}, not h={rows.h}, k={rows.k}")
-        rows = stored(rows, self._sizes["storage"], self._sizes.get("levels"))
+        rows = stored(rows, self._sizes["storage"], self._sizes.get("levels"), self._similarity)
+        if rows.similarity != self._similarity:
+            raise InputError(f"rows must be for similarity {self._similarity!r}, not {rows.similarity!r}")
         arrays = {name: np.asarray(array) for name, array in rows.arrays().items()}
         if rows.levels is None:
             if rows.norms is None:
@@ -363,6 +378,8 @@ class _Work:
             check_norms(arrays["norms"], len(rows))
             arrays["columns"] = arrays["columns"].astype(column_dtype(h), copy=False)
             arrays["norms"] = arrays["norms"].astype("<f4", copy=False)
+            if rows.lengths is not None:
+                arrays["lengths"] = arrays["lengths"].astype("<f4", copy=False)
         shard: dict[str, np.ndarray] = {f"{name}.npy": np.ascontiguousarray(array) for name, array in arrays.items()}
         return self._with_ids(shard, rows)
 
@@ -432,7 +449,7 @@ class _Work:
 
     def _meta(self, found: dict[str, Any]) -> dict[str, Any]:
         storage, h = self._sizes["storage"], self._sizes["h"]
-        version = version_of(storage, self._counted.ids)
+        version = version_of(storage, self._counted.ids, self._similarity)
         made_by = {} if self._counted.made_by is None else self._counted.made_by._asdict()
         own: dict[str, Any] = {"format_version": version, "n": self.rows}
         own |= {name: self._sizes[name] for name in ("h", "k", "d")}
@@ -440,12 +457,16 @@ class _Work:
         own["dtypes"] = {**floats, "ids": self._counted.ids}
         if version > 1:
             own["storage"] = storage
+        if version > 3:
+            own["similarity"] = self._similarity
         if "levels" in self._sizes:
             own["levels"] = self._sizes["levels"]
         return {**made_by, **self._header, **own, "files": found}
 
     def _layout(self) -> dict[str, tuple[str, tuple[int, ...]]]:
-        return layout(self.rows, self._sizes["h"], self._sizes["k"], self._sizes["storage"], self._counted.ids)
+        return layout(
+            self.rows, self._sizes["h"], self._sizes["k"], self._sizes["storage"], self._counted.ids, self._similarity
+        )
 
     @property
     def _anew(self) -> str:

@@ -14,6 +14,7 @@ from compressae_jax import data
 from compressae_jax.base import bootstrap
 from compressae_jax.codes import on_host
 from compressae_jax.codes.rows import Rows
+from compressae_jax.codes.storage.kinds import levels_name
 from compressae_jax.data.sources import BadRowsError, Block, Source
 from compressae_jax.model.encoders import Encoder
 from compressae_jax.model.weights import Weights
@@ -151,8 +152,10 @@ def of_rows(
 ) -> Drift:
     """`of` by the way in which rows were made that `encoder` made: with their k, their storage and their levels."""
     if rows.levels is not None:
-        weights = dataclasses.replace(weights, levels={f"{encoder}:{rows.storage}": rows.levels})
-    how = Encoder(weights, encoder, rows.storage)
+        weights = dataclasses.replace(
+            weights, levels={levels_name(encoder, rows.storage, rows.similarity): rows.levels}
+        )
+    how = Encoder(weights, encoder, rows.storage, rows.similarity)
     return of(how, vectors, reference, k=rows.k, tolerance=tolerance, seed=seed)
 
 

@@ -25,18 +25,23 @@ PIECE = 2**16  # records held at once
 
 
 def encode_arrays(
-    model: Weights | Encoder, vectors: Any, encoder: str | None = None, storage: str | None = None
+    model: Weights | Encoder,
+    vectors: Any,
+    encoder: str | None = None,
+    storage: str | None = None,
+    similarity: str = "cosine",
 ) -> dict[str, np.ndarray]:
     """What a codes folder stores of these rows, by name: for workers of other systems (a partition of Spark or Beam).
 
-    `columns`, `values` and `norms`, or `records` where rows are packed. An `Encoder` travels as a pickle. The same
+    `columns`, `values` and `norms`, or `records` where rows are packed; under similarity 'dot' floats have
+    `lengths`, too. An `Encoder` travels as a pickle. The same
     rows give the same bytes in any partition; so levels must be known: of a model that was trained for this storage,
     or once some vectors were compressed with it.
 
     Raises:
         InputError: vectors of another width or not finite, levels that are not known, a value too large for `storage`.
     """
-    model = _encoder(model, encoder, storage)
+    model = _encoder(model, encoder, storage, similarity)
     vectors = arrays.vectors("vectors", vectors)
     if vectors.ndim != 2 or vectors.shape[1] != model.weights.d:
         raise InputError(
@@ -56,24 +61,30 @@ def rows_of_arrays(
     ids: Any = None,
     encoder: str | None = None,
     storage: str | None = None,
+    similarity: str = "cosine",
 ) -> Rows:
     """Rows of what `encode_arrays` gave, once it is back from where it was kept, as arrays or as the bytes of each row.
 
-    `ids`, if any, one a row; `model`, `encoder` and `storage` are those that encoded.
+    `ids`, if any, one a row; the others are those that encoded.
 
     Raises:
         InputError: arrays of another storage, k or h, columns out of range, numbers that are not finite.
     """
-    how = _encoder(model, encoder, storage)
+    how = _encoder(model, encoder, storage, similarity)
     h, k, n = how.weights.h, how.k, len(next(iter(some.values()), ()))
-    wanted = {name.removesuffix(".npy"): kind for name, kind in layout(n, h, k, how.storage, None).items()}
+    wanted = {
+        name.removesuffix(".npy"): kind for name, kind in layout(n, h, k, how.storage, None, how.similarity).items()
+    }
     if set(some) != set(wanted):
         raise InputError(f"storage {how.storage!r} has the arrays {', '.join(wanted)}, not {', '.join(sorted(some))}")
     found = {name: _array(name, some[name], *kind) for name, kind in wanted.items()}
     names = None if ids is None else as_ids(ids, n)
     if how.packed:
-        return Packed(found["records"], packing(how.storage, h, k, how.levels), names, how.made_by).check()
-    return Codes(found["values"], found["columns"], h, found["norms"], names, how.made_by).check()
+        return Packed(
+            found["records"], packing(how.storage, h, k, how.levels, how.similarity), names, how.made_by
+        ).check()
+    lengths = found.get("lengths")
+    return Codes(found["values"], found["columns"], h, found["norms"], names, how.made_by, lengths=lengths).check()
 
 
 def _array(name: str, given: Any, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -94,6 +105,7 @@ def write_records(
     out: str | os.PathLike,
     encoder: str | None = None,
     storage: str | None = None,
+    similarity: str = "cosine",
 ) -> int:
     """A codes folder of records in the order in which they come; gives their number, and holds few at once.
 
@@ -105,8 +117,8 @@ def write_records(
         FolderError: something that this program did not make stands at `out`.
         BusyError: another process writes it.
     """
-    how, left = _encoder(model, encoder, storage), iter(records)
-    kinds = layout(1, how.weights.h, how.k, how.storage, None)
+    how, left = _encoder(model, encoder, storage, similarity), iter(records)
+    kinds = layout(1, how.weights.h, how.k, how.storage, None, how.similarity)
     names = [name.removesuffix(".npy") for name in kinds]
 
     def pieces() -> Iterator[Rows]:
@@ -117,7 +129,7 @@ def write_records(
     return codes_folder.write_pieces(out, pieces(), d=how.weights.d)
 
 
-def _encoder(model: Weights | Encoder, encoder: str | None, storage: str | None) -> Encoder:
+def _encoder(model: Weights | Encoder, encoder: str | None, storage: str | None, similarity: str) -> Encoder:
     if isinstance(model, Encoder):
         return model
-    return Encoder(model, encoder or model.encoder, storage or model.storage)
+    return Encoder(model, encoder or model.encoder, storage or model.storage, similarity)

@@ -21,6 +21,7 @@ def in_memory(
     storage: str | None = None,
     zero_rows: str = "stop",
     progress: bool = False,
+    similarity: str = "cosine",
 ) -> Rows:
     """The rows of a source, read piece by piece, with norms and ids; under 'drop' the ids are row numbers if need be.
 
@@ -28,7 +29,7 @@ def in_memory(
         InputError: as `to_folder`.
     """
     pipeline.check(batch, zero_rows)
-    how = pipeline.encoder_for(weights, source, encoder, storage)
+    how = pipeline.encoder_for(weights, source, encoder, storage, similarity)
     span = range(len(source))
     parts = [part.rows for part in pipeline.compressed(how, source, span, zero_rows, batch, shown=progress)]
     if not parts:
@@ -37,7 +38,12 @@ def in_memory(
 
 
 def encode(
-    weights: Weights, vectors: Dense, storage: str = "float16", encoder: str = "topk", block: int = BLOCK
+    weights: Weights,
+    vectors: Dense,
+    storage: str = "float16",
+    encoder: str = "topk",
+    block: int = BLOCK,
+    similarity: str = "cosine",
 ) -> Rows:
     """The rows of an array, zero rows kept; `block` bounds what is computed at once.
 
@@ -45,10 +51,10 @@ def encode(
         InputError: a value too large for `storage`.
     """
     vectors = np.asarray(vectors, np.float32)
-    how = Encoder(weights, encoder, storage)
+    how = Encoder(weights, encoder, storage, similarity)
     if how.packed:
         few = encoders.rows_for_levels(len(vectors))
-        encoders.learn_levels(weights, encoder, storage, lambda: vectors[few])
+        encoders.learn_levels(weights, encoder, storage, lambda: vectors[few], similarity)
     if not len(vectors):
         return pipeline.as_stored(how, how.encode(vectors))
     blocks = how.stream(arrays.pieces(vectors, block), block)

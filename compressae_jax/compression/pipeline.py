@@ -4,6 +4,7 @@ A row's bytes depend neither on how many are read at once, nor on interruptions,
 """
 
 import collections
+import dataclasses
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
@@ -12,6 +13,7 @@ import numpy as np
 from jaxtyping import Int
 
 from compressae_jax.base import progress, threads
+from compressae_jax.codes import lengths
 from compressae_jax.codes.codes import Codes, column_dtype
 from compressae_jax.codes.ids import Ids
 from compressae_jax.codes.joined import in_memory
@@ -37,7 +39,9 @@ class Compressed(NamedTuple):
     end: int
 
 
-def encoder_for(weights: Weights, source: Source, encoder: str | None, storage: str | None) -> Encoder:
+def encoder_for(
+    weights: Weights, source: Source, encoder: str | None, storage: str | None, similarity: str = "cosine"
+) -> Encoder:
     """How to encode a source, by default as the model was made to be used, with levels where values are packed.
 
     Raises:
@@ -48,9 +52,9 @@ def encoder_for(weights: Weights, source: Source, encoder: str | None, storage: 
             f"{source.name}: vectors have width {source.width}, the model was trained on {weights.d} "
             f"(fingerprint {weights.fingerprint})"
         )
-    how = Encoder(weights, encoder or weights.encoder, storage or weights.storage)
+    how = Encoder(weights, encoder or weights.encoder, storage or weights.storage, similarity)
     if how.packed:
-        encoders.learn_levels(weights, how.encoder, how.storage, lambda: _sample(source))
+        encoders.learn_levels(weights, how.encoder, how.storage, lambda: _sample(source), how.similarity)
     return how
 
 
@@ -103,7 +107,7 @@ def as_stored(encoder: Encoder, codes: Codes, first: int = 0) -> Rows:
     """Codes as their storage has them, with norms where it needs them, and seen to be sound.
 
     Raises:
-        BadRowsError: a value beyond what the storage holds; `first` is the number of the first row.
+        BadRowsError: a value or a length beyond what the storage holds; `first` is the number of the first row.
     """
     finite = np.isfinite(codes.values).all(axis=1)
     if not finite.all():
@@ -111,10 +115,15 @@ def as_stored(encoder: Encoder, codes: Codes, first: int = 0) -> Rows:
             f"row {first + int(finite.argmin())} has a code value beyond what {codes.values.dtype} holds; "
             "use storage='float32'"
         )
+    beyond = None if codes.lengths is None else lengths.fault(codes.lengths)
+    if beyond is not None:
+        raise BadRowsError(f"row {first + beyond[0]} {beyond[1]}")
     if encoder.packed:
+        codes = dataclasses.replace(codes, lengths=None)  # which the values have
         parts: dict[int, Rows] = {}
+        how = encoder.storage, encoder.levels, encoder.similarity
         threads.deal(
-            lambda start: parts.update({start: stored(codes[start : start + PACKED], encoder.storage, encoder.levels)}),
+            lambda start: parts.update({start: stored(codes[start : start + PACKED], *how)}),
             range(0, len(codes), PACKED),
         )
         return in_memory([parts[start] for start in sorted(parts)])

@@ -32,15 +32,17 @@ def to_folder(
     zero_rows: str = "stop",
     overwrite: bool = False,
     progress: bool = True,
+    similarity: str = "cosine",
 ) -> dict[str, int | float]:
     """Stream a source into a codes folder; the same call continues what an interruption left, and is done if it is.
 
     `model`: weights, or a model folder, which then keeps the levels of packed values for rows of other days. `part`:
     (i, m), the i-th of m parts (from 1), for `join`. `batch` rows are read at once. `encoder` is one of
     `model.encoders.ENCODERS`, `storage` of `codes.storage.kinds.STORAGES`; both default to what the model was made
-    for. `zero_rows`: 'stop' refuses them, 'keep' gives them all-zero codes, 'drop' leaves them out and records the ids
-    of the others, their row numbers where there are none. `overwrite` replaces what other inputs gave. Returns rows,
-    bytes a vector (all that search needs) and how many times smaller than float32 that is.
+    for. Under `similarity` 'dot' the lengths of vectors are kept, so that searches give inner products. `zero_rows`:
+    'stop' refuses them, 'keep' gives them all-zero codes, 'drop' leaves them out and records the ids of the others,
+    their row numbers where there are none. `overwrite` replaces what other inputs gave. Returns rows, bytes a vector
+    (all that search needs) and how many times smaller than float32 that is.
 
     Raises:
         BadRowsError: a vector that is not finite, a zero row under 'stop', a value too large for float16.
@@ -53,7 +55,7 @@ def to_folder(
     span = span_of(len(source), part)
     out = files.check_out(out)
     weights = model if isinstance(model, Weights) else model_weights.load(model)
-    how = pipeline.encoder_for(weights, source, encoder, storage)
+    how = pipeline.encoder_for(weights, source, encoder, storage, similarity)
     if how.packed and not isinstance(model, Weights):
         _keep_levels(weights, Path(model))
     header: dict[str, Any] = {"fingerprint": weights.fingerprint, "encoder": how.encoder}
@@ -95,7 +97,7 @@ def _written(
         header = {**header, SOURCE: begun.get(SOURCE, header[SOURCE])}
     levels = how.levels if how.packed else None
     sizes = how.weights.d, how.weights.h, how.k, how.storage
-    with codes_folder.Writer(out, *sizes, header, levels=levels) as writer:
+    with codes_folder.Writer(out, *sizes, header, levels=levels, similarity=how.similarity) as writer:
         first = pipeline.place_of(source, span, writer.rows, zero_rows)
         try:
             for some in pipeline.compressed(how, source, span, zero_rows, batch, first, progress):
@@ -116,7 +118,9 @@ def _complete(out: Path, how: Encoder, header: dict[str, Any]) -> int | None:
     except FolderError:
         return None
     asked = {**header, "storage": how.storage, "levels": how.levels if how.packed else None, "k": how.k}
+    asked |= {"similarity": how.similarity}
     there = {**{name: meta.get(name) for name in header}, "storage": rows.storage, "levels": rows.levels, "k": rows.k}
+    there |= {"similarity": rows.similarity}
     if PART in meta and PART not in header:
         return None
     before, now = there.pop(SOURCE), asked.pop(SOURCE)

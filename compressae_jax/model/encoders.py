@@ -18,13 +18,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Integer
 
 from compressae_jax.base import devices, products, threads
 from compressae_jax.base.arrays import padded, pieces
-from compressae_jax.codes import levels, on_host
+from compressae_jax.codes import lengths, levels, on_host
 from compressae_jax.codes.codes import Codes, column_dtype
-from compressae_jax.codes.rows import MadeBy
+from compressae_jax.codes.rows import SIMILARITIES, MadeBy
 from compressae_jax.codes.storage import kinds
 from compressae_jax.codes.storage.kinds import STORAGES, storage_bits
 from compressae_jax.model import kept, pursuit, pursuit_host, topk, topk_host
@@ -100,7 +100,9 @@ class Encoder:
     Where it is packed, values are signed levels (those of the weights) with the row's length folded in (see
     `pursuit_host`), and every row that is not zero has k nonzeros. On a CPU, and for packed storage anywhere, NumPy and
     compiled loops do it, with no call of JAX: any number of threads may share an encoder, and a forked process, too,
-    may call it. It can be pickled. A row's code is the same however many rows come together.
+    may call it. It can be pickled. A row's code is the same however many rows come together. Under `similarity` 'dot'
+    codes come with the lengths of the vectors, by which searches then multiply; values on levels have them folded in,
+    which ranks better than two bytes a row for them (benchmarks/dot).
 
     Raises:
         InputError: an unknown encoder or storage, or one that cannot serve this model.
@@ -109,11 +111,18 @@ class Encoder:
     weights: Weights
     encoder: str = "topk"
     storage: str = "float16"
+    similarity: str = "cosine"
 
     def __post_init__(self) -> None:
         check_choice("storage", self.storage, STORAGES)
         kinds.check(self.storage, self.weights.h)
+        check_choice("similarity", self.similarity, SIMILARITIES)
         check(self.encoder, self.weights.activation, rounded=storage_bits(self.storage) is not None)
+
+    @property
+    def levels_name(self) -> str:
+        """What the weights call its levels."""
+        return kinds.levels_name(self.encoder, self.storage, self.similarity)
 
     @property
     def k(self) -> int:
@@ -139,16 +148,16 @@ class Encoder:
         """Codes of a block of rows, by falling magnitude, in NumPy; on a device each size compiles once."""
         if self.by_loops:
             return self._by_loops(np.asarray(x, np.float32))
-        return self._taken(self.on_device(x, devices.first()))
+        return self._taken(self.on_device(x, devices.first()), x)
 
     def encode(self, vectors: Dense, block: int = BLOCK, on: Sequence[jax.Device] | None = None) -> Codes:
         """Codes of any number of rows."""
         parts = list(self.stream(pieces(np.asarray(vectors), block), block, on))
         if not parts:
             empty = self(np.zeros((1, self.weights.d), np.float32))
-            return Codes(empty.values[:0], empty.columns[:0], self.weights.h, made_by=self.made_by)
-        values, columns = (np.concatenate([getattr(one, name) for one in parts]) for name in ("values", "columns"))
-        return Codes(values, columns, self.weights.h, made_by=self.made_by)
+            return empty[:0].codes()
+        arrays = {name: np.concatenate([one.arrays()[name] for one in parts]) for name in parts[0].arrays()}
+        return parts[0].like(arrays)
 
     def stream(
         self, blocks: Iterable[Dense], block: int = BLOCK, on: Sequence[jax.Device] | None = None
@@ -157,15 +166,14 @@ class Encoder:
         if self.by_loops:
             yield from map(self, blocks)
             return
-        under_way: collections.deque[tuple[Codes, int]] = collections.deque()
+        under_way: collections.deque[tuple[Codes, Dense]] = collections.deque()
         places = list(on or jax.local_devices())
         for device, some in zip(itertools.cycle(places), blocks, strict=False):
-            under_way.append((self.on_device(padded(some, block), device), len(some)))
+            under_way.append((self.on_device(padded(some, block), device), some))
             if len(under_way) > AHEAD * len(places):
-                codes, rows = under_way.popleft()
-                yield self._taken(codes, rows)
-        for codes, rows in under_way:
-            yield self._taken(codes, rows)
+                yield self._taken(*under_way.popleft())
+        for codes, some in under_way:
+            yield self._taken(codes, some)
 
     def on_device(self, x: Dense, device: jax.Device) -> Codes:
         """Codes of a block on a device, where they stay."""
@@ -179,18 +187,22 @@ class Encoder:
 
         def work(here: slice, units: np.ndarray, product: np.ndarray) -> None:
             of_rows, fitted, among = self._fitted(units, product, gram)
-            found[here] = np.abs(pursuit_host.folded(of_rows, fitted, among)[0])
+            found[here] = np.abs(pursuit_host.folded(of_rows, fitted, among, None if times is None else times[here])[0])
 
-        gram = gram_of(self.weights)
-        self._products(np.asarray(x, np.float32), work)
+        gram, x = gram_of(self.weights), np.asarray(x, np.float32)
+        times = self._times(x)
+        self._products(x, work)
         used = found[found.any(axis=1)]
         # Places that a row does not use get a level, too: one that hardly counts, where there are many of them.
         return np.maximum(used, UNUSED * used.max(axis=1, keepdims=True)).reshape(-1)
 
-    def _taken(self, codes: Codes, rows: int | None = None) -> Codes:
-        """The first rows of codes on a device, or all, in NumPy."""
-        values, columns = np.asarray(codes.values)[:rows], np.asarray(codes.columns)[:rows]
-        return Codes(values, columns, codes.h, made_by=self.made_by)
+    def _taken(self, codes: Codes, x: Dense) -> Codes:
+        """The codes of x, in NumPy, of codes on a device, which may have rows of padding behind."""
+        return self._codes(np.asarray(codes.values)[: len(x)], np.asarray(codes.columns)[: len(x)], x)
+
+    def _codes(self, values: Float[np.ndarray, "b k"], columns: Integer[np.ndarray, "b k"], x: Dense) -> Codes:
+        of_x = lengths.of(x) if self.similarity == "dot" else None
+        return Codes(values, columns, self.weights.h, made_by=self.made_by, lengths=of_x)
 
     def _by_loops(self, x: Float[np.ndarray, "b d"]) -> Codes:
         h, bits = self.weights.h, storage_bits(self.storage)
@@ -199,6 +211,7 @@ class Encoder:
         on = None if bits is None else np.array(self.levels, np.float32)
 
         gram = None if self._plain else gram_of(self.weights)
+        times = self._times(x)
 
         def work(here: slice, units: np.ndarray, product: np.ndarray) -> None:
             if gram is None:
@@ -206,14 +219,23 @@ class Encoder:
             else:
                 of_rows, found, among = self._fitted(units, product, gram)
                 if on is not None:
-                    found = pursuit_host.on_levels(of_rows, found, gram, on, self.encoder in SWAPPED, among)
+                    found = pursuit_host.on_levels(
+                        of_rows, found, gram, on, self.encoder in SWAPPED, among, None if times is None else times[here]
+                    )
                 order = np.argsort(-np.abs(found[0]), axis=1, kind="stable")
                 found = np.take_along_axis(found[0], order, axis=1), np.take_along_axis(found[1], order, axis=1)
             with np.errstate(over="ignore"):  # whoever stores float16 looks at what is too large for it
                 values[here], columns[here] = found
 
         self._products(x, work)
-        return Codes(values, columns, h, made_by=self.made_by)
+        return self._codes(values, columns, x)
+
+    def _times(self, x: Float[np.ndarray, "b d"]) -> Float[np.ndarray, " b"] | None:
+        """The lengths that are folded into values on levels; those out of range, which are refused later, as 0."""
+        if self.similarity == "cosine" or not self.packed:
+            return None
+        of_x = lengths.of(x)
+        return np.where(of_x <= lengths.LONGEST, of_x, 0)
 
     @property
     def levels(self) -> tuple[float, ...]:
@@ -223,11 +245,12 @@ class Encoder:
             InputError: weights that have none yet for this encoder and storage.
         """
         try:
-            return self.weights.levels[kinds.levels_name(self.encoder, self.storage)]
+            return self.weights.levels[self.levels_name]
         except KeyError:
             raise InputError(
                 f"the model (fingerprint {self.weights.fingerprint}) has no levels for encoder={self.encoder!r}, "
-                f"storage={self.storage!r} yet: compress some vectors first, or call learn_levels"
+                f"storage={self.storage!r}, similarity={self.similarity!r} yet: compress some vectors first, or call "
+                "learn_levels"
             ) from None
 
     def _products(self, x: Float[np.ndarray, "b d"], work: Callable[[slice, np.ndarray, np.ndarray], None]) -> None:
@@ -282,14 +305,16 @@ def rows_for_levels(n: int) -> Int[np.ndarray, " few"]:
     return np.unique(np.linspace(0, max(n - 1, 0), min(n, LEVEL_ROWS)).astype(np.int64))
 
 
-def learn_levels(weights: Weights, encoder: str, storage: str, sample: Callable[[], Dense]) -> tuple[float, ...]:
+def learn_levels(
+    weights: Weights, encoder: str, storage: str, sample: Callable[[], Dense], similarity: str = "cosine"
+) -> tuple[float, ...]:
     """The levels of packed rows, which the weights keep from then on; the sample is taken only where they have none.
 
     `sample`: rows that stand for all that will come, zero rows among them.
     """
-    name = kinds.levels_name(encoder, storage)
+    name = kinds.levels_name(encoder, storage, similarity)
     if name not in weights.levels:
-        magnitudes = Encoder(weights, encoder, storage).magnitudes(sample())
+        magnitudes = Encoder(weights, encoder, storage, similarity).magnitudes(sample())
         learned = levels.learn(magnitudes, 2 ** (int(storage_bits(storage) or 0) - 1))
         weights.levels.setdefault(name, tuple(learned.tolist()))
     return weights.levels[name]

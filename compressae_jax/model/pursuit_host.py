@@ -83,11 +83,15 @@ def refit(of_few: Float[np.ndarray, "b k"], gram: Float[np.ndarray, "h h"], colu
 
 
 def folded(
-    of_rows: Float[np.ndarray, "b c"], fitted: Fitted, among: Int[np.ndarray, "b c"] | None = None
+    of_rows: Float[np.ndarray, "b c"],
+    fitted: Fitted,
+    among: Int[np.ndarray, "b c"] | None = None,
+    times: Float[np.ndarray, " b"] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Least-squares values with the row's length folded in, and ⟨x̂, z⟩ (b,) that they have.
 
-    The correlations are those with all atoms, or with those `among` each row's own.
+    The correlations are those with all atoms, or with those `among` each row's own. `times`: the lengths ‖x‖ of rows
+    that are compared by inner products, folded in as well.
     """
     from compressae_jax.model import pursuit_kernels
 
@@ -98,7 +102,8 @@ def folded(
         square = np.empty(len(values), np.float32)
         pursuit_kernels.along(of_rows, among, values, columns, square)
     n = np.sqrt(np.maximum(square, 1e-12))
-    return values * (n**-FOLD)[:, None], (n ** (2 - FOLD)).astype(np.float32)
+    values, along = values * (n**-FOLD)[:, None], (n ** (2 - FOLD)).astype(np.float32)
+    return (values, along) if times is None else (values * times[:, None], along * times)
 
 
 def on_levels(
@@ -108,6 +113,7 @@ def on_levels(
     levels: Float[np.ndarray, " l"],
     swap: bool,
     among: Int[np.ndarray, "b c"] | None = None,
+    times: Float[np.ndarray, " b"] | None = None,
 ) -> Fitted:
     """Folded values on signed levels, refitted to what the rounding left; with `swap` atoms may change, too.
 
@@ -116,7 +122,7 @@ def on_levels(
     """
     from compressae_jax.model import pursuit_kernels
 
-    values, lengths = folded(of_rows, fitted, among)
+    values, lengths = folded(of_rows, fitted, among, times)
     nearest = levels[np.searchsorted((levels[1:] + levels[:-1]) / 2, np.abs(values))]
     # A place that a row does not use gets the lowest level, which the descent makes the best of.
     values = np.where(values.any(axis=1, keepdims=True), np.copysign(nearest, values), 0).astype(np.float32)

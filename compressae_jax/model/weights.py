@@ -34,9 +34,9 @@ class Weights:
     """What a model folder holds: float32 encoder_w (d, h), encoder_b (h,), decoder_w (h, d) of unit rows.
 
     `encoder` and `storage` name how it was made to be used, the defaults of compression; `summary` says how it was
-    trained: JSON-able. `levels` are the magnitudes of packed values, by 'encoder:storage', learned once (see
-    `encoders.learn_levels`), so that rows made on any day can be joined; they belong to this k. These are no part of
-    the fingerprint.
+    trained: JSON-able. `levels` are the magnitudes of packed values, by 'encoder:storage' (and ':dot' where they have
+    the lengths of vectors in them), learned once (see `encoders.learn_levels`), so that rows made on any day can be
+    joined; they belong to this k. These are no part of the fingerprint.
     """
 
     params: dict[str, np.ndarray]
@@ -184,7 +184,7 @@ def _meta(folder: Path) -> dict[str, Any]:
             if not isinstance(meta[name] if name in ("fingerprint", "summary") else meta.get(name, kind()), kind):
                 raise InputError(f"{name} must be a {kind.__name__}, not {meta[name]!r:.60}")
         for name, levels in meta.get("levels", {}).items():
-            bits = storage_bits(name.partition(":")[2])
+            bits = storage_bits(f"{name}:".split(":")[1])
             Packing(meta["h"], min(meta["k"], 2**16), bits if bits is not None else 0, tuple(map(_number, levels)))
     except KeyError as error:
         raise FolderError(f"{folder / META} is damaged: it has no field {error}; {remedy}") from None

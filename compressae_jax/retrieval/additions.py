@@ -11,6 +11,7 @@ from compressae_jax import compression, data
 from compressae_jax.codes import lookup
 from compressae_jax.codes.ids import Ids, as_ids
 from compressae_jax.codes.rows import Rows, check_made_by
+from compressae_jax.codes.storage.kinds import levels_name
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import InputError
 
@@ -29,8 +30,8 @@ def rows_like(
     `ids`, one a row, default to those that come with the rows or the source.
 
     Raises:
-        InputError: vectors that compression would refuse, rows of another model, encoder or storage, ids that are
-            missing or not wanted.
+        InputError: vectors that compression would refuse, rows of another model, encoder, storage or similarity, ids
+            that are missing or not wanted.
     """
     if isinstance(given, Rows):
         check_made_by(given, weights.fingerprint)
@@ -50,10 +51,11 @@ def _encoded(there: Rows, weights: Weights, encoder: str, given: Any, ids: Any, 
     if ids is not None and source.ids is not None and zero_rows == "drop":
         raise InputError(f"{source.name} has ids of its own, by which the rows left by zero_rows='drop' are told")
     if there.levels is not None:  # rows are joined only with those on the same levels
-        weights = dataclasses.replace(weights, levels={**weights.levels, f"{encoder}:{there.storage}": there.levels})
-    rows = compression.in_memory(
-        weights, source, encoder=encoder, storage=there.storage, zero_rows=zero_rows, progress=progress
-    )
+        weights = dataclasses.replace(
+            weights, levels={**weights.levels, levels_name(encoder, there.storage, there.similarity): there.levels}
+        )
+    kind: dict[str, Any] = {"storage": there.storage, "similarity": there.similarity}
+    rows = compression.in_memory(weights, source, encoder=encoder, zero_rows=zero_rows, progress=progress, **kind)
     if zero_rows == "drop" and source.ids is None:
         return rows.with_ids(None if ids is None else ids[np.asarray(rows.ids)])  # rows.ids: the numbers that are left
     return rows if ids is None else rows.with_ids(ids)

@@ -20,7 +20,7 @@ from compressae_jax.codes import folder as codes_folder
 from compressae_jax.codes.ids import TextIds
 from compressae_jax.codes.rows import MadeBy
 from compressae_jax.codes.storage import convert
-from compressae_jax.codes.storage.kinds import storage_bits
+from compressae_jax.codes.storage.kinds import levels_name, storage_bits
 from compressae_jax.compression.pipeline import encoder_for
 from compressae_jax.data.sources import Source
 from compressae_jax.model.weights import Weights
@@ -40,6 +40,7 @@ def begin(
     space: str,
     encoder: str | None = None,
     storage: str | None = None,
+    similarity: str = "cosine",
 ) -> None:
     """An index folder of no rows, for vectors such as the source has; levels, where it needs some, are learned of them.
 
@@ -47,12 +48,12 @@ def begin(
         InputError: a source, encoder or storage that the model cannot serve.
         FolderError: something stands at that name.
     """
-    how = encoder_for(weights, source, encoder, storage)
+    how = encoder_for(weights, source, encoder, storage, similarity)
     ids = source.ids
     kind = None if ids is None else "utf8" if isinstance(ids, TextIds) else np.dtype(ids.dtype).str
     levels = how.levels if storage_bits(how.storage) is not None else None
     made_by = MadeBy(weights.fingerprint, how.encoder)
-    rows = convert.empty(weights.h, how.k, how.storage, levels, made_by, kind)
+    rows = convert.empty(weights.h, how.k, how.storage, levels, made_by, kind, how.similarity)
     index_folder.begin(folder, Opened(Segments((Segment(rows),)), weights, space, how.encoder))
 
 
@@ -90,11 +91,12 @@ def add(
             raise FolderError(f"{folder} is an index of version 0.1: load it and save it once, then add to it")
         weights = opened.weights
         if there.levels is not None:
-            levels = {**weights.levels, f"{opened.encoder}:{there.storage}": there.levels}
+            levels = {**weights.levels, levels_name(opened.encoder, there.storage, there.similarity): there.levels}
             weights = dataclasses.replace(weights, levels=levels)
         made = path / SEGMENTS / ADDING
         made.parent.mkdir(exist_ok=True)
         how: dict[str, Any] = {"batch": batch, "encoder": opened.encoder, "storage": there.storage}
+        how["similarity"] = there.similarity
         compression.to_folder(weights, source, made, zero_rows=zero_rows, overwrite=True, progress=progress, **how)
         alive = index_folder.change(opened._replace(added=what), made).alive
         return alive - opened.segments.alive, alive
@@ -151,7 +153,9 @@ def compact(folder: str | os.PathLike, progress: bool = True) -> int:
         header = {"fingerprint": opened.weights.fingerprint, "encoder": opened.encoder}
         sizes = opened.weights.d, rows.h, rows.k, rows.storage
         with (
-            codes_folder.Writer(made, *sizes, header, resume=False, levels=rows.levels) as writer,
+            codes_folder.Writer(
+                made, *sizes, header, resume=False, levels=rows.levels, similarity=rows.similarity
+            ) as writer,
             bars.bar(segments.alive, "compact", shown=progress) as bar,
         ):
             for piece in segments.alive_pieces():

@@ -82,7 +82,9 @@ class Index:
         self._segments = segments  # replaced as a whole, so that threads that search see one state of it
         self._writing = threading.RLock()  # of one change at a time
         self.weights, self.space, self.encoder = weights, space, encoder
-        self.expander = Expander(weights, space, encoder, segments.rows.storage, segments.rows.k)
+        self.expander = Expander(
+            weights, space, encoder, segments.rows.storage, segments.rows.k, segments.rows.similarity
+        )
         self._listed = False
 
     def __len__(self) -> int:
@@ -90,7 +92,8 @@ class Index:
 
     def __repr__(self) -> str:
         size = f"{self.bytes_per_vector:g} bytes each"
-        return f"<Index of {len(self):,} rows in {self.space}, {size}, {self.codes.storage}, by {self.encoder}>"
+        by = f"{self.codes.storage}, by {self.encoder}" + (", inner products" if self.similarity == "dot" else "")
+        return f"<Index of {len(self):,} rows in {self.space}, {size}, {by}>"
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_writing"}
@@ -102,6 +105,11 @@ class Index:
     def codes(self) -> Rows:
         """All rows under their numbers, removed ones too."""
         return self._segments.rows
+
+    @property
+    def similarity(self) -> str:
+        """What scores are: 'cosine', or 'dot', inner products, where the rows have the lengths of their vectors."""
+        return self._segments.parts[0].rows.similarity
 
     @property
     def ids(self) -> Ids | None:
@@ -155,7 +163,9 @@ class Index:
         rescore: Any = None,
         candidates: int | None = None,
     ) -> Found:
-        """Cosines and row numbers of the `top` best rows of each query, best first; ties go to the lower row number.
+        """Scores and row numbers of the `top` best rows of each query, best first; ties go to the lower row number.
+
+        Scores are cosines, or, of an index of similarity 'dot', inner products: cosines times both lengths.
 
         Queries are vectors (q, d), in whatever holds them, or codes; codes in `dense_query` stand for their
         reconstructions. Where the space compares codes, vectors are encoded as the rows were. A zero query, which has
@@ -169,8 +179,8 @@ class Index:
         Where rows have no ids, they go by their numbers; see `filters`. What is found is the best of what is left.
 
         `rescore`: the dense vectors that the index was made of (a path, a source, an array); the best `candidates` by
-        codes (default: 4 `top`, at least 200) are then ranked by the exact cosine with them. They are looked up by id,
-        where rows and vectors have ids, else by number.
+        codes (default: 4 `top`, at least 200) are then ranked by the exact similarity with them. They are looked up by
+        id, where rows and vectors have ids, else by number.
 
         Raises:
             InputError: queries of another width, not 2-d, not finite, or another model's codes; `top` or `chunk` below
@@ -190,7 +200,7 @@ class Index:
         most = rescoring.candidates_for(top) if candidates is None else candidates
         check_range("candidates", most, top, max(len(segments), MOST))
         first = self._found(segments, blocks, len(checked), most, backend, chunk, allow, exclude)
-        scores, rows = rescoring.rescored(checked, first.rows, look_up, top)
+        scores, rows = rescoring.rescored(checked, first.rows, look_up, top, self.similarity)
         return Found(scores, rows, found.named(segments.ids_of if segments.named else None, rows))
 
     def search_expanded(
@@ -230,7 +240,7 @@ class Index:
         """
         segments = self._segments
         if isinstance(at_least, bool) or not np.isfinite(at_least):
-            raise InputError(f"at_least must be a finite number, a cosine, not {at_least!r}")
+            raise InputError(f"at_least must be a finite number, a {self.similarity} score, not {at_least!r}")
         checked = self.expander.checked(queries)
         allowed = self._allowed(segments, allow)
         parts = []
@@ -296,10 +306,12 @@ class Index:
     def reconstruct(self, ids: Any) -> Float[np.ndarray, "n d"]:
         """z = s W_d of the rows of these ids (or numbers, or a slice of them): their vectors, but for what coding lost.
 
+        Of an index of similarity 'dot' they have the lengths of the vectors.
+
         Raises:
             InputError: an id that is not in the index.
         """
-        return on_host.reconstruct(self.rows(ids).check().codes(), self.weights.params["decoder_w"])
+        return on_host.reconstructed(self.rows(ids).check().codes(), self.weights.params["decoder_w"])
 
     def with_lists(self) -> Index:
         """The same rows with inverted lists beside them (see `lists`): faster for few queries in the space 'sparse'.
@@ -426,6 +438,8 @@ class Index:
 
     def _clipped(self, segments: Segments, scores: np.ndarray) -> np.ndarray:
         """Cosines, but for the last bit; packed rows may have any length where their scale is folded in."""
+        if self.similarity == "dot":
+            return scores
         if segments.parts[0].rows.norms is not None or self.space == "sparse":
             return np.clip(scores, -1, 1)
         return scores

@@ -25,7 +25,7 @@ from compressae_jax.codes import spaces
 from compressae_jax.codes.ids import TextIds
 from compressae_jax.codes.layout import META as CODES_META
 from compressae_jax.codes.layout import npy_header
-from compressae_jax.codes.rows import MadeBy
+from compressae_jax.codes.rows import SIMILARITIES, MadeBy
 from compressae_jax.codes.storage import convert
 from compressae_jax.codes.storage.kinds import STORAGES
 from compressae_jax.model import weights as model_weights
@@ -212,6 +212,7 @@ def _counted(folder: Path, parts: list[Segment], opened: Opened, generation: int
         "k": rows.k,
         "storage": rows.storage,
         "levels": rows.levels,
+        "similarity": rows.similarity,
         "ids": kind,
         "generation": generation,
         "added": opened.added,
@@ -275,6 +276,7 @@ def _read(folder: Path, verify: bool) -> Opened:
         )
     made_by = MadeBy(meta["fingerprint"], meta["encoder"])
     kind = {name: meta[name] for name in ("h", "k", "storage")} | {"levels": meta["levels"] and tuple(meta["levels"])}
+    kind["similarity"] = meta.get("similarity", "cosine")
     wanted = {**kind, **made_by._asdict(), "rows": 0}
     parts = []
     for one in meta["segments"]:
@@ -339,6 +341,7 @@ def _check(meta: dict[str, Any]) -> None:
     check_range("k", meta["k"], 1, meta["h"])
     check_range("generation", meta["generation"], 1, 2**53)
     check_choice("storage", meta["storage"], STORAGES)
+    check_choice("similarity", meta.get("similarity", "cosine"), SIMILARITIES)
     if meta["ids"] is not None:
         check_choice("ids", meta["ids"], ["<i8", "<u8", "utf8"])
     if not isinstance(meta.get("added"), str | None):

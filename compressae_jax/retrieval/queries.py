@@ -11,9 +11,9 @@ from jaxtyping import Bool, Float
 
 from compressae_jax.base import arrays, devices, products
 from compressae_jax.base.arrays import padded
-from compressae_jax.codes import on_host, spaces
+from compressae_jax.codes import lengths, on_host, spaces
 from compressae_jax.codes.codes import Codes
-from compressae_jax.codes.rows import Rows, check_made_by
+from compressae_jax.codes.rows import SIMILARITIES, Rows, check_made_by
 from compressae_jax.model import encoders
 from compressae_jax.model.encoders import Encoder
 from compressae_jax.model.weights import Weights
@@ -27,7 +27,8 @@ class Expander:
     On a CPU it calls nothing of JAX: any number of threads may share it, and a forked process, too, may use it.
 
     `encoder` made the rows that are searched; queries that the space compares as codes go through it, too, their values
-    rounded as `storage` does and with the rows' budget `k` (both default to the model's).
+    rounded as `storage` does and with the rows' budget `k` (both default to the model's). Under `similarity` 'dot' u
+    has the query's length; a code stands for a unit vector unless it has a length of its own.
     """
 
     weights: Weights
@@ -35,9 +36,11 @@ class Expander:
     encoder: str | None = None
     storage: str | None = None
     k: int | None = None
+    similarity: str = "cosine"
 
     def __post_init__(self) -> None:
         check_choice("space", self.space, spaces.SPACES)
+        check_choice("similarity", self.similarity, SIMILARITIES)
         encoders.check(self.encoder or self.weights.encoder, self.weights.activation, rounded=False)
 
     def expand(self, queries: Any) -> Expanded:
@@ -68,7 +71,21 @@ class Expander:
         if not len(queries):
             return np.empty((0, self.weights.h), np.float32)
         expand = self._on_host if devices.on_cpu() else self._on_device
-        return expand(queries)
+        u = expand(queries)
+        of_queries = self._lengths(queries)
+        return u if of_queries is None else u * of_queries[:, None]
+
+    def _lengths(self, queries: Float[np.ndarray, "q d"] | Codes) -> Float[np.ndarray, " q"] | None:
+        """What u is multiplied by."""
+        if self.similarity == "cosine":
+            return None
+        of_queries = queries.lengths if isinstance(queries, Rows) else lengths.of(queries)
+        if of_queries is None:
+            return None
+        of_queries = np.asarray(of_queries, np.float32)
+        if (beyond := lengths.fault(of_queries)) is not None:
+            raise InputError(f"queries: row {beyond[0]} {beyond[1]}")
+        return of_queries
 
     def _on_host(self, queries: Float[np.ndarray, "q d"] | Codes) -> Expanded:
         """By NumPy and compiled loops, the same bits in any company."""

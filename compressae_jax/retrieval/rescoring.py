@@ -1,4 +1,4 @@
-"""A second look: what codes found, ranked anew by exact cosines with the dense vectors of a source."""
+"""A second look: what codes found, ranked anew by exact similarities with the dense vectors of a source."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LookUp:
         self.source, self._rows = source, rows_there
 
     def __call__(self, rows: Int[np.ndarray, " m"]) -> Float[np.ndarray, "m d"]:
-        """Unit vectors (m, d).
+        """Vectors (m, d), float32.
 
         Raises:
             InputError: a row whose id the source does not have.
@@ -38,7 +38,7 @@ class LookUp:
         there = rows if self._rows is None else self._rows[rows]
         if len(there) and there.min() < 0:
             raise InputError(f"rescore: {self.source.name} has no vector of row {rows[there.argmin()]}, by its id")
-        return on_host.unit_rows(self.source.take(there))
+        return np.ascontiguousarray(self.source.take(there), np.float32)
 
 
 def opened(given: Any, segments: Segments, d: int) -> LookUp:
@@ -68,13 +68,20 @@ def opened(given: Any, segments: Segments, d: int) -> LookUp:
 
 
 def rescored(
-    vectors: Float[np.ndarray, "q d"], rows: Int[np.ndarray, "q c"], look_up: LookUp, top: int
+    vectors: Float[np.ndarray, "q d"],
+    rows: Int[np.ndarray, "q c"],
+    look_up: LookUp,
+    top: int,
+    similarity: str = "cosine",
 ) -> tuple[Float[np.ndarray, "q r"], Int[np.ndarray, "q r"]]:
-    """The best `top` of each query's candidate rows by cos(x_q, x), best first, ties by the lower row number.
+    """The best `top` of each query's candidate rows by cos(x_q, x), or ⟨x_q, x⟩ under 'dot', best first.
+
+    Ties go to the lower row number.
 
     `rows` -1 are none. Vectors are read a portion of the queries at a time, each row once a portion.
     """
-    units = on_host.unit_rows(np.ascontiguousarray(vectors, np.float32))
+    of_kind = on_host.unit_rows if similarity == "cosine" else np.asarray
+    asked = of_kind(np.ascontiguousarray(vectors, np.float32))
     scores = np.full((len(rows), top), -np.inf, np.float32)
     best = np.full((len(rows), top), NOTHING, np.int64)
     step = max(1, NUMBERS // max(1, rows.shape[1] * look_up.source.width))
@@ -83,13 +90,14 @@ def rescored(
         wanted, places = np.unique(here[here >= 0], return_inverse=True)
         if not len(wanted):
             continue
-        dense = look_up(wanted)
+        dense = of_kind(look_up(wanted))
         at = np.zeros(here.shape, np.int64)
         at[here >= 0] = places.reshape(-1)
         for i, numbers in enumerate(here):
             there = numbers >= 0
-            cosines = np.einsum("cd,d->c", dense[at[i][there]], units[start + i])
-            order = np.lexsort((numbers[there], -cosines))[:top]
-            scores[start + i, : len(order)] = np.clip(cosines[order], -1, 1)
+            found = np.einsum("cd,d->c", dense[at[i][there]], asked[start + i])
+            order = np.lexsort((numbers[there], -found))[:top]
+            found = found[order]
+            scores[start + i, : len(order)] = np.clip(found, -1, 1) if similarity == "cosine" else found
             best[start + i, : len(order)] = numbers[there][order]
     return scores, best

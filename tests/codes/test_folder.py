@@ -73,6 +73,42 @@ def contents(path):
     return {file.name: file.read_bytes() for file in path.iterdir()}
 
 
+@pytest.mark.parametrize("storage", ["float16", "packed3"])
+@pytest.mark.parametrize("pieces", [1, 3])
+def test_lengths_are_kept_beside_rows(tmp_path, storage, pieces):
+    given = np.arange(N, dtype=np.float32) / 2
+    codes, norms = some_codes()
+    rows = dataclasses.replace(codes, norms=norms, lengths=given if storage == "float16" else None)
+    levels = None if storage == "float16" else PACKING.levels
+    for _ in range(pieces):  # a writer that is interrupted, and continues
+        with Writer(tmp_path / "codes", D, H, K, storage, HEADER, levels=levels, similarity="dot") as writer:
+            done = writer.rows
+            writer.append(rows[done : done + -(-N // pieces)])
+    with Writer(tmp_path / "codes", D, H, K, storage, HEADER, levels=levels, similarity="dot") as writer:
+        with pytest.raises(InputError, match="rows must be for similarity 'dot', not 'cosine'"):
+            writer.append(some_packed() if levels else dataclasses.replace(codes, norms=norms))
+        writer.finish()
+    read, _, _, meta = codes_folder.read(tmp_path / "codes")
+    assert read.similarity == "dot" and (meta["format_version"], meta["similarity"]) == (4, "dot")
+    if levels is None:
+        assert_array_equal(read.lengths, given)
+        given[5] = -1
+        forge(tmp_path / "codes", "lengths.npy", given.tobytes())
+        with pytest.raises(FolderError, match="row 5 has the length -1"):
+            codes_folder.read(tmp_path / "codes")
+    reseal(tmp_path / "codes", similarity="cos")
+    with pytest.raises(FolderError, match="similarity must be one of 'cosine', 'dot'"):
+        codes_folder.read(tmp_path / "codes", verify=False)
+
+
+def test_work_that_was_begun_without_lengths_is_not_continued_with_them(tmp_path):
+    codes, norms = some_codes()
+    with Writer(tmp_path / "codes", D, H, K, header=HEADER) as writer:
+        writer.append(codes, norms)
+    with pytest.raises(InputError, match="was begun with similarity None, now 'dot'"):
+        Writer(tmp_path / "codes", D, H, K, header=HEADER, similarity="dot")
+
+
 IDS = [None, names(), np.arange(N) - 5, np.array(names(), object), np.arange(N, dtype=np.uint64) + np.uint64(2**63)]
 
 

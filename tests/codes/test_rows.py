@@ -25,25 +25,26 @@ MADE_BY = MadeBy("3f2a", "topk")
 LEVELS = (0.25, 0.5, 1.0, 2.0)
 MORE_LEVELS = (*LEVELS, 3.0, 4.0, 5.0, 6.0)
 IDS = [f"row {i} ß" * (i % 3) for i in range(N)]
+LENGTHS = (np.arange(N) % 7 * 0.5).astype(np.float32)  # which float16 holds exactly
 DECODER_W = np.random.default_rng(1).standard_normal((H, D)).astype(np.float32)
 
 
-def floats(values="float32", wrap=np.asarray):
+def floats(values="float32", wrap=np.asarray, lengths=None):
     """Values on levels, so that every storage holds them exactly; row 5 is zero."""
     rng = np.random.default_rng(0)
     numbers = -np.sort(-rng.choice(LEVELS, (N, K)), axis=1) * rng.choice([-1, 1], (N, K))
     numbers[5] = 0
     columns = rng.random((N, H)).argsort(axis=1)[:, :K].astype(np.uint16)
-    codes = Codes(wrap(numbers.astype(values)), wrap(columns), H, ids=TextIds.of(IDS), made_by=MADE_BY)
+    codes = Codes(wrap(numbers.astype(values)), wrap(columns), H, ids=TextIds.of(IDS), made_by=MADE_BY, lengths=lengths)
     return codes.with_norms(DECODER_W)
 
 
-def packed():
-    return pack(floats(), Packing(H, K, 3, LEVELS))
+def packed(similarity="cosine"):
+    return pack(floats(), Packing(H, K, 3, LEVELS, similarity))
 
 
-def fast():
-    return pack(floats(), Fast(H, K, 4, MORE_LEVELS))
+def fast(similarity="cosine"):
+    return pack(floats(), Fast(H, K, 4, MORE_LEVELS, similarity))
 
 
 def cut(rows):
@@ -56,6 +57,11 @@ KINDS = {
     "jax": lambda: floats(wrap=jnp.asarray),
     "packed": packed,
     "fast": fast,
+    "fast by dot": lambda: fast("dot"),
+    "float16 with lengths": lambda: floats("float16", lengths=LENGTHS),
+    "packed by dot": lambda: packed("dot"),
+    "joined floats with lengths": lambda: cut(floats(lengths=LENGTHS)),
+    "joined packed by dot": lambda: cut(packed("dot")),
     "joined floats": lambda: cut(floats()),
     "joined packed": lambda: cut(packed()),
     "joined fast": lambda: cut(fast()),
@@ -85,7 +91,10 @@ class TestRows:
         assert rows.made_by == MADE_BY and list(rows.ids) == IDS
         assert rows.levels == {"packed3": LEVELS, "fast4": MORE_LEVELS}.get(rows.storage)
         assert (rows.norms is None) == (rows.levels is not None)
-        assert rows.nbytes == sum(array.nbytes for name, array in rows.arrays().items() if name != "norms")
+        needed = {"values", "columns", "records"}  # and one scale of floats
+        assert rows.nbytes == sum(array.nbytes for name, array in rows.arrays().items() if name in needed)
+        assert rows.similarity == "dot" or rows.lengths is None
+        assert (rows.lengths is None) == (rows.levels is not None or rows.similarity == "cosine")
         assert "23 rows of 4 nonzeros out of 37 columns" in repr(rows) and "3f2a" in repr(rows)
 
     @pytest.mark.parametrize("place", [*PLACES, np.arange(N) % 3 == 1], ids=str)
@@ -96,6 +105,8 @@ class TestRows:
         assert (some.made_by, some.h, some.k, some.storage) == (MADE_BY, H, K, rows.storage)
         if rows.norms is not None:
             assert_array_equal(some.norms, whole.norms[place])
+        if rows.lengths is not None:
+            assert_array_equal(some.lengths, LENGTHS[place])
         assert (rows.check()[place].verified and not dataclasses.is_dataclass(some)) or some.verified == rows.verified
 
     def test_a_single_number_is_no_way_to_ask(self, rows):
@@ -128,6 +139,11 @@ class TestRows:
             assert_allclose(np.concatenate(scales), wanted, rtol=1e-6)
         else:
             assert_array_equal(np.concatenate(scales), wanted)
+            if rows.levels is None:
+                times = 1 if rows.lengths is None else LENGTHS
+                assert_allclose(wanted, floats().scales(space) * times, rtol=1e-6)
+            else:
+                assert (wanted == 1).all()
 
     def test_arrays_and_back_are_the_same_rows(self, rows):
         again = rows.like(rows.arrays(), rows.ids)
@@ -137,6 +153,7 @@ class TestRows:
     def test_codes_are_the_rows_in_memory(self, rows):
         codes = rows.codes()
         assert isinstance(codes, Codes) and codes.made_by == MADE_BY and list(codes.ids) == IDS
+        assert (codes.lengths is None) == (rows.lengths is None) or (codes.lengths == LENGTHS).all()
         assert_array_equal(codes.to_dense(), floats().to_dense())
         assert_array_equal(rows.to_csr().toarray(), floats().to_dense())
 
@@ -144,6 +161,7 @@ class TestRows:
         if rows.levels is None:
             assert_array_equal(rows.prefix(2).to_dense(), floats().prefix(2).to_dense())
             assert rows.prefix(2).norms is None and rows.prefix(2).made_by == MADE_BY
+            assert rows.prefix(2).similarity == rows.similarity
         else:
             with pytest.raises(InputError, match="no prefix of 2: compress again with a smaller k"):
                 rows.prefix(2)
@@ -201,6 +219,8 @@ def test_joins_of_cuts_are_the_rows(kind, cuts, data):
         (lambda: dataclasses.replace(floats(), norms=None), "norms True, here False"),
         (lambda: floats().prefix(2), "k 4, here 2"),
         (packed, "levels None, here"),
+        (lambda: floats(lengths=LENGTHS), "similarity cosine, here dot"),
+        (lambda: packed("dot"), "similarity cosine, here dot"),
     ],
 )
 def test_rows_of_two_kinds_are_not_joined(other, message):

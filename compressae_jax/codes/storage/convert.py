@@ -12,8 +12,10 @@ from compressae_jax.codes.storage.packed import Packed, pack
 from compressae_jax.notation import InputError
 
 
-def stored(rows: Rows, storage: str, levels: Sequence[float] | None = None) -> Rows:
-    """The rows as `storage` has them, checked; themselves where they have it already. Norms stay what they were.
+def stored(rows: Rows, storage: str, levels: Sequence[float] | None = None, similarity: str = "cosine") -> Rows:
+    """The rows as `storage` has them, checked; themselves where they have it already. Norms and lengths stay.
+
+    `similarity`: of codes that are packed, whose values have lengths folded in under 'dot'.
 
     Raises:
         InputError: packed rows for another storage, a value beyond what the storage holds, bad rows.
@@ -26,10 +28,10 @@ def stored(rows: Rows, storage: str, levels: Sequence[float] | None = None) -> R
         raise InputError(f"rows must be {wanted}, not packed by {rows.levels}")
     codes = rows.codes()
     if storage in PACKINGS:
-        return pack(codes, packing(storage, codes.h, codes.k, levels or ()))
+        return pack(codes, packing(storage, codes.h, codes.k, levels or (), similarity))
     with np.errstate(over="ignore"):  # what is too large for float16 is named by the check
         values = np.asarray(codes.values).astype(storage)
-    return Codes(values, codes.columns, codes.h, codes.norms, codes.ids, codes.made_by).check()
+    return Codes(values, codes.columns, codes.h, codes.norms, codes.ids, codes.made_by, lengths=codes.lengths).check()
 
 
 def empty(
@@ -39,13 +41,15 @@ def empty(
     levels: Sequence[float] | None = None,
     made_by: MadeBy | None = None,
     ids: str | None = None,
+    similarity: str = "cosine",
 ) -> Rows:
     """No rows of a kind; `ids`: None, '<i8', '<u8' or 'utf8'."""
     named: Ids | None = None
     if ids is not None:
         named = TextIds.of([]) if ids == "utf8" else np.empty(0, ids)
     if storage in PACKINGS:
-        how = packing(storage, h, k, levels or ())
+        how = packing(storage, h, k, levels or (), similarity)
         return Packed(np.empty((0, how.width), np.uint8), how, named, made_by, verified=True)
     values, columns = np.empty((0, k), storage), np.empty((0, k), column_dtype(h))
-    return Codes(values, columns, h, np.empty((0, 2), np.float32), named, made_by, verified=True)
+    lengths = np.empty(0, np.float32) if similarity == "dot" else None
+    return Codes(values, columns, h, np.empty((0, 2), np.float32), named, made_by, verified=True, lengths=lengths)

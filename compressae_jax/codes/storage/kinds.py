@@ -26,14 +26,14 @@ def check(storage: str, h: int) -> None:
     check_range(f"h of rows of storage {storage!r}", h, 1, most)
 
 
-def packing(storage: str, h: int, k: int, levels: Sequence[float]) -> Packing:
+def packing(storage: str, h: int, k: int, levels: Sequence[float], similarity: str = "cosine") -> Packing:
     """How rows of a storage that is not one of floats are packed.
 
     Raises:
         InputError: sizes or levels that the storage does not have.
     """
     kind, bits = PACKINGS[storage]
-    return kind(h, k, bits, tuple(levels))
+    return kind(h, k, bits, tuple(levels), similarity)
 
 
 def record_width(storage: str, h: int, k: int) -> int:
@@ -42,6 +42,6 @@ def record_width(storage: str, h: int, k: int) -> int:
     return packing(storage, h, k, levels).width
 
 
-def levels_name(encoder: str, storage: str) -> str:
+def levels_name(encoder: str, storage: str, similarity: str = "cosine") -> str:
     """What a model keeps the levels by: storages of as many bits share theirs, so rows go from one to the other."""
-    return f"{encoder}:packed{storage_bits(storage)}"
+    return f"{encoder}:packed{storage_bits(storage)}" + ("" if similarity == "cosine" else f":{similarity}")

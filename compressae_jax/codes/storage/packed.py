@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Integer, UInt8, UInt64
 from compressae_jax.codes.codes import Codes, checked, column_dtype
 from compressae_jax.codes.ids import Ids
 from compressae_jax.codes.mapped import NO_FILES, MappedFiles
-from compressae_jax.codes.rows import Encoded, MadeBy, Part, Rows, Some
+from compressae_jax.codes.rows import SIMILARITIES, Encoded, MadeBy, Part, Rows, Some
 from compressae_jax.notation import AnyArray, InputError, check_choice, check_range
 
 BUCKETS = 8  # a nonzero, at most: more of them save less than .1 bit a nonzero, and unpacking passes over all of them
@@ -68,12 +68,16 @@ def packed_width(h: int, k: int, bits: int) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Packing:
-    """What all rows of one folder share; `levels` are the 2^(bits-1) rising positive magnitudes, float32 numbers."""
+    """What all rows of one folder share; `levels` are the 2^(bits-1) rising positive magnitudes, float32 numbers.
+
+    Under `similarity` 'dot' values have the length of the row's vector folded in.
+    """
 
     h: int
     k: int
     bits: int
     levels: tuple[float, ...]
+    similarity: str = "cosine"
 
     MOST_COLUMNS: ClassVar[int] = 2**32
 
@@ -81,6 +85,7 @@ class Packing:
         check_range("h", self.h, 1, self.MOST_COLUMNS)
         check_range("k", self.k, 1, min(self.h, 2**16))
         check_range("bits", self.bits, 2, 8)
+        check_choice("similarity", self.similarity, SIMILARITIES)
         levels = np.asarray(self.levels, np.float64)
         if levels.shape != (2 ** (self.bits - 1),):
             raise InputError(f"levels must be {2 ** (self.bits - 1)} of {self.bits} bits, not of shape {levels.shape}")
@@ -179,8 +184,17 @@ class Packed(Rows):
         return self.packing.levels
 
     @property
+    def similarity(self) -> str:
+        """That of `Packing`."""
+        return self.packing.similarity
+
+    @property
     def norms(self) -> None:  # type: ignore[override]
         """None: no search needs them."""
+
+    @property
+    def lengths(self) -> None:  # type: ignore[override]
+        """None: the values have them."""
 
     @property
     def nbytes(self) -> int:
@@ -227,11 +241,11 @@ class Packed(Rows):
         return self
 
     def scales(self, space: str) -> Float[np.ndarray, " n"] | None:
-        """1 for every row, a view of a single number; in the space 'sparse' None."""
+        """1 for every row, a view of a single number; None in the space 'sparse', unless values have lengths."""
         from compressae_jax.codes import spaces
 
         check_choice("space", space, spaces.SPACES)
-        return None if space == "sparse" else np.broadcast_to(np.float32(1), len(self))
+        return None if space == "sparse" and self.similarity == "cosine" else np.broadcast_to(np.float32(1), len(self))
 
     def reader(self, space: str, rows: int, fresh: bool = False) -> Callable[[Some], Part]:
         """Some rows unpacked into one buffer; whatever the records are, columns are below h."""
@@ -306,8 +320,10 @@ def pack(codes: Codes, packing: Packing) -> Packed:
 
     Raises:
         InputError: codes of another h or k, a row with k nonzeros in fewer than k columns, with fewer nonzeros (but
-            not none), or not finite.
+            not none), not finite, or with lengths beside them, which belong into the values before these are rounded.
     """
+    if codes.lengths is not None:
+        raise InputError("codes with lengths are packed from their vectors: compress them by storage='packed…'")
     if (codes.h, codes.k) != (packing.h, packing.k):
         raise InputError(f"codes must have h={packing.h}, k={packing.k}, not h={codes.h}, k={codes.k}")
     checked(codes.values, codes.columns, codes.h)

@@ -19,6 +19,7 @@ def define() -> None:
     flags.DEFINE_string("space", "dense_query", "Of a new index: sparse, reconstructed or dense_query.")
     flags.DEFINE_string("encoder", None, "Of a new index: topk, refit, shortlist or pursuit; default: the model's.")
     flags.DEFINE_string("storage", None, "Of a new index: float16, float32 or packed3 … packed8; default: the model's.")
+    flags.DEFINE_string("similarity", None, "Of a new index: cosine, or dot, where searches give inner products.")
     flags.DEFINE_integer("batch", 65_536, "Rows read at once; the bytes written do not depend on it.")
     flags.DEFINE_string("zero_rows", "stop", "What zero rows get: stop, keep or drop.")
 
@@ -39,8 +40,10 @@ def main(given: flags.FlagValues) -> None:
         if given.model is None:
             raise FolderError(f"no index stands at {path}; --model=… begins one")
         weights = model_weights.load(given.model)
-        folder_changes.begin(path, weights, source, given.space, given.encoder, given.storage)
-    elif given.encoder or given.storage:
-        raise InputError("encoder and storage are those of the index, which stands already; leave them out")
+        folder_changes.begin(
+            path, weights, source, given.space, given.encoder, given.storage, given.similarity or "cosine"
+        )
+    elif given.encoder or given.storage or given.similarity:
+        raise InputError("encoder, storage and similarity are those of the index, which stands already; leave them out")
     added, rows = folder_changes.add(path, source, given.batch, given.zero_rows)
     print(f"{added:,} rows added, {rows:,} in all: {path}")

@@ -18,6 +18,9 @@ def define() -> None:
     flags.DEFINE_string("key", None, "Safetensors: the tensor, where there are several.")
     flags.DEFINE_string("encoder", None, "topk, refit, shortlist or pursuit; default: the model's.")
     flags.DEFINE_string("storage", None, "float16, float32 or packed3 … packed8 (bits); default: the model's.")
+    flags.DEFINE_string(
+        "similarity", "cosine", "cosine, or dot: lengths are kept, so that searches give inner products."
+    )
     flags.DEFINE_integer("batch", 65_536, "Rows read at once; the bytes written do not depend on it.")
     flags.DEFINE_string("part", None, "i/m: only the i-th of m parts, which `join` makes one folder of.")
     flags.DEFINE_bool("overwrite", False, "Replace a codes folder that other inputs gave.")
@@ -46,6 +49,7 @@ def main(given: flags.FlagValues) -> None:
         batch=given.batch,
         encoder=given.encoder,
         storage=given.storage,
+        similarity=given.similarity,
         zero_rows=given.zero_rows,
         overwrite=given.overwrite,
     )
