@@ -1,9 +1,10 @@
-"""Exact search of packed rows: the `host` backend on `packed4` beside the same codes as float16 and uint16.
+"""Exact search of rows at a budget of bytes: `fast4` and `packed4` beside float16, and beside faiss's quantisers.
 
     python -m benchmarks.packed --out=results
 
-The rows are random, which changes no time but that of ties: both sides read and score every row. Before anything is
-timed, both sides' results are compared with a float64 oracle.
+The rows are random, which changes no time but that of ties: all sides read and score every row. Before anything is
+timed, our sides' results are compared with a float64 oracle. The codes of faiss's sides are random, too: bytes are
+bytes.
 """
 
 import argparse
@@ -14,34 +15,41 @@ import numpy as np
 from benchmarks import timing
 from benchmarks.synthetic import packed_codes, random_codes
 from compressae_jax.codes.codes import Codes
-from compressae_jax.codes.storage.packed import Packed, Unpacker
+from compressae_jax.codes.rows import Rows
+from compressae_jax.codes.storage.fast import Fast
+from compressae_jax.codes.storage.kinds import record_width
+from compressae_jax.codes.storage.packed import Packed, Unpacker, pack
 from compressae_jax.retrieval.backends import host
 
 CHECKED = 4  # queries compared with the oracle
+TRAINED = 10_000  # rows that faiss's codebooks are learned from
+OURS = ("fast4", "packed4", "float16")
+PEERS = ("faiss PQ, 8 bits", "faiss PQ FastScan, 4 bits")
 
 
 def main() -> None:
-    """For each k: make the rows, check both sides, time them at each number of queries; write the results."""
+    """For each budget: make the rows, check our sides, time all at each number of queries; write the results."""
     flags = parse()
     rng = np.random.default_rng(0)
     results = []
-    for k in flags.k:
-        packed, floats = both(rng, flags, k)
+    for size in flags.bytes:
+        k = nonzeros(size, flags.h)
+        rows = kinds(rng, flags, k)
         u = rng.standard_normal((max(flags.queries), flags.h)).astype(np.float32)
-        check(packed, floats, u[:CHECKED], flags.top)
-        sizes = {"packed": packed.packing.width, "float16": floats.nbytes / flags.n}
-        alone = unpacking_ms(packed, flags.repeats)
+        check(rows, u[:CHECKED], flags.top)
+        sizes = {name: one.nbytes / len(one) for name, one in rows.items()} | dict.fromkeys(PEERS, size)
+        alone = {name: nanoseconds(rows[name], flags.repeats) for name in OURS[:2]}
+        peers = quantisers(rng, flags, size)
         for q in flags.queries:
-            sides = {
-                "packed": lambda q=q, rows=packed, u=u: search(rows, u[:q], flags.top),
-                "float16": lambda q=q, rows=floats, u=u: search(rows, u[:q], flags.top),
-            }
-            seconds = timing.alternate(sides, flags.repeats)
-            results.append({"k": k, "queries": q, "bytes": sizes, "unpacking": alone, **summary(seconds)})
-            print(f"k={k} q={q}: {results[-1]['ratio']:.1f} times the time of float16", flush=True)
+            sides = {name: lambda q=q, one=one, u=u: search(one, u[:q], flags.top) for name, one in rows.items()}
+            sides |= {name: lambda q=q, call=call: call(q) for name, call in peers.items()}
+            seconds = timing.alternate(sides, flags.repeats, flags.seconds, rest=0.1 if peers else 0)
+            times = {name: timing.milliseconds(some) for name, some in seconds.items()}
+            results.append({"bytes": size, "k": k, "queries": q, "sizes": sizes, "apart_ns": alone, "ms": times})
+            print(f"{size} bytes, q={q}: fast4 takes {ratio(results[-1]):.2f} of float16's time", flush=True)
     report = {
-        "data": "synthetic (random columns and normal values); used for times only",
-        "checked": f"{CHECKED} queries of both sides against a float64 oracle before timing",
+        "data": "synthetic (random columns, values and codes); used for times only",
+        "checked": f"{CHECKED} queries of our sides against a float64 oracle before timing",
         "settings": vars(flags),
         "threads": host.cores(),
         "machine": timing.machine(),
@@ -53,37 +61,64 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The flags; the defaults take a minute on two cores."""
+    """The flags; the defaults take three minutes on two cores."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n", type=int, default=117_000, help="rows")
-    parser.add_argument("--h", type=int, default=4096, help="width of the codes")
-    parser.add_argument("--k", type=int, nargs="+", default=[9, 19, 42], help="nonzeros a row")
-    parser.add_argument("--bits", type=int, default=4, help="of a packed value")
+    parser.add_argument("--n", type=int, default=1_000_000, help="rows")
+    parser.add_argument("--h", type=int, default=8192, help="width of the codes")
+    parser.add_argument("--d", type=int, default=384, help="width of the vectors that faiss would have quantised")
+    parser.add_argument("--bytes", type=int, nargs="+", default=[32, 64], help="a row; a divisor of d / 2, for faiss")
     parser.add_argument("--top", type=int, default=100, help="results a query")
     parser.add_argument("--queries", type=int, nargs="+", default=[1, 16, 64])
-    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--seconds", type=float, default=10, help="after which a side sits out")
     parser.add_argument("--out", default="", help="folder for packed.json and packed.md")
     return parser.parse_args()
 
 
-def both(rng: np.random.Generator, flags: argparse.Namespace, k: int) -> tuple[Packed, Codes]:
-    """Packed rows, and the same rows as float16 values and uint16 columns."""
-    packed = packed_codes(random_codes(rng, flags.n, flags.h, k, "float32"), flags.bits)
-    unpacked = packed.unpack()
+def nonzeros(size: int, h: int) -> int:
+    """The most that `fast4` holds in so many bytes."""
+    return max(k for k in range(1, 2 * size) if record_width("fast4", h, k) <= size)
+
+
+def kinds(rng: np.random.Generator, flags: argparse.Namespace, k: int) -> dict[str, Rows]:
+    """The same rows in each of our storages."""
+    packed = packed_codes(random_codes(rng, flags.n, flags.h, k, "float32"), 4)
+    codes = packed.codes()
     ones = np.ones((len(packed), 2), np.float32)
-    return packed, Codes(unpacked.values.astype(np.float16), unpacked.columns, flags.h, ones, verified=True)
+    floats = Codes(codes.values.astype(np.float16), codes.columns, flags.h, ones, verified=True)
+    return dict(zip(OURS, (pack(codes, Fast(flags.h, k, 4, packed.levels)), packed, floats), strict=True))
 
 
-def search(rows: Packed | Codes, u: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
+def quantisers(rng: np.random.Generator, flags: argparse.Namespace, size: int) -> dict:
+    """faiss's product quantisers of as many bytes, by name: what searches for q queries; none without faiss."""
+    try:
+        import faiss
+    except ImportError:
+        return {}
+    faiss.omp_set_num_threads(host.cores())
+    vectors = rng.standard_normal((TRAINED, flags.d)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    found = {}
+    for name, bits in zip(PEERS, (8, 4), strict=True):
+        index = faiss.IndexPQ(flags.d, 8 * size // bits, bits, faiss.METRIC_INNER_PRODUCT)
+        index.train(vectors)
+        faiss.copy_array_to_vector(rng.integers(0, 256, flags.n * size, np.uint8), index.codes)
+        index.ntotal = flags.n
+        side = faiss.IndexPQFastScan(index) if bits == 4 else index
+        found[name] = lambda q, side=side: side.search(vectors[:q], flags.top)
+    return found
+
+
+def search(rows: Rows, u: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
     """Results of rows whose scales are in their values."""
     return host.search(rows, "reconstructed", u, top)
 
 
-def check(packed: Packed, floats: Codes, u: np.ndarray, top: int) -> None:
-    """Stop unless both sides' scores are those of float64, for these queries together and one by one."""
-    exact = (floats.to_csr().astype(np.float64) @ u.T.astype(np.float64)).T
+def check(kinds: dict[str, Rows], u: np.ndarray, top: int) -> None:
+    """Stop unless all sides' scores are those of float64, for these queries together and one by one."""
+    exact = (kinds["float16"].to_csr().astype(np.float64) @ u.T.astype(np.float64)).T
     wanted = -np.sort(-exact, axis=1)[:, :top]
-    for rows in (packed, floats):
+    for rows in kinds.values():
         for queries in (u, np.tile(u, (16, 1))):
             scores, found = search(rows, queries, top)
             there = np.take_along_axis(exact, found[: len(u)], axis=1)
@@ -91,39 +126,45 @@ def check(packed: Packed, floats: Codes, u: np.ndarray, top: int) -> None:
                 raise SystemExit("a side does not agree with the float64 oracle, so nothing is timed")
 
 
-def unpacking_ms(packed: Packed, repeats: int) -> dict[str, float]:
-    """Milliseconds of one thread that unpacks all rows and scores none."""
+def nanoseconds(packed: Packed, repeats: int) -> float:
+    """Of one thread, a row, that takes rows apart and scores none: the least of several turns of some rows."""
     unpacker, seconds = Unpacker(packed.packing), []
-    for _ in range(repeats + 1):
+    for _ in range(20 * repeats):
         start = time.perf_counter()
-        for first in range(0, len(packed), unpacker.rows):
-            unpacker(packed.records[first : first + unpacker.rows])
+        unpacker(packed.records[: unpacker.rows])
         seconds.append(time.perf_counter() - start)
-    return timing.milliseconds(seconds[1:])
+    return 1e9 * min(seconds) / min(unpacker.rows, len(packed))
 
 
-def summary(seconds: dict[str, list[float]]) -> dict:
-    """The spread of each side, and how many times as long packed rows take, by medians."""
-    sides = {name: timing.milliseconds(some) for name, some in seconds.items()}
-    return {**sides, "ratio": sides["packed"]["median_ms"] / sides["float16"]["median_ms"]}
+def ratio(row: dict, one: str = "fast4", other: str = "float16") -> float:
+    """How many times as long one side takes, by medians."""
+    return row["ms"][one]["median_ms"] / row["ms"][other]["median_ms"]
 
 
 def table(report: dict) -> str:
     """The results in Markdown."""
     s = report["settings"]
-    head = "k | queries | packed, B | float16, B | packed, ms | float16, ms | times as long | unpacking alone, ms"
+    names = list(report["results"][0]["ms"])
+    head = f"bytes | k | queries | {' | '.join(f'{name}, ms' for name in names)} | fast4 by float16 | by PQ, 8 bits"
     rows = []
     for row in report["results"]:
-        packed, floats, alone = (timing.shown(row[name], 1, "_ms") for name in ("packed", "float16", "unpacking"))
-        sizes = row["bytes"]["packed"], f"{row['bytes']['float16']:.0f}"
-        rows.append([row["k"], row["queries"], *sizes, packed, floats, f"{row['ratio']:.1f}", alone])
+        times = [timing.shown(row["ms"][name], 1, "_ms") for name in names]
+        peer = f"{ratio(row, other=PEERS[0]):.2f}" if PEERS[0] in names else ""
+        rows.append([row["bytes"], row["k"], row["queries"], *times, f"{ratio(row):.2f}", peer])
+    sizes = []
+    for size in s["bytes"]:
+        row = next(row for row in report["results"] if row["bytes"] == size)
+        each = ", ".join(f"{name} {row['sizes'][name]:.0f}" for name in OURS)
+        apart = " and ".join(f"{name} in {row['apart_ns'][name]:.0f} ns" for name in OURS[:2])
+        sizes.append(f"k={row['k']}: bytes a row: {each}; one thread takes a row of {apart} apart.")
     lines = [
-        f"Exact search of {s['n']:,} rows (h={s['h']}), top {s['top']}, by `host` with {report['threads']} threads: "
-        f"`packed{s['bits']}` beside the same codes as float16 values and uint16 columns (no scales on either side). "
-        f"Median of {s['repeats']} alternating runs (least to greatest), in ms. Unpacking alone is one thread's. "
-        "Synthetic rows, for times only.",
+        f"Exact search of {s['n']:,} rows (h={s['h']:,}), top {s['top']}, by `host` with {report['threads']} threads: "
+        "the nonzeros that `fast4` holds in the bytes of the first column, the same ones in other storages (no scales "
+        f"on any side), and faiss's product quantisers of as many bytes (d={s['d']}), which keep less of the vectors. "
+        f"Median of {s['repeats']} alternating runs (least to greatest). Synthetic rows, for times only.",
         "",
         *timing.markdown(head, rows),
+        *sizes,
     ]
     return "\n".join(lines) + "\n"
 
