@@ -21,6 +21,8 @@ from compressae_jax.codes import on_host, spaces
 from compressae_jax.codes.ids import Ids, as_ids
 from compressae_jax.codes.lookup import check_unique
 from compressae_jax.codes.rows import MadeBy, Rows, check_made_by
+from compressae_jax.codes.storage import kinds
+from compressae_jax.codes.storage.convert import stored
 from compressae_jax.compression import drift
 from compressae_jax.compression.drift import Drift
 from compressae_jax.data.sources import Source
@@ -349,6 +351,35 @@ class Index:
         segments = self._segments
         rows = segments.rows if segments.allowed is None else segments.rows[segments.allowed]
         return Index(rows.prefix(k), self.weights, self.space, None, self.encoder, verify=False)
+
+    def stored_as(self, storage: str) -> Index:
+        """The same rows in another storage, without lists: nothing is compressed again, and rows keep their numbers.
+
+        Values stay what they are: 'packed4' and 'fast4' have the same levels, and search finds the same; 'float16' and
+        'float32' become one another, rounded. It lies in memory, and what is added to one of the two later, or removed,
+        the other does not have.
+
+        Raises:
+            InputError: a storage that does not hold these values or columns.
+        """
+        check_choice("storage", storage, kinds.STORAGES)
+        kinds.check(storage, self.codes.h)
+        bits, have = kinds.storage_bits(storage), kinds.storage_bits(self.codes.storage)
+        if bits != have:
+            others = [name for name in kinds.STORAGES if kinds.storage_bits(name) == have]
+            raise InputError(
+                f"values of {self.codes.storage} fit {' or '.join(others)}, not {storage!r}: compress the vectors again"
+            )
+
+        def otherwise(rows: Rows) -> Rows:
+            if rows.norms is not None and rows.storage != storage:  # they are those of values as stored
+                rows = dataclasses.replace(rows.codes(), norms=None)
+            return stored(rows, storage, rows.levels).with_norms(self.weights.params["decoder_w"])
+
+        parts = [dataclasses.replace(part, rows=otherwise(part.rows), number=None) for part in self._segments.parts]
+        index = Index.__new__(Index)
+        index._of(Segments(tuple(parts)), self.weights, self.space, self.encoder)
+        return index
 
     def drift(self, vectors: Any, reference: Any = None, tolerance: float = drift.TOLERANCE, seed: int = 0) -> Drift:
         """Whether new vectors are reconstructed as well as those that the model was trained for: see `Model.drift`.

@@ -212,3 +212,29 @@ def test_searches_during_changes_see_one_state_whole():
             index.remove([2 * i - 2, 2 * i - 1])
     done.set()
     assert all(one.result() for one in looking)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_in_another_storage_are_found_alike_and_go_on_living(tmp_path, kind):
+    index = make(range(20), kind, "packed4")
+    index.weights.levels.clear()  # rows bring their levels, under the name that storages of four bits share
+    index.add(make_vectors(N)[20:], KINDS[kind](range(20, N)))
+    index.remove(KINDS[kind]([3, 25]) or [3, 25])
+    index.save(tmp_path / "index")
+    for form in (index, Index.load(tmp_path / "index", verify=False)):
+        fast = form.stored_as("fast4")
+        assert (fast.codes.storage, fast.codes.levels) == ("fast4", index.codes.levels)
+        same(fast, index)
+        assert_array_equal(fast.removed, [3, 25])
+        assert_array_equal(fast.stored_as("packed4").codes.arrays()["records"], index.codes.arrays()["records"])
+        fast.add(make_vectors(N)[:2], KINDS[kind](range(N, N + 2)))
+        fast.save(tmp_path / "fast")
+        again = Index.load(tmp_path / "fast")
+        assert again.codes.storage == "fast4" and len(again) == N
+        same(again, fast)
+    with pytest.raises(InputError, match="values of packed4 fit packed4 or fast4, not 'packed5': compress"):
+        index.stored_as("packed5")
+    with pytest.raises(InputError, match="storage must be one of"):
+        index.stored_as("packed")
+    wide = make(range(20), kind, "float32")
+    same(wide.stored_as("float16"), make(range(20), kind, "float16"))

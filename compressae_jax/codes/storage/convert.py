@@ -4,12 +4,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from compressae_jax.base import threads
 from compressae_jax.codes.codes import Codes, column_dtype
 from compressae_jax.codes.ids import Ids, TextIds
+from compressae_jax.codes.mapped import NO_FILES
 from compressae_jax.codes.rows import MadeBy, Rows
 from compressae_jax.codes.storage.kinds import PACKINGS, packing
-from compressae_jax.codes.storage.packed import Packed, pack
+from compressae_jax.codes.storage.packed import Packed, Packing, pack
 from compressae_jax.notation import InputError
+
+PIECE = 2**13  # rows packed at once
 
 
 def stored(rows: Rows, storage: str, levels: Sequence[float] | None = None, similarity: str = "cosine") -> Rows:
@@ -17,12 +21,17 @@ def stored(rows: Rows, storage: str, levels: Sequence[float] | None = None, simi
 
     `similarity`: of codes that are packed, whose values have lengths folded in under 'dot'.
 
+    Packed rows can be packed otherwise, by the same levels.
+
     Raises:
-        InputError: packed rows for another storage, a value beyond what the storage holds, bad rows.
+        InputError: packed rows for other levels or none, a value beyond what the storage holds, bad rows.
     """
     levels = None if levels is None else tuple(levels)
     if (rows.storage, rows.levels) == (storage, levels):
         return rows.check()
+    if rows.levels is not None and rows.levels == levels and storage in PACKINGS:
+        how = packing(storage, rows.h, rows.k, levels, rows.similarity)
+        return _packed_otherwise(rows.check(), how)
     if rows.levels is not None:
         wanted = f"packed by {levels}" if levels is not None else f"codes for storage {storage!r}"
         raise InputError(f"rows must be {wanted}, not packed by {rows.levels}")
@@ -32,6 +41,19 @@ def stored(rows: Rows, storage: str, levels: Sequence[float] | None = None, simi
     with np.errstate(over="ignore"):  # what is too large for float16 is named by the check
         values = np.asarray(codes.values).astype(storage)
     return Codes(values, codes.columns, codes.h, codes.norms, codes.ids, codes.made_by, lengths=codes.lengths).check()
+
+
+def _packed_otherwise(rows: Rows, how: Packing) -> Packed:
+    """Rows of the same levels, which stay as they are: on all cores, a piece at a time."""
+    records = np.empty((len(rows), how.width), np.uint8)
+
+    def work(start: int) -> None:
+        here = slice(start, start + PIECE)
+        records[here] = pack(rows[here].codes(), how).records
+
+    threads.deal(work, range(0, len(rows), PIECE))
+    files = NO_FILES if rows.ids is None else rows.files  # which these may be maps of
+    return Packed(records, how, rows.ids, rows.made_by, True, files)
 
 
 def empty(
