@@ -19,9 +19,8 @@ PIECE = 2**13  # rows packed at once
 def stored(rows: Rows, storage: str, levels: Sequence[float] | None = None, similarity: str = "cosine") -> Rows:
     """The rows as `storage` has them, checked; themselves where they have it already. Norms and lengths stay.
 
-    `similarity`: of codes that are packed, whose values have lengths folded in under 'dot'.
-
-    Packed rows can be packed otherwise, by the same levels.
+    `similarity`: of codes that are packed, whose values have lengths folded in under 'dot'. Packed rows can be packed
+    otherwise, by the same levels.
 
     Raises:
         InputError: packed rows for other levels or none, a value beyond what the storage holds, bad rows.
