@@ -1,6 +1,6 @@
-"""docs/SCALE.md's table, made anew from committed results: arithmetic from what was measured, for 10^8 and 10^9 items.
+"""docs/SCALE.md's tables, made anew from committed results: arithmetic from what was measured, for 10^8 and 10^9 items.
 
-    python -m benchmarks.scale        # results/{growth,encoders,train_step,memory}.json → docs/SCALE.md
+    python -m benchmarks.scale        # results/{growth,encoders,train_step,memory,cluster}.json → docs/SCALE.md
 
 Every rate is scaled by operations alone (one pass by d, a training step by d h), every time of a scan by n.
 """
@@ -12,26 +12,32 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 SCALE = ROOT / "docs" / "SCALE.md"
-SOURCES = ("growth", "encoders", "train_step", "memory")
+SOURCES = ("growth", "encoders", "train_step", "memory", "cluster")
 BEGIN, END = "<!-- table: python -m benchmarks.scale -->\n", "<!-- /table -->"
+ENDS = "<!-- ends: python -m benchmarks.scale -->\n"
 ITEMS = (10**8, 10**9)
 D, H, K = 768, 4096, 32
 STORAGES = {"float16": "topk, compiled loops", "packed4": "pursuit, packed4"}  # and the encoder that makes the rows
 TRAINING_ROWS = 50_000_000  # 500 steps of 100,000 rows, as the paper trains
 CPU_ROOM, GPU_ROOM = 24 * 2**30, 80 * 10**9
+HOUR, PATIENCE = 3600, 0.1  # seconds that a compression and a search may take
+SHARE = 0.1  # of a job's time that may go into spreading it
 GPU_BYTES_A_SECOND = {"H100": 3.35e12, "H200": 4.8e12}  # of their makers' sheets
 
 
 def main() -> None:
-    """Put the table between its marks."""
+    """Put the tables between their marks."""
     SCALE.write_text(with_table(SCALE.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def with_table(text: str) -> str:
-    """The text with the table of the committed results."""
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    return before + BEGIN + table(read()) + END + after
+    """The text with the tables of the committed results."""
+    results = read()
+    for begin, made in ((BEGIN, table), (ENDS, ends)):
+        before, rest = text.split(begin)
+        _, after = rest.split(END, 1)
+        text = before + begin + made(results) + END + after
+    return text
 
 
 def read() -> dict[str, Any]:
@@ -103,6 +109,47 @@ def gpus(results: dict[str, Any]) -> list[str]:
             cells = [f"{n:,}", f"`{storage}`", f"{count}"]
             cells += [f"{1e3 * size / count / rate:.1f}" for rate in GPU_BYTES_A_SECOND.values()]
             lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def ends(results: dict[str, Any]) -> str:
+    """How many rows one machine does, and what it costs to spread them."""
+    return "\n".join([*one_machine(results), "", *spreading(results)]) + "\n"
+
+
+def one_machine(results: dict[str, Any]) -> list[str]:
+    """Rows that a machine of two cores and 24 GiB holds, compresses in an hour and searches in a tenth of a second."""
+    sizes = results["growth"]["scale"]["bytes"]
+    heads = ["two cores, 24 GiB", *(f"rows, `{storage}`" for storage in STORAGES), "beyond that"]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    compress = "`compress --part`; Slurm or Ray do it for you, Spark where the table is"
+    rows = [("hold the codes", [CPU_ROOM / sizes[storage] for storage in STORAGES], "shards on several machines")]
+    rates = [encoding(results, storage)[1] * 384 / D for storage in STORAGES]
+    rows.append(("compress in an hour", [HOUR * rate for rate in rates], compress))
+    for q in map(int, results["growth"]["scale"]["times"]["float16"]):
+        found = [1e6 * per_second(results, storage, q) * PATIENCE / q for storage in STORAGES]
+        asked = "a query" if q == 1 else f"{q} queries at once"
+        rows.append((f"answer {asked} in {1e3 * PATIENCE:.0f} ms", found, "more cores, then shards"))
+    for what, found, beyond in rows:
+        lines.append("| " + " | ".join([what, *(f"{one / 1e6:,.1f} million" for one in found), beyond]) + " |")
+    return lines
+
+
+def spreading(results: dict[str, Any]) -> list[str]:
+    """Seconds that each way takes beyond one process, the rows from which they are few, and the same of searches."""
+    compress, search = results["cluster"]["compress"], results["cluster"]["search"]
+    one, *others = compress
+    heads = ["way", "compression: s more", *(f"few from, `{storage}`" for storage in STORAGES), "s to the first answer"]
+    heads += [f"a search: ms more, q={each['queries']}" for each in search["results"]]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for way in others:
+        more = compress[way]["median"] - compress[one]["median"]
+        few = [more / SHARE * encoding(results, storage)[1] * 384 / D for storage in STORAGES]
+        cells = [way, f"{more:.0f}", *(f"{rows / 1e6:,.1f} million rows" for rows in few)]
+        if way in search["first_answer_s"]:
+            cells.append(f"{search['first_answer_s'][way]:.0f}")
+            cells += [f"{each['ms'][way]['median'] - each['ms'][one]['median']:.0f}" for each in search["results"]]
+        lines.append("| " + " | ".join([*cells, *[""] * (len(heads) - len(cells))]) + " |")
     return lines
 
 

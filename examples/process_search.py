@@ -2,8 +2,8 @@
 
     python examples/process_search.py --shards='codes.parts/*' --model=model --queries=queries.npy --out=found.npz
 
-A process that dies is started anew, opens its shard and is asked again. Processes are spawned: one forked after
-JAX had started would hang. The cores of the machine are shared out among them.
+A process that dies is started anew, opens its shard and is asked again. Processes are spawned, since JAX hangs in
+forked ones. The cores of the machine are shared out among them.
 """
 
 import functools

@@ -87,6 +87,19 @@ def test_the_slurm_script_in_plain_bash(home, environment, tmp_path):
     assert len(list((tmp_path / "codes.parts").iterdir())) == 3
 
 
+@pytest.mark.parametrize(("code", "restarts", "again"), [(137, 0, True), (137, 3, False), (2, 0, False)])
+def test_a_killed_part_goes_back_to_the_queue(environment, tmp_path, code, restarts, again):
+    for name, line in (("compressae", f"exit {code}"), ("scontrol", f"echo $@ > {tmp_path}/asked")):
+        (tmp_path / name).write_text(f"#!/bin/bash\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    slurm = {"SLURM_JOB_ID": "9", "SLURM_ARRAY_TASK_ID": "2", "SLURM_RESTART_COUNT": str(restarts)}
+    own = {**environment, **slurm, "PATH": f"{tmp_path}:{environment['PATH']}"}
+    command = ["bash", str(made.EXAMPLES / "slurm_compress.sh"), "3", f"{tmp_path}/codes", "--model=m", "--source=s"]
+    assert subprocess.run(command, env=own, check=False).returncode == code
+    assert (tmp_path / "asked").exists() == again
+    assert not again or (tmp_path / "asked").read_text() == "requeue 9\n"
+
+
 @pytest.mark.parametrize("space", SPACES)
 def test_spawned_shards_find_what_one_index_finds(home, documented, environment, tmp_path, space):
     flags = [f"--shards={documented}/parts/[1-4]", f"--model={home.path}/model", f"--queries={home.path}/queries.npy"]
