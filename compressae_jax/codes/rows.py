@@ -43,7 +43,7 @@ class Part(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """Rows that loops of search take apart themselves, in registers, instead of reading what a `Rows.reader` wrote.
+    """Rows of `fast` storage that search takes apart itself, in registers, not from what a `Rows.reader` wrote.
 
     `read` gives some records (c, w) uint8, with room behind them for the vectors of the last row, and their row scales.
     """
@@ -164,7 +164,7 @@ class Rows(abc.ABC):
         """
 
     def encoded(self, space: str) -> Encoded | None:
-        """The same for loops that take records apart; None where there are none for these rows or this machine."""
+        """The same for search that takes records apart itself; None where it cannot: of all storages but `fast`."""
         return None
 
     @abc.abstractmethod

@@ -25,6 +25,7 @@ class Fast(Packing):
     """What all rows of one folder share; values have 4 bits."""
 
     MOST_COLUMNS: ClassVar[int] = 2**16  # a bucket is a byte, too
+    ENCODED: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -49,14 +50,6 @@ class Fast(Packing):
     def width(self) -> int:
         """Bytes of a row."""
         return -(-self.bits_per_row // 8)
-
-    @property
-    def in_registers(self) -> bool:
-        """Where there are vectors: of rows whose buckets are one of them."""
-        from compressae_jax.codes.storage import fast_kernels
-
-        fits = self.k <= fast_kernels.WORD and self.bitmap_bits <= 2 * fast_kernels.WORD
-        return fits and fast_kernels.has_vectors()
 
     def records(
         self, numbers: UInt8[np.ndarray, "n k"], columns: Integer[np.ndarray, "n k"], used: Bool[np.ndarray, " n"]

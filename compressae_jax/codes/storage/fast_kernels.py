@@ -42,6 +42,11 @@ def has_vectors() -> bool:
     return has(cpu_target.target_context, *VECTORS)
 
 
+def in_registers(h: int, k: int) -> bool:
+    """Whether this machine takes rows apart in registers: those of up to 64 nonzeros, with vectors."""
+    return k <= WORD and k + -(-h // 256) - 1 <= 2 * WORD and has_vectors()
+
+
 @compiled
 def pack(numbers, columns, used, records):
     """Write rows with rising columns and 4-bit level numbers into zeroed records (n, w); others stay zero rows."""

@@ -80,6 +80,7 @@ class Packing:
     similarity: str = "cosine"
 
     MOST_COLUMNS: ClassVar[int] = 2**32
+    ENCODED: ClassVar[bool] = False  # whether search takes records apart itself
 
     def __post_init__(self) -> None:
         check_range("h", self.h, 1, self.MOST_COLUMNS)
@@ -136,11 +137,6 @@ class Packing:
             packed_kernels.unpack(words, self.h, self.bits, signed, tables, values, columns)
 
         return decode
-
-    @property
-    def in_registers(self) -> bool:
-        """Whether this machine has loops of search that take records apart themselves."""
-        return False
 
     @functools.cached_property
     def signed(self) -> Float[np.ndarray, " levels"]:
@@ -268,9 +264,9 @@ class Packed(Rows):
         return read
 
     def encoded(self, space: str) -> Encoded | None:
-        """Records as they are, where `packing` has loops for them; in the space 'sparse' None."""
+        """Records as they are, where search takes them apart itself; None where their scales follow from values."""
         scales = self.scales(space)
-        if scales is None or not self.packing.in_registers:
+        if scales is None or not self.packing.ENCODED:
             return None
         n, width = len(self), self.packing.width
 

@@ -48,6 +48,7 @@ def search(
     check_range("top", top, 1, MOST)
     packed = rows.levels is not None
     encoded = rows.encoded(space)
+    encoded = encoded if encoded and kernels.in_registers(encoded.h, encoded.k) else None
     chunk = checked_chunk(chunk) or max(1, (DECODED if packed and encoded is None else NONZEROS) // rows.k)
     # Of few rows only those are decoded; of floats the loops pass over the others as fast.
     picked = filters.few(allowed) if packed else None

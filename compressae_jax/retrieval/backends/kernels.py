@@ -11,6 +11,7 @@ from compressae_jax.codes.storage import fast_kernels
 from compressae_jax.retrieval.backends import vector_kernels as vectors
 
 TOGETHER = 512  # rows taken apart before they are scored: beside a block of queries they stay in a core's own cache
+in_registers = fast_kernels.in_registers
 STRIP = 64  # sums that are compared with the worst result before any is looked at by itself
 NO_ROW = np.iinfo(np.int64).max
 

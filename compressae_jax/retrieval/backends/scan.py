@@ -1,7 +1,9 @@
 """The scan backend: codes scored on JAX devices, chunk by chunk with a running top r; a CPU's own loop is `host`."""
 
+import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +14,8 @@ from jaxtyping import Array, Bool, Float, Int, Integer
 from compressae_jax.base import devices
 from compressae_jax.base.arrays import padded
 from compressae_jax.codes import spaces
-from compressae_jax.codes.codes import Codes
-from compressae_jax.codes.rows import Rows
+from compressae_jax.codes.rows import Rows, Some
+from compressae_jax.codes.storage import fast_on_device
 from compressae_jax.notation import Expanded, InputError, check_range
 from compressae_jax.retrieval import filters
 from compressae_jax.retrieval.backends import running_top
@@ -27,23 +29,53 @@ CHUNKS_A_TRANSFER = 4  # of codes that come from the host piece by piece
 AXIS = "rows"
 
 
+@dataclasses.dataclass(frozen=True)
+class Held:
+    """Rows on devices: `arrays`, values and columns, or records alone, which are taken apart where they are scored.
+
+    `signed` are then their levels, else None.
+    """
+
+    arrays: tuple[Any, ...]  # JAX arrays; in a mesh's specification, how each is split
+    signed: Any
+    h: int
+    k: int
+
+    def __len__(self) -> int:
+        return self.arrays[0].shape[0]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all rows, without their scales."""
+        return sum(array.nbytes for array in self.arrays)
+
+    def cut(self, start: Array, rows: int) -> tuple[Array, Array]:
+        """Values and columns of some rows."""
+        first, *others = (jax.lax.dynamic_slice_in_dim(array, start, rows) for array in self.arrays)
+        return (first, others[0]) if others else fast_on_device.unpack(first, self.signed, self.h, self.k)
+
+
+jax.tree_util.register_dataclass(Held, data_fields=["arrays", "signed"], meta_fields=["h", "k"])
+
+
 class Placed:
     """Rows on devices (all local ones by default), split evenly; one copy, which all three spaces share.
 
-    Packed rows are held there decoded, and scales, 4 bytes a row, for each space that was asked for.
+    Rows of ranks are held there decoded, `fast` ones as they are, and scales, 4 bytes a row, for each space that was
+    asked for.
     """
 
     def __init__(self, rows: Rows, on: Sequence[jax.Device] | None = None) -> None:
         self.mesh = Mesh(np.array(on or jax.local_devices()), (AXIS,))
         self._rows, self._length = rows, -(-len(rows) // self.mesh.size) * self.mesh.size
         self._scales: dict[str, jax.Array] = {}
-        first = rows.reader("sparse", 1)(slice(0, 1))
-        values, columns = (np.zeros((self._length, rows.k), one.dtype) for one in first[:2])
+        read, signed = _arrays(rows, None, LONGEST_CHUNK)
+        arrays = [np.zeros((self._length, *one.shape[1:]), one.dtype) for one in read(slice(0, 1))[0]]
         for start in range(0, len(rows), LONGEST_CHUNK):
             here = slice(start, min(start + LONGEST_CHUNK, len(rows)))
-            part = rows.reader("sparse", LONGEST_CHUNK)(here)
-            values[here], columns[here] = part.values, part.columns
-        self.codes = Codes(self._put(values), self._put(columns), rows.h)
+            for array, some in zip(arrays, read(here)[0], strict=True):
+                array[here] = some
+        self.held = Held(tuple(map(self._put, arrays)), signed, rows.h, rows.k)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -78,7 +110,7 @@ def search(
 ) -> tuple[Float[np.ndarray, "q r"], Int[np.ndarray, "q r"]]:
     """The best rows of each query, best first; ties go to the lower row number.
 
-    `Placed` rows are scored where they are; others come to the default device piece by piece, packed ones decoded on
+    `Placed` rows are scored where they are; others come to the default device piece by piece, ranks decoded on
     the host in each search. Memory beside the codes: a chunk's products, bounded by `WORKING_BYTES` unless `chunk`, its
     rows, is given. Queries are padded to a power of two, so that any number of them costs few compilations.
 
@@ -94,18 +126,40 @@ def search(
         allowed, without = None, filters.among(without, picked)
     asked = jnp.asarray(padded(np.asarray(u, np.float32), 1 << max(0, q - 1).bit_length()))
     best, pairs = running_top.nothing(len(asked), top), running_top.pairs(without)
-    k = (rows.codes if isinstance(rows, Placed) else rows).k
+    k = (rows.held if isinstance(rows, Placed) else rows).k
     chunk = checked_chunk(chunk) or max(1, min(LONGEST_CHUNK, WORKING_BYTES // (4 * len(asked) * k)))
     if not isinstance(rows, Placed):
         best = _stream(best, rows, space, asked, chunk, picked, allowed, pairs)
     else:
         mask = None if allowed is None else rows.mask(allowed)
         if rows.mesh.size == 1:
-            best = _absorb_chunks(best, rows.codes, rows.scales(space), asked, 0, n, mask, pairs, chunk)
+            best = _absorb_chunks(best, rows.held, rows.scales(space), asked, 0, n, mask, pairs, chunk)
         else:
-            best = _absorb_shards(best, rows.codes, rows.scales(space), asked, n, mask, pairs, chunk, rows.mesh)
+            best = _absorb_shards(best, rows.held, rows.scales(space), asked, n, mask, pairs, chunk, rows.mesh)
     scores, found = np.asarray(best.scores)[:q], np.asarray(best.rows)[:q].astype(np.int64)
     return scores, found if picked is None else filters.numbered(found, picked)
+
+
+def _arrays(rows: Rows, space: str | None, most: int) -> tuple[Callable[[Some], tuple], jax.Array | None]:
+    """What reads at most so many rows at once for `Held`: its arrays, and scales; and the levels of records.
+
+    Scales are those of the space; without one, the rows are to be held for all of them.
+    """
+    encoded = rows.encoded(space or "reconstructed")
+    if encoded is not None:
+
+        def records(here: Some) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+            some, scales = encoded.read(here)
+            return (some,), scales
+
+        return records, jnp.asarray(encoded.signed)
+    read = rows.reader(space or "sparse", most, fresh=True)  # JAX may keep a NumPy array instead of a copy
+
+    def part(here: Some) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+        values, columns, scales = read(here)
+        return (values, columns), scales
+
+    return part, None
 
 
 def fits(rows: Rows) -> bool:
@@ -115,8 +169,8 @@ def fits(rows: Rows) -> bool:
     """
     if devices.on_cpu():
         return False
-    first = rows.reader("sparse", 1)(slice(0, 1))
-    width = first.values.nbytes + first.columns.nbytes + len(spaces.SPACES) * first.row_scales.nbytes
+    first, _ = _arrays(rows, None, 1)[0](slice(0, 1))
+    width = sum(one.nbytes for one in first) + len(spaces.SPACES) * 4
     return 2 * len(rows) * width <= devices.memory()
 
 
@@ -131,7 +185,7 @@ def _scores(
 @functools.partial(jax.jit, static_argnames="chunk")
 def _absorb_chunks(
     best: Best,
-    codes: Codes,
+    held: Held,
     row_scales: Array,
     u: Array,
     first_row: Array | int,
@@ -141,17 +195,17 @@ def _absorb_chunks(
     chunk: int,
 ) -> Best:
     """Merge rows numbered from `first_row`, of which the first `valid` are real."""
-    chunk = min(chunk, len(codes))
+    chunk = min(chunk, len(held))
 
     def absorb(i, best: Best) -> Best:
         first = jnp.asarray(i * chunk)
         # The last chunk starts early to stay inside; what was already seen is rolled to its end and masked.
-        start = jnp.minimum(first, len(codes) - chunk)
+        start = jnp.minimum(first, len(held) - chunk)
 
         def part(x: Array) -> Array:
             return jax.lax.dynamic_slice_in_dim(x, start, chunk)
 
-        scores = jnp.roll(_scores(part(codes.values), part(codes.columns), part(row_scales), u), start - first, axis=1)
+        scores = jnp.roll(_scores(*held.cut(start, chunk), part(row_scales), u), start - first, axis=1)
         mask = None if allowed is None else jnp.roll(part(allowed), start - first)
         return running_top.absorb(best, scores, first_row + first, valid - first, mask, without)
 
@@ -161,7 +215,7 @@ def _absorb_chunks(
 @functools.partial(jax.jit, static_argnames=("chunk", "mesh"))
 def _absorb_shards(
     best: Best,
-    codes: Codes,
+    held: Held,
     row_scales: Array,
     u: Array,
     n: Array | int,
@@ -172,17 +226,18 @@ def _absorb_shards(
 ) -> Best:
     """The same on every device for its share of the rows, then one merge, in the order of the shards."""
     rows, whole = PartitionSpec(mesh.axis_names[0]), PartitionSpec()
-    share = len(codes) // mesh.size
+    share = len(held) // mesh.size
+    held_in = Held((rows,) * len(held.arrays), None if held.signed is None else whole, held.h, held.k)
 
-    def of_shard(best, codes, row_scales, u, n, allowed, without) -> Best:
+    def of_shard(best, held, row_scales, u, n, allowed, without) -> Best:
         first_row = jax.lax.axis_index(mesh.axis_names[0]) * share
         valid = jnp.clip(n - first_row, 0, share)
-        best = _absorb_chunks(best, codes, row_scales, u, first_row, valid, allowed, without, chunk)
+        best = _absorb_chunks(best, held, row_scales, u, first_row, valid, allowed, without, chunk)
         return jax.tree.map(lambda x: x[None], best)
 
-    specs = whole, rows, rows, whole, whole, rows, whole
+    specs = whole, held_in, rows, whole, whole, rows, whole
     each = jax.shard_map(of_shard, mesh=mesh, in_specs=specs, out_specs=rows, check_vma=False)(
-        best, codes, row_scales, u, n, allowed, without
+        best, held, row_scales, u, n, allowed, without
     )
     for shard in range(mesh.size):
         best = running_top.merge(best, Best(each.scores[shard], each.rows[shard]))
@@ -205,18 +260,17 @@ def _stream(
     """
     n = len(rows) if picked is None else len(picked)
     length = min(chunk * CHUNKS_A_TRANSFER, 1 << max(0, n - 1).bit_length())
-    read = rows.reader(space, length, fresh=True)  # JAX may keep a NumPy array instead of a copy
+    read, signed = _arrays(rows, space, length)
     for start in range(0, n, length):
         here, mask = slice(start, start + length), None
         if allowed is not None:
             if not allowed[here].any():
                 continue
             mask = jnp.asarray(padded(allowed[here], length))
-        values, columns, scales = (
-            jnp.asarray(padded(one, length)) for one in read(here if picked is None else picked[here])
-        )
-        codes, valid = Codes(values, columns, rows.h), min(length, n - start)
-        ahead = _absorb_chunks(best, codes, scales, u, start, valid, mask, without, chunk)
+        given, scales = read(here if picked is None else picked[here])
+        arrays = tuple(jnp.asarray(padded(one, length)) for one in given)
+        held, scales = Held(arrays, signed, rows.h, rows.k), jnp.asarray(padded(scales, length))
+        ahead = _absorb_chunks(best, held, scales, u, start, min(length, n - start), mask, without, chunk)
         best.rows.block_until_ready()  # two pieces are in memory at most
         best = ahead
     return best

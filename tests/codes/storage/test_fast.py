@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from compressae_jax.codes.codes import Codes
-from compressae_jax.codes.storage import fast_kernels
+from compressae_jax.codes.storage import fast_kernels, fast_on_device
 from compressae_jax.codes.storage.fast import Fast
 from compressae_jax.codes.storage.kinds import record_width
 from compressae_jax.codes.storage.packed import Packed, check_records, pack
@@ -101,6 +101,19 @@ def test_damaged_rows_are_the_same_by_both_loops_and_safe_to_score(problem, n, d
     for one in found[1:]:
         for ours, wanted in zip(one, found[0], strict=True):
             assert_array_equal(ours, wanted)
+
+
+@pytest.mark.parametrize(("h", "k"), [(1, 1), (41, 3), (8192, 17), (8192, 33), (65_536, 301)])
+def test_a_device_reads_what_loops_read_of_any_bytes_and_lowers_for_cuda(h, k):
+    how, rng = packing(h, k), np.random.default_rng(k)
+    records = rng.integers(0, 256, (40, how.width), np.uint8)
+    records[::5], records[3, (12 * k + 7) // 8 :], records[4] = 0, 0, 255
+    values, columns = np.empty((40, k), np.float32), np.empty((40, k), np.uint16)
+    fast_kernels.unpack(records, h, how.signed, values, columns)
+    for ours, wanted in zip(fast_on_device.unpack(records, how.signed, h, k), (values, columns), strict=True):
+        assert_array_equal(ours, wanted)
+    lowered = fast_on_device.unpack.trace(records, how.signed, h, k).lower(lowering_platforms=("cuda",))
+    assert "popcnt" in lowered.as_text()
 
 
 @pytest.mark.parametrize(("h", "k"), [(600, 3), (64, 4), (8192, 20)])

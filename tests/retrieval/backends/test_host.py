@@ -48,8 +48,8 @@ def test_rows_that_loops_take_apart_score_the_bits_of_their_floats(h, k):
                     assert_array_equal(ours, exact)
             for ours, exact in zip(host.search(form, "reconstructed", u[:q], 50, allowed=allowed), few, strict=True):
                 assert_array_equal(ours, exact)
-    if fast_kernels.has_vectors():
-        assert (rows.encoded("reconstructed") is None) == (k > 64) and rows.encoded("sparse") is None
+    assert rows.encoded("sparse") is None  # whose scales follow from values
+    assert fast_kernels.in_registers(h, k) == (fast_kernels.has_vectors() and k <= 64)
 
 
 def test_processors_without_newer_instructions_read_the_same():

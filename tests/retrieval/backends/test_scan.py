@@ -12,7 +12,7 @@ def test_split_over_devices_equals_one(n, devices):
     codes, space, u = oracle.integer_problem(n, 4)
     codes, u = oracle.replaced(codes, values=abs(codes.values)), -abs(u) - 1  # scores below the padding's 0
     placed = scan.Placed(codes, jax.devices()[:devices])
-    assert len(placed.codes.values.sharding.device_set) == devices
+    assert len(placed.held.arrays[0].sharding.device_set) == devices
     for top in {min(n, 20), n}:
         for found, wanted in zip(
             scan.search(placed, space, u, top, chunk=7), oracle.search(codes, space, u, top), strict=True
@@ -27,7 +27,16 @@ def test_one_copy_on_the_devices_serves_all_spaces():
         for found, wanted in zip(scan.search(placed, space, u, 33), scan.search(packed, space, u, 33), strict=True):
             assert_array_equal(found, wanted)
     scales = [placed.scales(space) for space in ("sparse", "reconstructed")]
-    assert all(one.nbytes == 4 * 36 for one in scales) and placed.codes.nbytes == 36 * 5 * (4 + 2)
+    assert all(one.nbytes == 4 * 36 for one in scales) and placed.held.nbytes == 36 * 5 * (4 + 2)
+
+
+def test_records_lie_on_devices_as_they_are():
+    rows, space, u = oracle.packed_problem(33, 4, h=300, storage="fast4")
+    placed = scan.Placed(rows, jax.devices()[:4])
+    assert placed.held.nbytes == 36 * rows.packing.width
+    for one in (space, "sparse"):
+        for found, wanted in zip(scan.search(placed, one, u, 33), scan.search(rows, one, u, 33), strict=True):
+            assert_array_equal(found, wanted)
 
 
 def test_one_compilation_serves_corpora_of_three_sizes():
