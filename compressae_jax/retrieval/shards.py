@@ -19,14 +19,14 @@ from compressae_jax.retrieval import index as one_index
 from compressae_jax.retrieval import index_folder
 from compressae_jax.retrieval.index import Index
 
-MADE = ("fingerprint", "encoder", "storage", "k", "space")  # what must be the same in all shards
+MADE = ("fingerprint", "encoder", "storage", "k", "space", "similarity")  # what must be the same in all shards
 
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
     """What a shard says of itself: the rows that its row numbers count, and which part (i, m) of which source it is.
 
-    `fingerprint` to `space`: the model, how it made the rows, and the space they are searched in.
+    `fingerprint` to `similarity`: the model, how it made the rows, and how they are compared.
     """
 
     rows: int
@@ -35,6 +35,7 @@ class Shard:
     storage: str
     k: int
     space: str
+    similarity: str
     part: tuple[int, int] | None = None
     source: Mapping[str, Any] | None = None  # of a part: what must be the same of `data.identity`
 
@@ -58,7 +59,8 @@ def open_shard(
     part, source = part_of(folder, meta), None
     if part is not None:
         source = {name: meta[SOURCE][name] for name in identity.EXACT if name in meta[SOURCE]}
-    return index, Shard(len(rows), fingerprint, encoder, rows.storage, rows.k, index.space, part, source)
+    how = rows.storage, rows.k, index.space, rows.similarity
+    return index, Shard(len(rows), fingerprint, encoder, *how, part, source)
 
 
 def first_rows(names: Sequence[Any], shards: Sequence[Shard]) -> list[int]:
@@ -67,7 +69,8 @@ def first_rows(names: Sequence[Any], shards: Sequence[Shard]) -> list[int]:
     `names` are for messages.
 
     Raises:
-        InputError: shards of different models, encoders, storages, spaces or sources; parts that are missing or twice.
+        InputError: shards of different models, encoders, storages, spaces, similarities or sources; parts that are
+            missing or twice.
     """
     if not shards:
         raise InputError("shards must be at least one")

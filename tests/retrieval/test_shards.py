@@ -78,6 +78,7 @@ def test_index_folders_come_as_they_are_named(folders, tmp_path):
         ({"part": (3, 3)}, "three and two are both part 3 of 3"),
         ({"space": "sparse"}, "has space sparse, one has dense_query"),
         ({"k": 1}, "two has k 1"),
+        ({"similarity": "dot"}, "two has similarity dot, one has cosine"),
         ({"fingerprint": "0" * 16}, "two has fingerprint 0"),
         ({"source": {"rows": N, "sample": "0"}}, "two is of another source than one: other contents"),
     ],
