@@ -88,9 +88,9 @@ def table(report: dict[str, Any]) -> str:
         looked_at = f"{one['candidates']:,}" if one["candidates"] else "codes alone"
         lines.append([f"{one['bytes']:g}", looked_at, *shown, timing.shown(one, 2, "_ms")])
     head = (
-        f"{report['rows']:,} rows of {s['data']} × {report['d']} as packed pursuit codes, {s['queries']:,} held-out "
-        f"rows ask for their nearest by exact cosine, {max(DEPTHS)} results each. ± half of the 95 % bootstrap interval; "
-        f"ms a query, all of them at once, median of {s['repeats']} alternating calls (least to greatest), the vectors in a "
+        f"{report['rows']:,} rows of {s['data']} × {report['d']} as packed pursuit codes; {s['queries']:,} held-out "
+        f"rows ask for their {max(DEPTHS)} nearest by exact cosine. ± half of the 95 % bootstrap interval; ms a query, "
+        f"all of them at once, median of {s['repeats']} alternating calls (least to greatest), the vectors in a "
         f"memory-mapped `.npy` whose pages were read before. Seed {s['seed']}. `{report['command']}`."
     )
     columns = " | ".join(["bytes", "candidates", *(f"recall@{depth}" for depth in DEPTHS), "ms a query"])
