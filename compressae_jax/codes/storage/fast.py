@@ -66,7 +66,7 @@ class Fast(Packing):
         from compressae_jax.codes.storage import fast_kernels
 
         signed = self.signed
-        unpack = fast_kernels.unpack_vectors if fast_kernels.has_vectors() else fast_kernels.unpack
+        unpack = fast_kernels.fastest()
 
         def decode(records: np.ndarray, values: np.ndarray, columns: np.ndarray) -> None:
             if records.shape[1] != self.width or records.dtype != np.uint8:  # loops would read beside them

@@ -66,8 +66,8 @@ def pack(numbers, columns, used, records):
 def unpack(records, h, signed, values, columns):
     """Values and columns (n, k) below h of records (n, w); zero rows get 0 and the first k columns."""
     inside, some, last_values, last_columns = _apart(records, values.shape[1])
-    _unpack(records, inside, h, signed, values, columns)
-    _unpack(some, len(records) - inside, h, signed, last_values, last_columns)
+    unpack_roomy(records, inside, h, signed, values, columns)
+    unpack_roomy(some, len(records) - inside, h, signed, last_values, last_columns)
     rest = len(records) - inside
     values[inside:], columns[inside:] = last_values[:rest], last_columns[:rest]
 
@@ -76,10 +76,17 @@ def unpack(records, h, signed, values, columns):
 def unpack_vectors(records, h, signed, values, columns):
     """What `unpack` does, with vectors."""
     inside, some, last_values, last_columns = _apart(records, values.shape[1])
-    _unpack_vectors(records, inside, h, signed, values, columns)
+    unpack_roomy_vectors(records, inside, h, signed, values, columns)
     rest = len(records) - inside
-    _unpack_vectors(some, rest, h, signed, last_values, last_columns)
+    unpack_roomy_vectors(some, rest, h, signed, last_values, last_columns)
     values[inside:], columns[inside:] = last_values[:rest], last_columns[:rest]
+
+
+def fastest(roomy: bool = False) -> Any:
+    """Of `unpack_vectors` and `unpack`, the one for this machine; or, `roomy`, of those that need room behind."""
+    if roomy:
+        return unpack_roomy_vectors if has_vectors() else unpack_roomy
+    return unpack_vectors if has_vectors() else unpack
 
 
 @compiled
@@ -95,7 +102,7 @@ def _apart(records, k):
 
 
 @compiled
-def _unpack(records, n, h, signed, values, columns):
+def unpack_roomy(records, n, h, signed, values, columns):
     """The first n rows, each with room behind it: nonzeros one by one."""
     k, bitmap = values.shape[1], values.shape[1] + ((h + 255) >> 8) - 1
     last, words = np.int64(h - 1), (bitmap + WORD - 1) // WORD
@@ -127,7 +134,7 @@ def _zeros(_, bits):
 
 
 @compiled
-def _unpack_vectors(records, n, h, signed, values, columns):
+def unpack_roomy_vectors(records, n, h, signed, values, columns):
     """The first n rows, each with room behind it in records, values and columns: a row's nonzeros together."""
     k, bitmap = values.shape[1], values.shape[1] + ((h + 255) >> 8) - 1
     words, some = (bitmap + WORD - 1) // WORD, np.empty(ROWS, np.bool_)

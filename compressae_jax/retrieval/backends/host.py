@@ -48,7 +48,6 @@ def search(
     check_range("top", top, 1, MOST)
     packed = rows.levels is not None
     encoded = rows.encoded(space)
-    encoded = encoded if encoded and kernels.in_registers(encoded.h, encoded.k) else None
     chunk = checked_chunk(chunk) or max(1, (DECODED if packed and encoded is None else NONZEROS) // rows.k)
     # Of few rows only those are decoded; of floats the loops pass over the others as fast.
     picked = filters.few(allowed) if packed else None
@@ -58,7 +57,10 @@ def search(
 
     def find(u: np.ndarray, without: Without, threads: int) -> Results:
         starts, blocks = iter(range(0, n, chunk)), list(_blocks(u, without))
-        several = kernels.scan_block if encoded is None else kernels.scan_records
+        one, several = kernels.scan_one, kernels.scan_block
+        if encoded is not None:
+            one = kernels.scan_one if kernels.in_registers(encoded.h, encoded.k) else kernels.scan_records
+            several = kernels.scan_records
 
         def work(best: np.ndarray, numbers: np.ndarray) -> None:
             read = _plain(rows.reader(space, chunk)) if encoded is None else _records(encoded)
@@ -68,7 +70,7 @@ def search(
                     continue
                 part = read(here if picked is None else picked[here])
                 for queries, block, indptr in blocks:
-                    absorb = kernels.scan_one if block.ndim == 1 else several
+                    absorb = one if block.ndim == 1 else several
                     absorb(*part, start, mask, block, indptr, without.rows, best[queries], numbers[queries])
 
         return best_of_threads(work, threads, len(u), top)

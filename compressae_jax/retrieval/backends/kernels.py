@@ -10,8 +10,8 @@ from compressae_jax.base.compiled import FAST, compiled
 from compressae_jax.codes.storage import fast_kernels
 from compressae_jax.retrieval.backends import vector_kernels as vectors
 
-TOGETHER = 512  # rows taken apart before they are scored: beside a block of queries they stay in a core's own cache
-in_registers = fast_kernels.in_registers
+TOGETHER = 2**13  # nonzeros taken apart before they are scored
+in_registers, _unpack = fast_kernels.in_registers, fast_kernels.fastest(roomy=True)
 STRIP = 64  # sums that are compared with the worst result before any is looked at by itself
 NO_ROW = np.iinfo(np.int64).max
 
@@ -117,18 +117,27 @@ def scan_block(values, columns, row_scales, first_row, allowed, u, indptr, witho
                         worst[i] = scores[i, 0]
 
 
-@compiled(fastmath=FAST)
+@compiled
 def scan_records(records, how, row_scales, first_row, allowed, u, indptr, without, scores, rows):
-    """`scan_block` of records of `fast` rows; `how`: signed levels, h and k. Some rows at a time are taken apart."""
+    """`scan_one` or `scan_block`, by the shape of u, of records of `fast` rows, behind which there is room.
+
+    `how`: signed levels, h and k. Some rows at a time are taken apart, so that what is scored lies in a core's first
+    cache.
+    """
     signed, h, k = how
-    values, columns = np.empty((TOGETHER, k), np.float32), np.empty((TOGETHER, k), np.uint16)
-    for start in range(0, len(records), TOGETHER):
-        stop = min(start + TOGETHER, len(records))
+    together = max(1, TOGETHER // k)
+    room = together + fast_kernels.COLUMNS  # behind the last row, for vectors
+    values, columns = np.empty((room, k), np.float32), np.empty((room, k), np.uint16)
+    for start in range(0, len(records), together):
+        stop = min(start + together, len(records))
         some = allowed[start:stop] if len(allowed) else allowed
         n = stop - start
-        fast_kernels.unpack_vectors(records[start:stop], h, signed, values[:n], columns[:n])
+        _unpack(records[start:], n, h, signed, values, columns)
         part = values[:n], columns[:n], row_scales[start:stop], first_row + start, some
-        scan_block(*part, u, indptr, without, scores, rows)
+        if u.ndim == 1:
+            scan_one(*part, u, indptr, without, scores, rows)
+        else:
+            scan_block(*part, u, indptr, without, scores, rows)
 
 
 @compiled

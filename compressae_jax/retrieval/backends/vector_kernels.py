@@ -85,7 +85,10 @@ def dot(_, values, columns, row, u):
 
 
 def _dot_of_record(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> ir.Value:
-    """The bits of `dot` for what a record holds, which goes from its bytes to the sum in registers."""
+    """The bits of `dot` for what a record holds, which goes from its bytes to the sum in registers.
+
+    The record has room behind it and is one that `fast_kernels.in_registers`.
+    """
     records, u = (argument(context, builder, signature, given, place) for place in (0, 3))
     levels, h, k = (builder.extract_value(given[1], place) for place in range(3))
     levels = context.make_array(signature.args[1][0])(context, builder, levels)
