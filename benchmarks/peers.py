@@ -15,6 +15,8 @@ import scipy.sparse
 
 from benchmarks.synthetic import BLOCK, Data, Found, Truth, best, blocks, merged, packed_codes, unit
 from compressae_jax import compression
+from compressae_jax.codes.storage.convert import stored
+from compressae_jax.codes.storage.packed import Packed
 from compressae_jax.retrieval.backends import host, scan
 
 LINKS, BUILD_EFFORT, SEARCH_EFFORT = 16, 100, 200  # of the graphs: M, efConstruction, efSearch
@@ -62,8 +64,12 @@ def our_packed(data: Data) -> dict[str, Side]:
     """The host backend on packed rows, whose scales are in their values; their own values are their truth."""
     packed = packed_codes(data.codes, PACKED_BITS)
     truth = Truth(packed.unpack().to_csr(), data.u, data.top)
-    call = lambda q: host.search(packed, "reconstructed", data.u[:q], data.top)  # noqa: E731
-    return {"host, packed4, dense u": Side(call, truth, packed.packing.width)}
+
+    def side(rows: Packed) -> Side:
+        return Side(lambda q: host.search(rows, "reconstructed", data.u[:q], data.top), truth, rows.packing.width)
+
+    fast = stored(packed, f"fast{PACKED_BITS}", packed.levels)
+    return {f"host, {rows.storage}, dense u": side(rows) for rows in (packed, fast)}
 
 
 def our_index(data: Data) -> dict[str, Side]:

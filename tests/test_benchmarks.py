@@ -35,7 +35,13 @@ def test_report_has_every_side_at_every_number_of_queries(monkeypatch, tmp_path)
 
     sides = list(dict.fromkeys(row["side"] for row in report["results"]))
     assert [row["side"] for row in report["results"]] == 2 * sides
-    assert {"host, dense u", "host, sparse u", "host, packed4, dense u", "Index.search, reconstructed"} < set(sides)
+    assert {
+        "host, dense u",
+        "host, sparse u",
+        "host, packed4, dense u",
+        "host, fast4, dense u",
+        "Index.search, reconstructed",
+    } < set(sides)
     for row in report["results"]:
         assert not row["wrong"] and row["calls"] == 2 and row["min_ms"] <= row["median_ms"] <= row["max_ms"]
         assert ("read_floor_ms" in row) == row["ours"] == row["side"].startswith(("host", "Index"))
