@@ -8,6 +8,7 @@ import ml_collections
 
 from compressae_jax import data
 from compressae_jax.base import files
+from compressae_jax.codes.storage import kinds
 from compressae_jax.codes.storage.kinds import STORAGES, storage_bits
 from compressae_jax.data.sources import Source
 from compressae_jax.evaluation import contenders, protocols
@@ -46,6 +47,7 @@ def whole(
     check_choice("config.compress.storage", storage, STORAGES)
     encoders.check(encoder, fields["model"]["activation"], storage_bits(storage) is not None)
     h, k = (use.h, use.k) if use else (fields["model"]["h"], fields["model"]["k"])
+    kinds.check(storage, h)
     evaluation(config, source.width, h, k, storage)
     known(config)
     outputs(workdir)

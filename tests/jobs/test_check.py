@@ -30,6 +30,7 @@ def config(tmp_path):
         ({"data.queries": -1}, "queries must be"),
         ({"compress.encoder": "pursuits"}, "did you mean 'pursuit'"),
         ({"compress.storage": "packed9"}, "config.compress.storage must be one of"),
+        ({"compress.storage": "fast4", "model.h": 70_000}, "h of rows of storage 'fast4' must be"),
         ({"compress.batch": 0}, "config.compress.batch must be"),
         ({"compress.encoder": "refit", "model.activation": "relu_topk"}, "the model's activation is relu_topk"),
         ({"search.backend": "hots"}, "did you mean 'host'"),

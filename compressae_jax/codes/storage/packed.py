@@ -274,7 +274,7 @@ class Packed(Rows):
             self.files.check()
             records = self.records[here]
             inside = isinstance(here, slice) and width * (n - here.indices(n)[1]) >= ROOM
-            return records if inside and self.records.flags.c_contiguous else with_room(records), scales[here]
+            return records if inside and records.flags.c_contiguous else with_room(records), scales[here]
 
         return Encoded(self.packing.signed, self.h, self.k, read)
 
