@@ -44,6 +44,7 @@ def main() -> None:
     os.environ |= {
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "disabled",
         "COMPRESSAE_PROGRESS": "0",
     }
     before = os.getloadavg()
