@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 
 FIGURES = ["matplotlib>=3.8"]
 PARQUET = ["pyarrow>=14.0.1"]  # older ones execute code from a file (CVE-2023-47248)
+# Floors of these two were tried with the tests of tests/cluster, each with `==`, on 2026-11-26.
 RAY = ["ray>=2.40"]
 SPARK = [*PARQUET, "pyspark[sql]>=4.0"]  # its tables need pandas
 TENSORBOARD = ["tensorboardX>=2.6"]
