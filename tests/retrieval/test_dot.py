@@ -71,6 +71,18 @@ def test_packed_rows_in_the_sparse_space_are_not_divided_by_their_length():
     assert_allclose(found.scores, np.take_along_axis(exact, found.rows, axis=1), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("storages", [("packed4", "fast4"), ("float32", "float16")])
+def test_another_storage_keeps_the_lengths(storages):
+    here, there = storages
+    for space in SPACES:
+        index, queries = indexes(here, space)[0], vectors(Q, seed=2)
+        other = index.stored_as(there)
+        assert (other.codes.storage, other.codes.similarity) == (there, "dot")
+        rounding = 0 if here == "packed4" else 2e-3
+        found, wanted = other.search(queries, N).scores, index.search(queries, N).scores
+        assert_allclose(found, wanted, rtol=rounding, atol=10 * rounding)
+
+
 def test_lists_have_the_lengths_too():
     dot = indexes("float16", "sparse")[0]
     queries = vectors(Q, seed=2)
