@@ -12,6 +12,7 @@ from compressae_jax import data
 from compressae_jax.base import files, sealed
 from compressae_jax.data import identity
 from compressae_jax.data.sources import Source
+from compressae_jax.model import weights as model_weights
 from compressae_jax.notation import FolderError, InputError
 from compressae_jax.training import records
 
@@ -74,9 +75,21 @@ def made(workdir: str | os.PathLike, config: ml_collections.ConfigDict, source: 
 
 
 def check_given(workdir: str | os.PathLike, given: Mapping[str, Any]) -> None:
-    """Raise InputError where fields of model or training, by dotted name as flags give them, are not the run's."""
+    """Raise InputError where fields of model or training, by dotted name as flags give them, are not the run's.
+
+    A start is told by its fingerprint, wherever its folder lies now.
+    """
     record = sealed.read(Path(workdir) / CONFIG, records.FORMAT_VERSION, "train in a new folder")
     for name, value in given.items():
+        if name == "start":
+            start = record.get("start")
+            was = start.get("fingerprint", "") if isinstance(start, Mapping) else ""
+            now = model_weights.load(value).fingerprint if value else ""
+            if was != now:
+                raise InputError(
+                    f"workdir {workdir} holds a run that was made otherwise: its start was {was or 'none'}, "
+                    f"config.start is {now or 'none'}; give what it was made with, or leave it out"
+                )
         section, _, own = name.partition(".")
         if section in ("model", "train") and record.get(section, {}).get(own) != value:
             raise InputError(

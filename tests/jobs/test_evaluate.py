@@ -336,3 +336,7 @@ def test_flags_of_model_and_training_must_be_those_of_the_run(tmp_path):
     for name, value in (("train.lr", 5.0), ("model.h", 7)):
         with pytest.raises(InputError, match=f"config.{name} was .*, now {value}"):
             run_folder.check_given(tmp_path, {**same, name: value})
+    model_weights.save(small.weights(), tmp_path / "other")
+    run_folder.check_given(tmp_path, {"start": ""})
+    with pytest.raises(InputError, match=r"its start was none, config.start is [0-9a-f]{16}; give what it was made"):
+        run_folder.check_given(tmp_path, {"start": str(tmp_path / "other")})
