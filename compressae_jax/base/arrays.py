@@ -1,11 +1,31 @@
 """Arrays from outside as NumPy, blocks of fixed shape, bytes that a file holds."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from compressae_jax.notation import AnyArray, InputError
+
+LINE = 64  # bytes that a core reads at once
+
+
+def empty(shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
+    """`numpy.empty` that begins with a line of the cache: vectors that lie across two take twice as long to read."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    room = np.empty(size + LINE, np.uint8)
+    start = -room.ctypes.data % LINE
+    return room[start : start + size].view(dtype).reshape(shape)
+
+
+def aligned(array: np.ndarray) -> np.ndarray:
+    """The array, or a copy that begins with a line of the cache."""
+    if array.ctypes.data % LINE == 0 and array.flags.c_contiguous:
+        return array
+    copy = empty(array.shape, array.dtype)
+    copy[...] = array
+    return copy
 
 
 def padded(part: AnyArray, length: int) -> np.ndarray:

@@ -43,6 +43,14 @@ def store(builder: ir.IRBuilder, data: ir.Value, at: ir.Value, vector: ir.Value)
     builder.store(vector, builder.bitcast(builder.gep(data, [at]), vector.type.as_pointer()), align=1)
 
 
+def fetch(builder: ir.IRBuilder, data: ir.Value, at: ir.Value) -> None:
+    """Have the cache fetch an element, to be read (0) and kept (3) as data (1); past the end it does nothing."""
+    pointer, word = builder.bitcast(builder.gep(data, [at]), ir.IntType(8).as_pointer()), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [pointer.type, word, word, word])
+    function = builder.module.declare_intrinsic("llvm.prefetch", [pointer.type], kind)
+    builder.call(function, [pointer, word(0), word(3), word(1)])
+
+
 def everywhere(builder: ir.IRBuilder, one: ir.Value, lanes: int) -> ir.Value:
     """A vector with the same number in all lanes."""
     vector = builder.insert_element(ir.VectorType(one.type, lanes)(ir.Undefined), one, INT(0))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from compressae_jax.base import threads
+from compressae_jax.base import arrays, threads
 
 SHARE = 2**25  # multiplications, from which on all cores gain more than dealing costs
 
@@ -34,7 +34,8 @@ def strips(w: Float[np.ndarray, "d h"], b: Float[np.ndarray, " h"] | None = None
     from compressae_jax.base.product_kernels import STRIP
 
     d, h = w.shape
-    numbers = np.zeros((-(-h // STRIP), d, STRIP), np.float32)
+    numbers = arrays.empty((-(-h // STRIP), d, STRIP))
+    numbers[:] = 0
     for s, strip in enumerate(numbers):
         some = w[:, s * STRIP : (s + 1) * STRIP]
         strip[:, : some.shape[1]] = some
@@ -50,7 +51,7 @@ def product(
     """x W + b of contiguous float32 rows, by the calling thread."""
     from compressae_jax.base import product_kernels
 
-    out = np.empty((len(x), w.h), np.float32) if out is None else out
+    out = arrays.empty((len(x), w.h)) if out is None else out
     product_kernels.product(x, w.numbers, w.starts, 0, len(w.starts), out)
     return out
 

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Integer
 
 from compressae_jax.base import devices, products, threads
-from compressae_jax.base.arrays import padded, pieces
+from compressae_jax.base.arrays import empty, padded, pieces
 from compressae_jax.codes import lengths, levels, on_host
 from compressae_jax.codes.codes import Codes, column_dtype
 from compressae_jax.codes.rows import SIMILARITIES, MadeBy
@@ -216,14 +216,18 @@ class Encoder:
         def work(here: slice, units: np.ndarray, product: np.ndarray) -> None:
             if gram is None:
                 found = topk_host.largest(self._activated(units, product), self.k)
+            elif on is not None and self.encoder == "pursuit":
+                found = pursuit_host.pursue_on_levels(
+                    product, gram, self.weights.k, on, None if times is None else times[here]
+                )
+                found = _by_magnitude(*found)
             else:
                 of_rows, found, among = self._fitted(units, product, gram)
                 if on is not None:
                     found = pursuit_host.on_levels(
                         of_rows, found, gram, on, self.encoder in SWAPPED, among, None if times is None else times[here]
                     )
-                order = np.argsort(-np.abs(found[0]), axis=1, kind="stable")
-                found = np.take_along_axis(found[0], order, axis=1), np.take_along_axis(found[1], order, axis=1)
+                found = _by_magnitude(*found)
             with np.errstate(over="ignore"):  # whoever stores float16 looks at what is too large for it
                 values[here], columns[here] = found
 
@@ -262,7 +266,7 @@ class Encoder:
         starts = iter(range(0, b, lot))
 
         def some(_: int) -> None:
-            buffer = np.empty((min(lot, b), h), np.float32)
+            buffer = empty((min(lot, b), h))
             for start in starts:  # shared by the threads, so a slow core takes fewer
                 units = on_host.unit_rows(x[start : start + lot])
                 work(slice(start, start + len(units)), units, products.product(units, matrix, buffer[: len(units)]))
@@ -298,6 +302,13 @@ class Encoder:
         if self.encoder == "shortlist":
             return of_few, pursuit_host.pursue_among(of_few, gram, among, k), among
         return of_few, pursuit_host.refit(of_few, gram, among), among
+
+
+def _by_magnitude(
+    values: Float[np.ndarray, "b k"], columns: Int[np.ndarray, "b k"]
+) -> tuple[Float[np.ndarray, "b k"], Int[np.ndarray, "b k"]]:
+    order = np.argsort(-np.abs(values), axis=1, kind="stable")
+    return np.take_along_axis(values, order, axis=1), np.take_along_axis(columns, order, axis=1)
 
 
 def rows_for_levels(n: int) -> Int[np.ndarray, " few"]:

@@ -9,7 +9,7 @@ ranks dense queries better than either (docs/research-log.md).
 import numpy as np
 from jaxtyping import Float, Int
 
-from compressae_jax.base import products
+from compressae_jax.base import arrays, products
 from compressae_jax.base.products import Strips
 from compressae_jax.codes import on_host
 from compressae_jax.notation import DecoderW, InputError
@@ -47,7 +47,9 @@ def pursue(of_rows: Float[np.ndarray, "b h"], gram: Float[np.ndarray, "h h"], k:
     from compressae_jax.model import pursuit_kernels
 
     values, columns = np.empty((len(of_rows), k), np.float32), np.empty((len(of_rows), k), np.int32)
-    pursuit_kernels.pursue(of_rows.copy(), gram, values, columns)
+    left = arrays.empty(of_rows.shape)
+    left[:] = of_rows
+    pursuit_kernels.pursue(left, gram, values, columns)
     return values, columns
 
 
@@ -131,4 +133,21 @@ def on_levels(
         pursuit_kernels.descend(of_rows, lengths, gram, values, columns, *how)
     else:
         pursuit_kernels.descend_among(of_rows, lengths, gram, among, values, columns, *how)
+    return values, columns
+
+
+def pursue_on_levels(
+    of_rows: Float[np.ndarray, "b h"],
+    gram: Float[np.ndarray, "h h"],
+    k: int,
+    levels: Float[np.ndarray, " l"],
+    times: Float[np.ndarray, " b"] | None = None,
+) -> Fitted:
+    """`on_levels` with swaps of what `pursue` gives, a row at a time, whose atoms are then read once."""
+    from compressae_jax.model import pursuit_kernels
+
+    values, columns = np.empty((len(of_rows), k), np.float32), np.empty((len(of_rows), k), np.int32)
+    times = np.ones(len(of_rows), np.float32) if times is None else times
+    how = np.float32(FOLD), levels, SWEEPS, True, np.float32(WEIGHT)
+    pursuit_kernels.pursue_on_levels(of_rows, gram, values, columns, times, *how)
     return values, columns

@@ -8,10 +8,10 @@ the others.
 
 import numpy as np
 
-from compressae_jax.base.compiled import FAST, compiled
+from compressae_jax.base.compiled import compiled
+from compressae_jax.model import pursuit_vectors as vectors
+from compressae_jax.model.pursuit_vectors import FINITE
 
-FINITE = FAST | {"nnan", "ninf"}  # all numbers here are finite
-LANES = 128  # running maxima side by side, each with its place: what a compiler turns into vector instructions
 NEW_DIRECTION = np.float32(1e-4)  # as in `pursuit`
 
 
@@ -22,36 +22,6 @@ def _add(c, a, g):
 
 
 @compiled(fastmath=FINITE)
-def _largest(c, most, place):
-    """Where |c| is largest, the lower place of two; `most` and `place` (LANES,) are overwritten."""
-    most[:] = -1
-    whole = len(c) - len(c) % LANES
-    for low in range(0, whole, LANES):
-        here = np.int32(low)
-        for lane in range(LANES):
-            size = abs(c[low + lane])
-            more = size > most[lane]
-            most[lane] = size if more else most[lane]
-            place[lane] = here if more else place[lane]
-    at = _first_of_lanes(most, place, whole)
-    for i in range(whole, len(c)):
-        if at < 0 or abs(c[i]) > abs(c[at]):
-            at = i
-    return at
-
-
-@compiled(fastmath=FINITE)
-def _first_of_lanes(most, place, whole):
-    """The lowest place of the largest of all lanes, -1 if none had any."""
-    at, best = -1, np.float32(-1)
-    for lane in range(LANES if whole else 0):
-        i = place[lane] + lane
-        if most[lane] > best or (most[lane] == best and i < at):
-            at, best = i, most[lane]
-    return at
-
-
-@compiled(fastmath=FINITE)
 def pursue(correlations, gram, values, columns):
     """Orthogonal matching pursuit of every row, k = values.shape[1] atoms, in the order of choice.
 
@@ -59,32 +29,37 @@ def pursue(correlations, gram, values, columns):
     reached exactly gets zeros for the rest, at the lowest columns that it has not: all k are different.
     """
     h, k = correlations.shape[1], values.shape[1]
-    along = np.empty((k, h), np.float32)  # correlations of the orthonormal directions with all atoms
-    triangle, part = np.zeros((k, k), np.float32), np.zeros(k, np.float32)
-    most, place = np.empty(LANES, np.float32), np.zeros(LANES, np.int32)
+    room = vectors.aligned(k * h).reshape((k, h))
     for row in range(len(correlations)):
-        c, chosen = correlations[row], 0
-        for t in range(k):
-            j = _largest(c, most, place)
-            square = np.float32(1)
-            for s in range(t):
-                triangle[s, t] = along[s, j]
-                square -= along[s, j] * along[s, j]
-            if square <= NEW_DIRECTION or abs(c[j]) <= NEW_DIRECTION:
-                break
-            length = np.sqrt(square)
-            triangle[t, t], part[t] = length, c[j] / length
-            _orthogonal(gram[j], along, triangle[:, t], t, along[t])
-            _add(c, -part[t], along[t])
-            columns[row, t] = j
-            chosen = t + 1
-        for t in range(chosen - 1, -1, -1):
-            value = part[t]
-            for s in range(t + 1, chosen):
-                value -= triangle[t, s] * values[row, s]
-            values[row, t] = value / triangle[t, t]
-        values[row, chosen:] = 0
-        _fill(columns[row], chosen)
+        _pursue(correlations[row], gram, values[row], columns[row], room)
+
+
+@compiled(fastmath=FINITE)
+def _pursue(c, gram, value, column, along):
+    """`pursue` of one row; `along` (k, h) gets the correlations of the orthonormal directions with all atoms."""
+    k, chosen = len(value), 0
+    triangle, part, scaled = np.zeros((k, k), np.float32), np.zeros(k, np.float32), np.empty(k, np.float32)
+    for t in range(k):
+        j = vectors.largest(c)
+        square = np.float32(1)
+        for s in range(t):
+            triangle[s, t] = along[s, j]
+            square -= along[s, j] * along[s, j]
+        if square <= NEW_DIRECTION or abs(c[j]) <= NEW_DIRECTION:
+            break
+        length = np.sqrt(square)
+        triangle[t, t], part[t] = length, c[j] / length
+        vectors.orthogonal(gram[j], along, triangle[:, t], t, scaled, along[t])
+        _add(c, -part[t], along[t])
+        column[t] = j
+        chosen = t + 1
+    for t in range(chosen - 1, -1, -1):
+        rest = part[t]
+        for s in range(t + 1, chosen):
+            rest -= triangle[t, s] * value[s]
+        value[t] = rest / triangle[t, t]
+    value[chosen:] = 0
+    _fill(column, chosen)
 
 
 @compiled
@@ -100,22 +75,6 @@ def _fill(column, chosen):
                 s += 1
         column[t] = free
         free += 1
-
-
-@compiled(fastmath=FINITE)
-def _orthogonal(g, along, shares, t, out):
-    """out = (g − Σ_{s<t} shares[s] along[s]) / shares[t], four directions a pass."""
-    inverse = np.float32(1) / shares[t]
-    for i in range(len(g)):
-        out[i] = g[i] * inverse
-    whole = t - t % 4
-    for s in range(0, whole, 4):
-        r0, r1, r2, r3 = shares[s] * inverse, shares[s + 1] * inverse, shares[s + 2] * inverse, shares[s + 3] * inverse
-        a0, a1, a2, a3 = along[s], along[s + 1], along[s + 2], along[s + 3]
-        for i in range(len(g)):
-            out[i] -= r0 * a0[i] + r1 * a1[i] + r2 * a2[i] + r3 * a3[i]
-    for s in range(whole, t):
-        _add(out, -shares[s] * inverse, along[s])
 
 
 @compiled(fastmath=FINITE)
@@ -210,26 +169,10 @@ def nearest(value, levels):
 
 
 @compiled(fastmath=FINITE)
-def _best_atom(c, back, g, pull, a, ease, most, place):
-    """Where (c + back·g + pull·a)² · ease is largest: the atom that lessens `descend`'s distance most."""
-    most[:] = -1
-    whole = len(c) - len(c) % LANES
-    for low in range(0, whole, LANES):
-        here = np.int32(low)
-        for lane in range(LANES):
-            i = low + lane
-            force = c[i] + back * g[i] + pull * a[i]
-            gain = force * force * ease[i]
-            more = gain > most[lane]
-            most[lane] = gain if more else most[lane]
-            place[lane] = here if more else place[lane]
-    at, best = _first_of_lanes(most, place, whole), most.max() if whole else np.float32(-1)
-    for i in range(whole, len(c)):
-        force = c[i] + back * g[i] + pull * a[i]
-        gain = force * force * ease[i]
-        if gain > best:
-            at, best = i, gain
-    return at
+def _without(b, value, atom, out):
+    """out = b + value atom: what is left without an atom that has this value."""
+    for i in range(len(b)):
+        out[i] = b[i] + value * atom[i]
 
 
 @compiled(fastmath=FINITE)
@@ -240,46 +183,84 @@ def descend(correlations, lengths, gram, values, columns, levels, sweeps, swap, 
     each the level that is best beside the others, and with `swap` first the place of the best atom for it. Rows whose
     values are all zero stay so. The second term counts an error along x̂, which moves the scores of all near queries
     alike, more than one across it (the anisotropic loss of Guo et al. 2020, arXiv 1908.10396).
+
+    With both terms, atoms have the products m_ij = ⟨w_i, w_j⟩ + weight ⟨w_i, x̂⟩ ⟨w_j, x̂⟩; `ease` is 1 / √m_ii, `left`
+    what the row has left of them, times ease, and `atoms` the rows of m of the atoms taken, times ease: the best atom
+    is where what is left without another one is largest.
     """
     h, k = correlations.shape[1], values.shape[1]
-    c, ease, kept = np.empty(h, np.float32), np.empty(h, np.float32), np.empty(k, np.float32)
-    most, place = np.empty(LANES, np.float32), np.zeros(LANES, np.int32)
+    room, atoms = vectors.aligned(3 * h).reshape((3, h)), vectors.aligned(k * h).reshape((k, h))
+    how = levels, sweeps, swap, weight
+    for row in range(len(correlations)):
+        _descend(correlations[row], lengths[row], gram, values[row], columns[row], how, room, atoms)
+
+
+@compiled(fastmath=FINITE)
+def _descend(a, length, gram, value, column, how, room, atoms):
+    """`descend` of one row; `room` (3, h) and `atoms` (k, h) are overwritten."""
+    levels, sweeps, swap, weight = how
+    h, k = len(a), len(value)
+    left, ease, alone = room[0], room[1], room[2]
+    if not value.any():
+        return
+    length = length * (np.float32(1) + weight)
+    for i in range(h):
+        ease[i] = np.float32(1) / np.sqrt(np.float32(1) + weight * a[i] * a[i])
+        left[i] = length * a[i] * ease[i]
+    for s in range(k):
+        following = gram[column[min(s + 1, k - 1)]]
+        vectors.take(gram[column[s]], weight * a[column[s]], a, ease, value[s], left, atoms[s], following)
+    changes, seen = 0, np.full(k, -1)
+    for _ in range(sweeps):
+        before = changes
+        for s in np.argsort(np.abs(value)):
+            if seen[s] == changes:  # nothing has changed since this one was looked at
+                continue
+            j, old, atom = column[s], value[s], atoms[s]
+            i, force = j, left[j] + old * atom[j]
+            if swap:
+                _without(left, old, atom, alone)
+                for t in range(k):
+                    if t != s:
+                        alone[column[t]] = 0  # taken
+                i = vectors.largest(alone)
+                i = i if alone[i] != 0 else j  # no atom gains anything
+                force = alone[i]
+            new = nearest(force * ease[i], levels)
+            if i != j:
+                _add(left, old, atom)
+                vectors.take(gram[i], weight * a[i], a, ease, new, left, atom, gram[i])
+            elif new != old:
+                _add(left, old - new, atom)
+            changes += i != j or new != old
+            column[s], value[s], seen[s] = i, new, changes
+        if changes == before:
+            break
+
+
+@compiled(fastmath=FINITE)
+def pursue_on_levels(correlations, gram, values, columns, times, fold, levels, sweeps, swap, weight):
+    """`pursue`, values folded and on levels as `pursuit_host.on_levels` has it, then `descend`, row by row.
+
+    A row's atoms are still near from the one when the other reads them. `times` (b,) are multiplied with the values.
+    """
+    h, k = correlations.shape[1], values.shape[1]
+    room, atoms, c = vectors.aligned(3 * h).reshape((3, h)), vectors.aligned(k * h).reshape((k, h)), vectors.aligned(h)
+    how = levels, sweeps, swap, weight
     for row in range(len(correlations)):
         a, value, column = correlations[row], values[row], columns[row]
+        c[:] = a
+        _pursue(c, gram, value, column, atoms)
+        square = np.float32(0)
+        for s in range(k):
+            square += value[s] * a[column[s]]
         if not value.any():
             continue
-        along = np.float32(0)
-        for i in range(h):
-            c[i] = lengths[row] * a[i]
-            ease[i] = np.float32(1) / (np.float32(1) + weight * a[i] * a[i])
+        n = np.sqrt(max(square, np.float32(1e-12)))
+        scale, along = times[row] * n ** np.float32(-fold), times[row] * n ** np.float32(2 - fold)
         for s in range(k):
-            _add(c, -value[s], gram[column[s]])
-            along += value[s] * a[column[s]]
-        for _ in range(sweeps):
-            changed = False
-            for s in np.argsort(np.abs(value)):
-                j, old = column[s], value[s]
-                along -= old * a[j]
-                i, g, pull = j, gram[j], weight * (lengths[row] - along)
-                if swap:
-                    for t in range(k):
-                        kept[t] = c[column[t]]
-                        if t != s:
-                            c[column[t]] = -old * g[column[t]] - pull * a[column[t]]  # no gain: taken
-                    i = _best_atom(c, old, g, pull, a, ease, most, place)
-                    for t in range(k):
-                        c[column[t]] = kept[t]
-                        if t != s and column[t] == i:  # no atom gains anything
-                            i = j
-                new = nearest((c[i] + old * g[i] + pull * a[i]) * ease[i], levels)
-                along += new * a[i]
-                if i != j or new != old:
-                    changed = True
-                    _add(c, old, g)
-                    _add(c, -new, gram[i])
-                column[s], value[s] = i, new
-            if not changed:
-                break
+            value[s] = nearest(value[s] * scale, levels)
+        _descend(a, along, gram, value, column, how, room, atoms)
 
 
 @compiled(fastmath=FINITE)

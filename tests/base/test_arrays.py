@@ -27,3 +27,14 @@ def test_blocks_are_padded_with_zeros():
     assert arrays.padded(np.ones((2, 3)), 4).sum() == 6
     assert arrays.padded(np.ones(2), 4).tolist() == [1, 1, 0, 0]
     assert [len(some) for some in arrays.pieces(np.ones(7), 3)] == [3, 3, 1]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint16, np.uint8])
+def test_arrays_of_loops_begin_with_a_line_of_the_cache(dtype):
+    some = arrays.empty((7, 3), dtype)
+    assert some.shape == (7, 3) and some.dtype == dtype and some.ctypes.data % arrays.LINE == 0
+    moved = arrays.empty((30,), dtype)[1:]
+    moved[:] = np.arange(29)
+    copy = arrays.aligned(moved)
+    assert copy.ctypes.data % arrays.LINE == 0 and (copy == moved).all()
+    assert arrays.aligned(copy) is copy

@@ -10,7 +10,7 @@ from oracle import unit
 from sklearn.linear_model import orthogonal_mp_gram
 
 from compressae_jax.base import products
-from compressae_jax.model import pursuit, pursuit_host
+from compressae_jax.model import pursuit, pursuit_host, pursuit_vectors
 
 B, D, H = 67, 24, 61
 
@@ -148,6 +148,32 @@ def test_values_on_levels_cannot_be_bettered_one_at_a_time(swap, monkeypatch):
             # The best atom is chosen by its best value, which then goes to the nearest level.
             slack = 1e-5 if not swap else 0.02
             assert (reached <= other + slack)[free].all()
+
+
+@pytest.mark.parametrize("times", [None, np.linspace(0.5, 3, B, dtype=np.float32)])
+@pytest.mark.parametrize("h", [H, 200])
+def test_both_in_one_pass_are_one_after_the_other(times, h):
+    x, decoder_w = vectors(), dictionary(h=h)
+    x[4], x[9] = 0, decoder_w[17]
+    of_rows, gram = correlations(x, decoder_w), pursuit_host.gram(decoder_w)
+    wanted = pursuit_host.on_levels(of_rows, pursuit_host.pursue(of_rows, gram, 6), gram, LEVELS, True, None, times)
+    kept = of_rows.copy()
+    found = pursuit_host.pursue_on_levels(of_rows, gram, 6, LEVELS, times)
+    assert_array_equal(found[1], wanted[1])
+    assert_array_equal(found[0], wanted[0])
+    assert_array_equal(of_rows, kept)
+    assert not found[0][4].any()
+
+
+@pytest.mark.parametrize("n", [1, 63, 64, 200, 256])
+def test_the_largest_is_found_at_its_first_place(n):
+    c = np.random.default_rng(n).standard_normal(n).astype(np.float32)
+    for _ in range(min(n, 30)):
+        assert pursuit_vectors.largest(c) == np.abs(c).argmax()
+        c[np.abs(c).argmax()] = 0
+    c[:] = 0
+    c[n // 2 :] = -2
+    assert pursuit_vectors.largest(c) == n // 2
 
 
 def test_swaps_help():

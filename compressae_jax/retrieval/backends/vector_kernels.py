@@ -27,6 +27,7 @@ from compressae_jax.base.llvm_kernels import (
     contiguous,
     emitted,
     everywhere,
+    fetch,
     lanes_of,
     load,
     shape,
@@ -63,7 +64,7 @@ def dot(_, values, columns, row, u):
                 at = builder.add(first, j)
                 if stride > lanes:
                     for data in (values.data, columns.data):
-                        _fetch(builder, data, builder.add(at, INT(AHEAD)))
+                        fetch(builder, data, builder.add(at, INT(AHEAD)))
                 for step in range(0, stride, lanes):
                     here = builder.add(at, INT(step))
                     some = _floats(context, builder, load(builder, values.data, here, lanes))
@@ -95,7 +96,7 @@ def _dot_of_record(context: Any, builder: ir.IRBuilder, signature: Any, given: A
     start = builder.mul(given[2], shape(builder, records)[1])
     numbers, last = builder.add(start, k), builder.sub(h, INT(1))
     table = load(builder, levels.data, INT(0), 16)
-    _fetch(builder, records.data, builder.add(start, INT(RECORDS_AHEAD)))
+    fetch(builder, records.data, builder.add(start, INT(RECORDS_AHEAD)))
     buckets, used = fast.buckets_of_row(builder, records.data, start, k, h)
     # One store, so what is loaded from it need not wait until it is in the cache.
     kept = cgutils.alloca_once(builder, buckets.type)
@@ -216,14 +217,6 @@ def _tree(builder: ir.IRBuilder, sums: list[ir.Value]) -> ir.Value:
     while len(sums) > 1:
         sums = [builder.fadd(*pair, flags=FUSED) for pair in zip(sums[::2], sums[1::2], strict=True)]
     return sums[0]
-
-
-def _fetch(builder: ir.IRBuilder, data: ir.Value, at: ir.Value) -> None:
-    """Have the cache fetch an element, to be read (0) and kept (3) as data (1); past the end it does nothing."""
-    pointer, word = builder.bitcast(builder.gep(data, [at]), ir.IntType(8).as_pointer()), ir.IntType(32)
-    kind = ir.FunctionType(ir.VoidType(), [pointer.type, word, word, word])
-    fetch = builder.module.declare_intrinsic("llvm.prefetch", [pointer.type], kind)
-    builder.call(fetch, [pointer, word(0), word(3), word(1)])
 
 
 def _floats(context: Any, builder: ir.IRBuilder, stored: ir.Value) -> ir.Value:
