@@ -2,8 +2,9 @@
 
     python -m benchmarks.rescore --out=results
 
-Rows of `wordnet` (in COMPRESSAE_DATA) that nothing was fitted to ask for their nearest neighbours among the others, by
-packed pursuit codes alone and with some candidates looked up in a memory-mapped file, whose pages are in memory.
+Held-out rows of `wordnet` (in COMPRESSAE_DATA), to which nothing was fitted, ask for their nearest neighbours among the
+others, by packed pursuit codes alone and with some candidates looked up in a memory-mapped file, whose pages are in
+memory.
 """
 
 import argparse
@@ -88,10 +89,11 @@ def table(report: dict[str, Any]) -> str:
         looked_at = f"{one['candidates']:,}" if one["candidates"] else "codes alone"
         lines.append([f"{one['bytes']:g}", looked_at, *shown, timing.shown(one, 2, "_ms")])
     head = (
-        f"{report['rows']:,} rows of {s['data']} × {report['d']} as packed pursuit codes; {s['queries']:,} held-out "
-        f"rows ask for their {max(DEPTHS)} nearest by exact cosine. ± half of the 95 % bootstrap interval; ms a query, "
-        f"all of them at once, median of {s['repeats']} alternating calls (least to greatest), the vectors in a "
-        f"memory-mapped `.npy` whose pages were read before. Seed {s['seed']}. `{report['command']}`."
+        f"{report['rows']:,} rows of {s['data']} × {report['d']} as packed codes of dictionaries fitted to them; "
+        f"{s['queries']:,} held-out rows ask for their {max(DEPTHS)} nearest by exact cosine. ± half of the 95 % "
+        f"bootstrap interval; ms a query, all of them at once, median of {s['repeats']} alternating calls (least to "
+        f"greatest), the vectors in a memory-mapped `.npy` whose pages were read before. Seed {s['seed']}. "
+        f"`{report['command']}`."
     )
     columns = " | ".join(["bytes", "candidates", *(f"recall@{depth}" for depth in DEPTHS), "ms a query"])
     return "\n".join([head, "", *timing.markdown(columns, lines)]) + "\n"
