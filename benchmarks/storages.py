@@ -2,7 +2,7 @@
 
     python -m benchmarks.storages --out=results
 
-Neighbour protocol on rows that nothing was fitted to (`frontier`'s `:unseen` forms, in COMPRESSAE_DATA). For each budget
+Neighbour protocol on rows that nothing was fitted to (`frontier`'s `:unseen`, in COMPRESSAE_DATA). For each budget
 one dictionary, that of `budgets.choose`, and the most nonzeros that a record of either storage holds in these bytes.
 `python -m benchmarks.packed` has the times of both.
 """
