@@ -6,6 +6,7 @@ from concurrent.futures import wait
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from compressae_jax.base.arrays import aligned
 from compressae_jax.base.threads import cores, kept
 from compressae_jax.codes.rows import Encoded, Part, Rows, Some
 from compressae_jax.notation import Expanded, check_range
@@ -156,7 +157,7 @@ def _blocks(
     for start in range(0, len(u), QUERIES):
         some = u[start : start + QUERIES]
         if len(some) > FEW:
-            block = np.pad(some, ((0, -len(some) % LANES), (0, 0))).T
+            block = aligned(np.pad(some, ((0, -len(some) % LANES), (0, 0))).T)
             yield slice(start, start + len(some)), stored(block), fixed(without.indptr[start : start + len(some) + 1])
         else:
             for i, one in enumerate(some, start):
