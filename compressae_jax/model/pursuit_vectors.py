@@ -1,7 +1,8 @@
 """What `pursuit_kernels` do to all latents at once, in LLVM's own terms: numba's loops find a maximum number by number.
 
-A maximum with its place by a plain loop takes 3 to 8 times as long, and a direction that goes through memory for every
-few others 1.5 times; `python -m benchmarks.encoders` times the whole. Arrays are contiguous; others do not compile.
+Of a loop for a maximum LLVM makes one comparison after the other, and it takes a direction through memory for every few
+others that are taken from it; `python -m benchmarks.encoders` times the whole. Arrays are contiguous; others do not
+compile.
 """
 
 from typing import Any
