@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from llvmlite import ir
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -67,6 +68,16 @@ def call(builder: ir.IRBuilder, name: str, result: ir.Type, *given: ir.Value) ->
     """What a function of LLVM's own gives."""
     kind = ir.FunctionType(result, [one.type for one in given])
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), given)
+
+
+@emitted
+def zeros_below(_, bits):
+    """The number of zeros below the lowest bit that is set, of one that is."""
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> ir.Value:
+        return builder.cttz(given[0], ir.IntType(1)(1))
+
+    return types.int64(types.uint64), emit
 
 
 def has(context: Any, *features: str) -> bool:

@@ -25,6 +25,7 @@ from compressae_jax.base.llvm_kernels import (
     load,
     shape,
     store,
+    zeros_below,
 )
 
 LANES = 16  # of a vector
@@ -51,7 +52,7 @@ def largest(c):
     for low in range(0, whole, WORD):
         equal = _equal(c, low, best)
         if equal != 0:
-            return low + _zeros(equal)
+            return low + zeros_below(equal)
     for i in range(whole, len(c)):
         if abs(c[i]) == best:
             return i
@@ -125,16 +126,6 @@ def _equal(_, c, low, best):
         return bits
 
     return contiguous(types.uint64, c, types.int64, types.float32), emit
-
-
-@emitted
-def _zeros(_, bits):
-    """The number of zeros below the lowest bit that is set."""
-
-    def emit(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> ir.Value:
-        return builder.cttz(given[0], ir.IntType(1)(1))
-
-    return types.int64(types.uint64), emit
 
 
 @emitted

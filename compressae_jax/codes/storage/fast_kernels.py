@@ -25,6 +25,7 @@ from compressae_jax.base.llvm_kernels import (
     load,
     shape,
     store,
+    zeros_below,
 )
 from compressae_jax.codes.storage.packed import ROOM
 
@@ -114,23 +115,13 @@ def unpack_roomy(records, n, h, signed, values, columns):
                 word += 1
             place = np.int64(0)
             if bits != 0:
-                place, some = (word - 1) * WORD + _zeros(bits), True
+                place, some = (word - 1) * WORD + zeros_below(bits), True
                 bits &= bits - ONE
             columns[row, i] = min(((place - i) & 255) << 8 | np.int64(records[row, i]), last)
             values[row, i] = signed[(records[row, k + (i >> 1)] >> (4 * (i & 1))) & 15]
         if not some:
             for i in range(k):
                 values[row, i], columns[row, i] = 0, i
-
-
-@emitted
-def _zeros(_, bits):
-    """The number of zeros below the lowest bit that is set."""
-
-    def emit(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> ir.Value:
-        return builder.cttz(given[0], ir.IntType(1)(1))
-
-    return types.int64(types.uint64), emit
 
 
 @compiled
