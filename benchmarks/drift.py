@@ -2,7 +2,7 @@
 
     python -m benchmarks.drift --out=results
 
-The catalogue is Debian's (dataset `debian`, in COMPRESSAE_DATA): libraries of programming languages come first, all
+The catalogue is Debian's (dataset `debian`, shipped): libraries of programming languages come first, all
 other packages later. Rows held out of both parts are asked for: their cosine to the reconstruction, and how many of
 their 100 nearest rows, among all rows of both parts, an index in the space dense_query finds.
 """
@@ -10,7 +10,6 @@ their 100 nearest rows, among all rows of both parts, an index in the space dens
 import argparse
 import dataclasses
 import gzip
-import json
 from typing import Any
 
 import numpy as np
@@ -89,8 +88,8 @@ def kinds(flags: argparse.Namespace) -> dict[str, dict[str, Any]]:
 def parts(flags: argparse.Namespace) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Rows and held-out queries of both parts of the catalogue."""
     dataset = data.load("debian")
-    lines = gzip.decompress((dataset.folder / "items.jsonl.gz").read_bytes()).decode().splitlines()
-    first = np.isin([json.loads(line)["section"] for line in lines], BEFORE)
+    lines = gzip.decompress((dataset.folder / "items.txt.gz").read_bytes()).decode().splitlines()
+    first = np.isin([line.partition("\t")[0] for line in lines], BEFORE)
     rows, queries = {}, {}
     for part, of in zip(PARTS, (np.flatnonzero(first), np.flatnonzero(~first)), strict=True):
         of = of[np.linspace(0, len(of) - 1, flags.rows or len(of)).astype(np.int64)]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import drift
+from compressae_jax import data
 
 
 @pytest.fixture
@@ -17,9 +18,10 @@ def catalogue(tmp_path, monkeypatch):
     vectors = np.concatenate([rng.standard_normal((1, 4)) @ bases[i % 2] for i in range(600)]).astype(np.float32)
     (tmp_path / "debian").mkdir()
     np.save(tmp_path / "debian" / "vectors.npy", vectors)
-    lines = [json.dumps({"text": str(i), "section": ("perl", "games")[i % 2]}) for i in range(600)]
-    (tmp_path / "debian" / "items.jsonl.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
-    monkeypatch.setenv("COMPRESSAE_DATA", str(tmp_path))
+    lines = [f"{('perl', 'games')[i % 2]}\t{i}" for i in range(600)]
+    (tmp_path / "debian" / "items.txt.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+    small = data.Dataset("debian", tmp_path / "debian", data.open_source(tmp_path / "debian" / "vectors.npy"), "none")
+    monkeypatch.setattr(data, "load", lambda name: {"debian": small}[name])
     return vectors
 
 

@@ -10,7 +10,8 @@ from compressae_jax.data.sources import Block, Source, check_dtype, check_shape,
 class Mapped(Source):
     """An array (n, d) that starts at byte `offset` of a file; opening reads none of it.
 
-    Rows in order are read; rows by number are taken from a map of memory.
+    Rows in order are read; rows by number are taken from a map of memory. Integers of a byte come with the `scale`, by
+    which each of them is multiplied.
     """
 
     def __init__(
@@ -22,29 +23,37 @@ class Mapped(Source):
         offset: int,
         fortran_order: bool = False,
         key: str | None = None,
+        scale: float | None = None,
     ):
         check_shape(str(file.path), shape)
-        self._dtype = check_dtype(str(file.path), dtype)
+        self._dtype = check_dtype(str(file.path), dtype, scaled=scale is not None)
+        self._scale = scale
         super().__init__(str(file.path), kind, shape, self._dtype, file)
         self._kept, self._offset, self._fortran_order, self._key = Kept(file), offset, fortran_order, key
         self._shape = (int(shape[0]), int(shape[1]))
 
     def selection(self) -> list[str]:
-        """The array's name, in a file of several."""
-        return [] if self._key is None else [self._key]
+        """The array's name, in a file of several, and the scale, where there is one."""
+        key = [] if self._key is None else [self._key]
+        return key if self._scale is None else [*key, f"scale {self._scale!r}"]
 
     def _read(self, start: int, stop: int) -> Block:
         if self._fortran_order:
-            some = float32(self._array()[start:stop])
+            some = self._float32(self._array()[start:stop])
             self._kept.forget()
             return some
         some = np.empty((stop - start, self._shape[1]), self._dtype)
         if some.size:
             self._kept.read(some.reshape(-1).view(np.uint8).data, self._offset + start * some.strides[0])
-        return some if some.dtype == np.float32 and some.dtype.isnative else float32(some)
+        as_it_is = some.dtype == np.float32 and some.dtype.isnative and self._scale is None
+        return some if as_it_is else self._float32(some)
 
     def _take(self, rows: Integer[np.ndarray, " b"]) -> Block:
-        return float32(self._array()[rows])
+        return self._float32(self._array()[rows])
+
+    def _float32(self, some: np.ndarray) -> Block:
+        rows = float32(some)
+        return rows if self._scale is None else np.multiply(rows, np.float32(self._scale), out=rows)
 
     def _array(self) -> np.ndarray:
         whole, offset = self._kept.mapped(), self._offset

@@ -1,4 +1,4 @@
-"""Datasets by name: two come with the package, the others are folders in COMPRESSAE_DATA; `opening` opens any file."""
+"""Datasets by name: three come with the package, others are folders in COMPRESSAE_DATA; `opening` opens any file."""
 
 import functools
 import gzip
@@ -38,7 +38,7 @@ ABOUT = {
     "glove": About("GloVe 6B 50d, PDDL 1.0"),
     "clinc150": About("CLINC150, CC BY 3.0"),
     "citeulike_a": About("CiteULike-a (Wang, Chen, Li 2013), no licence stated"),
-    "debian": About("descriptions and tags of Debian's packages, free metadata", exclude_self=True),
+    "debian": About("descriptions and tags of Debian's packages, free metadata", shipped=True, exclude_self=True),
     "wordnet768": About("WordNet 3.0 licence, Copyright 2006 by Princeton University"),
     "vaswani": About("Vaswani (NPL), Glasgow IR group, no licence stated"),
     "cifar10": About("CIFAR-10 (Krizhevsky 2009), no licence stated"),
@@ -46,9 +46,11 @@ ABOUT = {
 
 
 VECTORS = ("vectors.npy", "doc_vectors.npy")
-JUDGED = {"test": ("qrels_test.tsv", "qrels.tsv"), "train": ("qrels_train.tsv",)}
+SCALE = "scale.npy"  # beside vectors of int8 or uint8: the number that each of theirs is multiplied by
+JUDGED = {"test": ("qrels_test.tsv", "qrels.tsv", "qrels.tsv.gz"), "train": ("qrels_train.tsv",)}
 PURCHASES = ("train.npz", "test.npz")
-ITEMS = ("items.txt", "titles.txt", "words.txt", "items.jsonl", "items.jsonl.gz", "docs.jsonl.gz")  # names or texts
+# Names or texts.
+ITEMS = ("items.txt", "items.txt.gz", "titles.txt", "words.txt", "items.jsonl", "items.jsonl.gz", "docs.jsonl.gz")
 
 
 class Judgements(NamedTuple):
@@ -135,21 +137,21 @@ def load(name: str) -> Dataset:
     path = _vectors(folder)
     if path is None:
         raise InputError(_how_to_get(name, about, folder))
-    return Dataset(name, folder, _named(path, name), about.licence, about.exclude_self)
+    return Dataset(name, folder, _named(path, name, _scale(folder)), about.licence, about.exclude_self)
 
 
 def of_folder(folder: str | os.PathLike) -> Dataset | None:
     """A dataset of one's own: a folder laid out as the shipped ones are. None of any other folder, and of no folder.
 
-    It has `vectors.npy` (or `doc_vectors.npy`), and judgements (`query_vectors.npy` with `qrels_test.tsv` or
-    `qrels.tsv`) or purchases (`train.npz` and `test.npz`, users × items).
+    It has `vectors.npy` (or `doc_vectors.npy`; int8 or uint8 with `scale.npy`, one number), and judgements
+    (`query_vectors.npy` with `qrels_test.tsv` or `qrels.tsv`) or purchases (`train.npz` and `test.npz`, users × items).
     """
     folder = Path(os.path.expanduser(folder))
     path = _vectors(folder)
     judged = (folder / "query_vectors.npy").is_file() and any((folder / n).is_file() for n in JUDGED["test"])
     if path is None or not (judged or all(_is_sparse(folder / name) for name in PURCHASES)):
         return None
-    return Dataset(str(folder), folder, _named(path, str(folder)), "of its owner")
+    return Dataset(str(folder), folder, _named(path, str(folder), _scale(folder)), "of its owner")
 
 
 def _vectors(folder: Path) -> Path | None:
@@ -195,15 +197,20 @@ def read_texts(folder: Path, files: tuple[str, ...]) -> list[str] | None:
 
 
 def read_judgements(path: Path, queries: int, docs: int) -> Judgements:
-    """A .tsv with the heading query_row, doc_row, score; rows are seen to lie in 0..queries-1 and 0..docs-1."""
-    with path.open(encoding="utf-8", errors="replace") as file:
-        heading = file.readline().split()
-        if heading != ["query_row", "doc_row", "score"]:
-            raise InputError(f"{path} must start with query_row, doc_row, score, not {heading}")
-        try:
+    """A .tsv or .tsv.gz with the heading query_row, doc_row, score; rows are seen to lie below `queries` and `docs`."""
+    opened = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opened(path, "rt", encoding="utf-8", errors="replace") as file:
+            heading = file.readline().split()
+            if heading != ["query_row", "doc_row", "score"]:
+                raise InputError(f"{path} must start with query_row, doc_row, score, not {heading}")
             table = np.loadtxt(file, np.int64, delimiter="\t", ndmin=2).reshape(-1, 3)
-        except (ValueError, OverflowError) as error:
-            raise InputError(f"{path} must hold three integers a line: {error}") from None
+    except InputError:
+        raise
+    except (gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise InputError(f"{path} is not a whole .gz: {error}") from None
+    except (ValueError, OverflowError) as error:
+        raise InputError(f"{path} must hold three integers a line: {error}") from None
     for column, name, limit in ((0, "query_row", queries), (1, "doc_row", docs)):
         outside = (table[:, column] < 0) | (table[:, column] >= limit)
         if outside.any():
@@ -230,8 +237,26 @@ def read_purchases(path: Path, items: int) -> "scipy.sparse.csr_matrix":
     return matrix
 
 
-def _named(path: Path, name: str) -> Source:
-    source = open_npy(path)
+def _scale(folder: Path) -> float | None:
+    """What a folder's vectors are multiplied by; None where they are floats.
+
+    Raises:
+        InputError: something else than one positive float.
+    """
+    path = folder / SCALE
+    if not path.is_file():
+        return None
+    try:
+        scale = float(np.load(path, allow_pickle=False))
+    except (*NO_HEADER, EOFError, OSError) as error:
+        raise InputError(f"{path} must hold one float: {error}") from None
+    if not 0 < scale < np.inf:
+        raise InputError(f"{path} must hold one positive float, not {scale}")
+    return scale
+
+
+def _named(path: Path, name: str, scale: float | None = None) -> Source:
+    source = open_npy(path, scale)
     source.name = name
     return source
 

@@ -48,12 +48,12 @@ class Header(NamedTuple):
         return self.length + size
 
 
-def open_npy(path: Path) -> Source:
-    """An .npy, read where its numbers lie."""
+def open_npy(path: Path, scale: float | None = None) -> Source:
+    """An .npy, read where its numbers lie; integers of a byte are multiplied by their `scale`."""
     file = File(path)
     with file.open() as opened:
-        header = read_header(str(path), opened.read(LONGEST_HEADER), file.size)
-    return Mapped(file, "npy", header.shape, header.dtype, header.length, header.fortran_order)
+        header = read_header(str(path), opened.read(LONGEST_HEADER), file.size, scaled=scale is not None)
+    return Mapped(file, "npy", header.shape, header.dtype, header.length, header.fortran_order, scale=scale)
 
 
 def open_npz(path: Path, key: str | None = None) -> Source:
@@ -104,14 +104,14 @@ class Deflated(Streamed):
                 yield float32(np.frombuffer(data, self._header.dtype).reshape(rows, self.width))
 
 
-def read_header(name: str, start: bytes, size: int) -> Header:
+def read_header(name: str, start: bytes, size: int, scaled: bool = False) -> Header:
     """The header of an .npy of `size` bytes, seen to describe a 2-d array of floats that fills these bytes exactly.
 
-    `start` is the file's first LONGEST_HEADER bytes.
+    `start` is the file's first LONGEST_HEADER bytes. Numbers that have a scale may be integers of a byte.
     """
     shape, fortran_order, dtype, length = _fields(name, start)
     check_shape(name, shape)
-    header = Header(shape, fortran_order, check_dtype(name, dtype), length)
+    header = Header(shape, fortran_order, check_dtype(name, dtype, scaled), length)
     if header.total != size:
         short = "truncated" if size < header.total else "followed by other bytes"
         raise InputError(f"{name} is {short}: shape {shape} of {dtype} makes {header.total} bytes, the file has {size}")

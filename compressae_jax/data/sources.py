@@ -18,6 +18,7 @@ from compressae_jax.data.opened import File
 from compressae_jax.notation import AnyArray, InputError, check_range
 
 DTYPES = ("float16", "float32", "float64", "bfloat16")
+BYTES = ("int8", "uint8")  # with a scale
 WIDEST = 2**20  # numbers of a row: one row must not be more than a piece
 PIECE_BYTES = 2**24  # of float32 rows that a stream decodes, or a scan reads, at once
 
@@ -220,12 +221,14 @@ def check_shape(name: str, shape: Sequence[int]) -> None:
         raise InputError(f"{name} has width {shape[1]}, wanted at most {WIDEST}")
 
 
-def check_dtype(name: str, dtype: np.dtype) -> np.dtype:
+def check_dtype(name: str, dtype: np.dtype, scaled: bool = False) -> np.dtype:
     """The dtype to view the data as; two bytes of no type are bfloat16, which is how np.save writes it.
 
     Raises:
-        InputError: integers, objects, or any other dtype.
+        InputError: integers (but those of a byte that have a scale), objects, or any other dtype.
     """
+    if scaled and dtype.name in BYTES:
+        return dtype
     if dtype.kind == "V" and dtype.itemsize == 2 and dtype.names is None and dtype.subdtype is None:
         return np.dtype(ml_dtypes.bfloat16)
     if dtype.name not in DTYPES:

@@ -13,6 +13,7 @@ from compressae_jax import data
 from compressae_jax.data import named
 from compressae_jax.notation import InputError
 
+SHIPPED = ("shop", "scifact", "debian")
 X = np.random.default_rng(0).standard_normal((6, 3)).astype(np.float16)
 
 
@@ -54,11 +55,57 @@ def test_scifact_finds_what_exact_search_finds():
         assert abs((hits / wanted[rows].sum(axis=1)).mean() - recall) < 0.001  # as published with the data
 
 
+def test_debian():
+    debian = data.load("debian")
+    assert (len(debian.vectors), debian.vectors.width, debian.vectors.dtype) == (34_169, 384, "int8")
+    assert debian.items[0] == "0ad: Real-time strategy game of ancient warfare" and debian.query_texts is debian.items
+    assert debian.exclude_self and debian.queries is debian.vectors
+    judged = debian.judgements()
+    assert len(judged.scores) == 17_149 and len(np.unique(judged.query_rows)) == 1000
+    rows = np.array([debian.items.index("gimp: GNU Image Manipulation Program"), 0, 34_168, 0])
+    lengths = np.linalg.norm(debian.vectors.take(rows), axis=1)
+    assert_array_equal(debian.vectors.take(rows)[1], debian.vectors.read(0, 1)[0])
+    np.testing.assert_allclose(lengths, 1, atol=0.005)
+
+
+def test_debian_is_what_was_embedded():
+    path = named.data_folder() / "debian" / "vectors.npy"
+    if not path.is_file() or (embedded := np.load(path)).dtype != np.float16:
+        pytest.skip("the vectors that it was rounded from are not in COMPRESSAE_DATA")
+    embedded, shipped = embedded.astype(np.float32), data.load("debian").vectors.read(0, len(embedded))
+    lengths = np.linalg.norm(embedded, axis=1) * np.linalg.norm(shipped, axis=1)
+    assert ((embedded * shipped).sum(axis=1) / lengths).min() > 0.9999
+
+
 def test_what_is_shipped_is_small_and_attributed():
     shipped = Path(compressae_jax.data.__file__).parent / "shipped"
-    assert sum(path.stat().st_size for path in shipped.rglob("*")) < 8_000_000
-    for name in ("shop", "scifact"):
-        assert "CC BY 4.0" in (shipped / name / "README.md").read_text(encoding="utf-8")
+    sizes = {name: sum(path.stat().st_size for path in (shipped / name).iterdir()) for name in SHIPPED}
+    assert sizes["debian"] <= 14_000_000 and sizes["shop"] + sizes["scifact"] < 8_000_000
+    for name in SHIPPED:
+        text = (shipped / name / "README.md").read_text(encoding="utf-8")
+        assert "## Licence and attribution" in text and ("CC BY 4.0" in text or name == "debian")
+
+
+def test_vectors_of_bytes_with_a_scale(tmp_path):
+    bytes_ = np.random.default_rng(0).integers(-127, 128, (9, 4)).astype(np.int8)
+    np.save(tmp_path / "vectors.npy", bytes_)
+    np.save(tmp_path / "query_vectors.npy", np.ones((2, 4), np.float32))
+    (tmp_path / "qrels.tsv").write_text("query_row\tdoc_row\tscore\n1\t8\t1\n")
+    with pytest.raises(InputError, match=r"must hold float16.*not int8"):
+        named.of_folder(tmp_path)
+    np.save(tmp_path / "scale.npy", np.float32(0.25))
+    own = named.of_folder(tmp_path).vectors
+    assert_array_equal(own.read(2, 5), 0.25 * bytes_[2:5].astype(np.float32))
+    assert_array_equal(own.take(np.array([8, 0])), 0.25 * bytes_[[8, 0]])
+    np.save(tmp_path / "scale.npy", np.float32(0.5))
+    assert own.identity()["sample"] != named.of_folder(tmp_path).vectors.identity()["sample"]
+
+
+@pytest.mark.parametrize("scale", [np.float32(0), np.float32("nan"), np.ones(2, np.float32), np.array("text")])
+def test_a_scale_that_is_none(tmp_path, scale):
+    np.save(tmp_path / "scale.npy", scale)
+    with pytest.raises(InputError, match=r"scale\.npy must hold one"):
+        named._scale(tmp_path)
 
 
 def test_queries_that_are_rows_themselves(folder):
@@ -84,7 +131,7 @@ def test_a_folder_as_it_is_stored(folder):
     assert vaswani.judgements().doc_rows.tolist() == [5]
 
 
-@pytest.mark.parametrize("name", sorted(set(named.names()) - {"shop", "scifact"}))
+@pytest.mark.parametrize("name", sorted(set(named.names()) - set(SHIPPED)))
 def test_what_is_absent_says_how_to_get_it(name, tmp_path, monkeypatch):
     monkeypatch.setenv("COMPRESSAE_DATA", str(tmp_path))
     with pytest.raises(InputError, match=rf"not in COMPRESSAE_DATA .*nor its repository has it.* {name} into COMPRESS"):
@@ -184,9 +231,21 @@ def test_purchases_that_lie(tmp_path):
     ids=["no gzip", "cut", "a list", "not UTF-8"],
 )
 def test_texts_that_are_damaged(content, folder):
-    (folder("debian") / "items.jsonl.gz").write_bytes(content)
+    (folder("clinc150") / "items.jsonl.gz").write_bytes(content)
     with pytest.raises(InputError, match=r"items\.jsonl\.gz"):
-        _ = data.load("debian").items
+        _ = data.load("clinc150").items
+
+
+@pytest.mark.parametrize("cut", [0, 9])
+def test_judgements_in_gzip(cut, folder):
+    text = "query_row\tdoc_row\tscore\n" + "4\t1\t1\n" * 9
+    whole = gzip.compress(text.encode(), mtime=0)
+    (folder("wordnet") / "qrels.tsv.gz").write_bytes(whole[: len(whole) - cut])
+    if cut:
+        with pytest.raises(InputError, match=r"qrels\.tsv\.gz is not a whole \.gz"):
+            data.load("wordnet").judgements()
+    else:
+        assert data.load("wordnet").judgements().query_rows.tolist() == [4] * 9
 
 
 @pytest.mark.parametrize("cut", [1, 60, 300])
