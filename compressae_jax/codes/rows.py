@@ -50,6 +50,7 @@ class Encoded(NamedTuple):
 
     signed: Float[np.ndarray, " levels"]
     h: int
+    low: int  # bits of a column that are a field
     k: int
     read: Callable[[Some], tuple[UInt8[np.ndarray, "c w"], Float[np.ndarray, " c"]]]
 

@@ -1,10 +1,11 @@
 """The compiled loops of `fast`, which imports this module, and with it numba, when rows are first packed or unpacked.
 
-`unpack_vectors` is for machines with AVX-512 and its second set of byte instructions, `unpack` for all others, to the
+`unpack_vectors` is for machines with AVX-512 and both of its sets of byte instructions, `unpack` for all others, to the
 same bits: bucket i is the place of the i-th set bit less i, by eight bits; 0 - i where too few bits are set.
 """
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -29,11 +30,11 @@ from compressae_jax.base.llvm_kernels import (
 )
 from compressae_jax.codes.storage.packed import ROOM
 
-VECTORS = ("avx512f", "avx512bw", "avx512vl", "avx512vbmi2")  # what `unpack_vectors` needs of a machine
+VECTORS = ("avx512f", "avx512bw", "avx512vl", "avx512vbmi", "avx512vbmi2")  # what `unpack_vectors` needs of a machine
 ROWS = 32  # whose buckets are found before they are read: a load that waits for a store takes longer than all else
 WORD = 64  # bits of a word of the bitmap, and buckets that one instruction finds
 COLUMNS, VALUES = 32, 16  # written by one instruction
-LOW = 8  # bits of a column that are a byte of their own
+HALF = 4  # bits of a value
 ONE = np.uint64(1)
 BYTE = ir.IntType(8)
 
@@ -43,43 +44,59 @@ def has_vectors() -> bool:
     return has(cpu_target.target_context, *VECTORS)
 
 
-def in_registers(h: int, k: int) -> bool:
+def in_registers(h: int, k: int, low: int) -> bool:
     """Whether this machine takes rows apart in registers: those of up to 64 nonzeros, with vectors."""
-    return k <= WORD and k + -(-h // 256) - 1 <= 2 * WORD and has_vectors()
+    return k <= WORD and k + -(-h >> low) - 1 <= 2 * WORD and has_vectors()
 
 
 @compiled
-def pack(numbers, columns, used, records):
+def pack(numbers, columns, used, low, records):
     """Write rows with rising columns and 4-bit level numbers into zeroed records (n, w); others stay zero rows."""
     k = numbers.shape[1]
     for row in range(len(numbers)):
         if not used[row]:
             continue
-        record = records[row]
         for i in range(k):
-            record[i] = columns[row, i] & 255
-            record[k + i // 2] |= numbers[row, i] << (4 * (i & 1))
-            at = 12 * k + (columns[row, i] >> 8) + i
-            record[at >> 3] |= 1 << (at & 7)
+            column = np.int64(columns[row, i])
+            _put(records[row], low * i, low, column & ((1 << low) - 1))
+            _put(records[row], low * k + HALF * i, HALF, np.int64(numbers[row, i]))
+            _put(records[row], (low + HALF) * k + (column >> low) + i, 1, np.int64(1))
 
 
 @compiled
-def unpack(records, h, signed, values, columns):
+def _put(record, at, bits, number):
+    """Set a field of up to 8 zero bits that begins at a bit."""
+    byte, number = at >> 3, number << (at & 7)
+    record[byte] |= number & 255
+    if (at & 7) + bits > 8:
+        record[byte + 1] |= number >> 8
+
+
+@compiled
+def _field(records, row, at, bits):
+    """A field of up to 8 bits that begins at a bit; the row has a byte behind it."""
+    byte = at >> 3
+    both = np.int64(records[row, byte]) | np.int64(records[row, byte + 1]) << 8
+    return (both >> (at & 7)) & ((1 << bits) - 1)
+
+
+@compiled
+def unpack(records, h, low, signed, values, columns):
     """Values and columns (n, k) below h of records (n, w); zero rows get 0 and the first k columns."""
     inside, some, last_values, last_columns = _apart(records, values.shape[1])
-    unpack_roomy(records, inside, h, signed, values, columns)
-    unpack_roomy(some, len(records) - inside, h, signed, last_values, last_columns)
+    unpack_roomy(records, inside, h, low, signed, values, columns)
+    unpack_roomy(some, len(records) - inside, h, low, signed, last_values, last_columns)
     rest = len(records) - inside
     values[inside:], columns[inside:] = last_values[:rest], last_columns[:rest]
 
 
 @compiled
-def unpack_vectors(records, h, signed, values, columns):
+def unpack_vectors(records, h, low, signed, values, columns):
     """What `unpack` does, with vectors."""
     inside, some, last_values, last_columns = _apart(records, values.shape[1])
-    unpack_roomy_vectors(records, inside, h, signed, values, columns)
+    unpack_roomy_vectors(records, inside, h, low, signed, values, columns)
     rest = len(records) - inside
-    unpack_roomy_vectors(some, rest, h, signed, last_values, last_columns)
+    unpack_roomy_vectors(some, rest, h, low, signed, last_values, last_columns)
     values[inside:], columns[inside:] = last_values[:rest], last_columns[:rest]
 
 
@@ -103,44 +120,47 @@ def _apart(records, k):
 
 
 @compiled
-def unpack_roomy(records, n, h, signed, values, columns):
+def unpack_roomy(records, n, h, low, signed, values, columns):
     """The first n rows, each with room behind it: nonzeros one by one."""
-    k, bitmap = values.shape[1], values.shape[1] + ((h + 255) >> 8) - 1
+    k = values.shape[1]
+    bitmap, first = k + ((h - 1) >> low), (low + HALF) * k
     last, words = np.int64(h - 1), (bitmap + WORD - 1) // WORD
     for row in range(n):
         word, bits, some = 0, np.uint64(0), False
         for i in range(k):
             while bits == 0 and word < words:
-                bits = _bits(records, row, k, bitmap, word)
+                bits = _bits(records, row, first, bitmap, word)
                 word += 1
             place = np.int64(0)
             if bits != 0:
                 place, some = (word - 1) * WORD + zeros_below(bits), True
                 bits &= bits - ONE
-            columns[row, i] = min(((place - i) & 255) << 8 | np.int64(records[row, i]), last)
-            values[row, i] = signed[(records[row, k + (i >> 1)] >> (4 * (i & 1))) & 15]
+            columns[row, i] = min(((place - i) & 255) << low | _field(records, row, low * i, low), last)
+            values[row, i] = signed[_field(records, row, low * k + HALF * i, HALF)]
         if not some:
             for i in range(k):
                 values[row, i], columns[row, i] = 0, i
 
 
 @compiled
-def unpack_roomy_vectors(records, n, h, signed, values, columns):
+def unpack_roomy_vectors(records, n, h, low, signed, values, columns):
     """The first n rows, each with room behind it in records, values and columns: a row's nonzeros together."""
-    k, bitmap = values.shape[1], values.shape[1] + ((h + 255) >> 8) - 1
+    k = values.shape[1]
+    bitmap, first = k + ((h - 1) >> low), (low + HALF) * k
     words, some = (bitmap + WORD - 1) // WORD, np.empty(ROWS, np.bool_)
     long = k > WORD or words > 2
-    places = np.empty(ROWS * k + WORD * (words + 1), np.uint8)
+    places = np.empty(ROWS * k + WORD * (words + 2), np.uint8)
     for start in range(0, n, ROWS):
         stop = min(start + ROWS, n)
         if long:
             for row in range(start, stop):
-                some[row - start] = _find(records, row, k, bitmap, words, places, (row - start) * k)
+                some[row - start] = _find(records, row, k, first, bitmap, words, places, (row - start) * k)
             for row in range(start, stop):
-                _fields(records, row, h, signed, values, columns, places, (row - start) * k)
+                for i in range(0, k, WORD):
+                    _fields(records, row, h, low, signed, values, columns, places, (row - start) * k, i)
         else:
             for row in range(start, stop):
-                some[row - start] = _whole(records, row, h, signed, values, columns)
+                some[row - start] = _whole(records, row, h, low, signed, values, columns)
         for row in range(start, stop):
             if not some[row - start]:
                 for i in range(k):
@@ -148,11 +168,11 @@ def unpack_roomy_vectors(records, n, h, signed, values, columns):
 
 
 @compiled
-def _find(records, row, k, bitmap, words, places, at):
+def _find(records, row, k, first, bitmap, words, places, at):
     """Put the buckets of a row of any length into `places`, from `at` on; whether any bit is set."""
     count, some = np.int64(0), np.uint64(0)
     for w in range(words):
-        bits = _bits(records, row, k, bitmap, w)
+        bits = _bits(records, row, first, bitmap, w)
         _places(bits, w, count, places, at + count)
         count += _ones(bits)
         some |= bits
@@ -163,8 +183,8 @@ def _find(records, row, k, bitmap, words, places, at):
 
 
 @emitted
-def _bits(_, records, row, k, bitmap, word):
-    """A word of a row's bitmap, which has so many bits."""
+def _bits(_, records, row, first, bitmap, word):
+    """A word of a row's bitmap, which begins at a bit and has so many."""
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> ir.Value:
         data, start = _row(context, builder, signature, given)
@@ -175,10 +195,10 @@ def _bits(_, records, row, k, bitmap, word):
 
 
 def bits_of(
-    builder: ir.IRBuilder, data: ir.Value, start: ir.Value, k: ir.Value, left: ir.Value, done: ir.Value
+    builder: ir.IRBuilder, data: ir.Value, start: ir.Value, first: ir.Value, left: ir.Value, done: ir.Value
 ) -> ir.Value:
-    """The next 64 of the `left` bits of the bitmap of the row that starts at a byte, zeros behind them."""
-    first = builder.add(builder.mul(k, INT(12)), done)
+    """The next 64 of the `left` bits of the bitmap at a bit of the row that starts at a byte, zeros behind them."""
+    first = builder.add(first, done)
     at = builder.add(start, builder.lshr(first, INT(3)))
     two = (vector_at(builder, data, builder.add(at, INT(byte)), INT) for byte in (8, 0))
     bits = call(builder, "llvm.fshr.i64", INT, *two, builder.and_(first, INT(7)))
@@ -218,16 +238,27 @@ def buckets_of(builder: ir.IRBuilder, bits: ir.Value, first: ir.Value, count: ir
     return builder.sub(found, before)
 
 
-def buckets_of_row(
-    builder: ir.IRBuilder, data: ir.Value, start: ir.Value, k: ir.Value, h: ir.Value
-) -> tuple[ir.Value, ir.Value]:
-    """The buckets of a row of up to 64 nonzeros and 128 bits of bitmap, and whether any bit is set."""
-    bitmap = builder.add(builder.sub(k, INT(1)), builder.lshr(builder.add(h, INT(255)), INT(8)))
-    first = bits_of(builder, data, start, k, bitmap, INT(0))
+class Record(NamedTuple):
+    """A row of up to 64 nonzeros and 128 bits of bitmap, taken apart: 64 bytes each, and whether any bit is set."""
+
+    buckets: ir.Value
+    low: ir.Value
+    numbers: ir.Value  # of levels, in the lowest four bits; what stands above them is of others
+    used: ir.Value
+
+
+def record_of(
+    builder: ir.IRBuilder, data: ir.Value, start: ir.Value, k: ir.Value, h: ir.Value, low: ir.Value
+) -> Record:
+    """The parts of the row that starts at a byte."""
+    bitmap = builder.add(k, builder.lshr(builder.sub(h, INT(1)), low))
+    behind_low = builder.mul(k, low)
+    place = builder.add(behind_low, builder.mul(k, INT(HALF)))
+    first = bits_of(builder, data, start, place, bitmap, INT(0))
     found = cgutils.alloca_once_value(builder, buckets_of(builder, first, INT(0), INT(0)))
     any_bits = cgutils.alloca_once_value(builder, first)
     with builder.if_then(builder.icmp_signed(">", bitmap, INT(WORD))):
-        second = bits_of(builder, data, start, k, builder.sub(bitmap, INT(WORD)), INT(WORD))
+        second = bits_of(builder, data, start, place, builder.sub(bitmap, INT(WORD)), INT(WORD))
         count = builder.ctpop(first)
         more = buckets_of(builder, second, INT(WORD), count)
         behind = builder.shl(INT(-1), builder.and_(count, INT(63)))
@@ -236,85 +267,124 @@ def buckets_of_row(
         both = call(builder, "llvm.x86.avx512.mask.expand.v64i8", more.type, more, builder.load(found), mask)
         builder.store(both, found)
         builder.store(builder.or_(first, second), any_bits)
-    return builder.load(found), builder.icmp_unsigned("!=", builder.load(any_bits), INT(0))
+    used = builder.icmp_unsigned("!=", builder.load(any_bits), INT(0))
+    return Record(builder.load(found), *_low_and_numbers(builder, data, start, INT(0), behind_low, low), used)
+
+
+def _low_and_numbers(
+    builder: ir.IRBuilder, data: ir.Value, start: ir.Value, i: ir.Value, behind_low: ir.Value, low: ir.Value
+) -> tuple[ir.Value, ir.Value]:
+    """Of 64 nonzeros from the i-th on, a multiple of 64: low bits, and level numbers as `Record` has them."""
+    fields = fields_of(builder, data, start, builder.mul(i, low), low)
+    ones = builder.sub(builder.shl(INT(1), low), INT(1))
+    fields = builder.and_(fields, everywhere(builder, builder.trunc(ones, BYTE), WORD))
+    values = builder.add(behind_low, builder.mul(i, INT(HALF)))
+    return fields, fields_of(builder, data, start, values, INT(HALF))
+
+
+def fields_of(builder: ir.IRBuilder, data: ir.Value, start: ir.Value, first: ir.Value, bits: ir.Value) -> ir.Value:
+    """64 fields from a bit of a row on, each in the lowest bits of a byte; of 8 bits only where `first` is a byte's.
+
+    Eight fields of up to 8 bits stand in as many bytes as each has bits, and one more.
+    """
+    some = vector_at(builder, data, builder.add(start, builder.lshr(first, INT(3))), ir.VectorType(BYTE, WORD))
+    bits, shift = builder.trunc(bits, BYTE), builder.trunc(builder.and_(first, INT(7)), BYTE)
+
+    def each(factor: ir.Value, numbers: Iterable[int], added: ir.Value) -> ir.Value:
+        return builder.add(builder.mul(everywhere(builder, factor, WORD), lanes_of(BYTE, numbers)), added)
+
+    bytes_of = each(bits, (lane // 8 for lane in range(WORD)), lanes_of(BYTE, (lane % 8 for lane in range(WORD))))
+    shifts = each(bits, (lane % 8 for lane in range(WORD)), everywhere(builder, shift, WORD))
+    words = call(builder, "llvm.x86.avx512.permvar.qi.512", some.type, some, bytes_of)
+    return call(builder, "llvm.x86.avx512.pmultishift.qb.512", some.type, shifts, words)
 
 
 @emitted
-def _whole(_, records, row, h, signed, values, columns):
+def _whole(_, records, row, h, low, signed, values, columns):
     """Put values and columns of a row of up to 64 nonzeros, more than k of each, and say whether it is no zero row."""
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> ir.Value:
         data, start = _row(context, builder, signature, given)
-        fields = _Fields(context, builder, signature, given, data, start)
-        buckets, used = buckets_of_row(builder, data, start, fields.k, given[2])
-        for i in range(0, WORD, VALUES):
-            with builder.if_then(builder.icmp_signed("<", INT(i), fields.k)):
-                if i % COLUMNS == 0:
-                    some = builder.shuffle_vector(buckets, buckets, lanes_of(ir.IntType(32), range(i, i + COLUMNS)))
-                    fields.put_columns(INT(i), some)
-                fields.put_values(INT(i))
-        return used
+        into = _Into(context, builder, signature, given)
+        record = record_of(builder, data, start, into.k, given[2], given[3])
+        into.put(record.buckets, record.low, record.numbers, INT(0))
+        return record.used
 
-    return contiguous(types.boolean, records, types.int64, types.int64, signed, values, columns), emit
+    return contiguous(types.boolean, records, *[types.int64] * 3, signed, values, columns), emit
 
 
 @emitted
-def _fields(_, records, row, h, signed, values, columns, places, at):
-    """The same of a row whose buckets stand at `at`."""
+def _fields(_, records, row, h, low, signed, values, columns, places, at, i):
+    """The same of up to 64 nonzeros from the i-th on of a row whose buckets stand at `at`."""
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> ir.Value:
-        fields = _Fields(context, builder, signature, given, *_row(context, builder, signature, given))
-        places = argument(context, builder, signature, given, 6).data
-        with cgutils.for_range_slice(builder, INT(0), fields.k, INT(COLUMNS), INT) as (i, _):
-            fields.put_columns(i, load(builder, places, builder.add(given[7], i), COLUMNS))
-        with cgutils.for_range_slice(builder, INT(0), fields.k, INT(VALUES), INT) as (i, _):
-            fields.put_values(i)
+        data, start = _row(context, builder, signature, given)
+        into = _Into(context, builder, signature, given)
+        places = argument(context, builder, signature, given, 7).data
+        buckets = load(builder, places, builder.add(given[8], given[9]), WORD)
+        parts = _low_and_numbers(builder, data, start, given[9], builder.mul(into.k, given[3]), given[3])
+        into.put(buckets, *parts, given[9])
         return context.get_dummy_value()
 
-    given = records, types.int64, types.int64, signed, values, columns, places, types.int64
+    integers = types.int64
+    given = records, integers, integers, integers, signed, values, columns, places, integers, integers
     return contiguous(types.void, *given), emit
 
 
-class _Fields:
-    """What puts the values and columns of a row, `VALUES` and `COLUMNS` at a time, into arrays (n, k)."""
+class _Into:
+    """What puts values and columns of a row, `VALUES` and `COLUMNS` at a time, into arrays (n, k)."""
 
-    def __init__(
-        self, context: Any, builder: ir.IRBuilder, signature: Any, given: Any, data: ir.Value, start: ir.Value
-    ) -> None:
-        signed, self.values, self.columns = (argument(context, builder, signature, given, at) for at in (3, 4, 5))
-        self.builder, self.data, self.start = builder, data, start
+    def __init__(self, context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> None:
+        signed, self.values, self.columns = (argument(context, builder, signature, given, at) for at in (4, 5, 6))
+        self.builder, self.bits = builder, given[3]
         self.k = shape(builder, self.values)[1]
-        self.into = builder.mul(given[1], self.k)
+        self.first = builder.mul(given[1], self.k)
         self.last = builder.sub(given[2], INT(1))
         self.levels = load(builder, signed.data, INT(0), VALUES)
 
-    def put_columns(self, i: ir.Value, buckets: ir.Value) -> None:
-        low = vector_at(self.builder, self.data, self.builder.add(self.start, i), buckets.type)
-        columns = columns_of(self.builder, buckets, low, self.last, ir.IntType(16))
-        store(self.builder, self.columns.data, self.builder.add(self.into, i), columns)
+    def put(self, buckets: ir.Value, low: ir.Value, numbers: ir.Value, i: ir.Value) -> None:
+        """Of 64 nonzeros those that the row has from its i-th on, and up to `COLUMNS` - 1 more."""
+        builder = self.builder
+        left, into = builder.sub(self.k, i), builder.add(self.first, i)
+        for j in range(0, WORD, VALUES):
+            with builder.if_then(builder.icmp_signed("<", INT(j), left)):
+                at = builder.add(into, INT(j))
+                if j % COLUMNS == 0:
+                    bucket, field = (some_of(builder, one, j, COLUMNS) for one in (buckets, low))
+                    columns = columns_of(builder, bucket, field, self.bits, self.last, ir.IntType(16))
+                    store(builder, self.columns.data, at, columns)
+                store(
+                    builder, self.values.data, at, levels_of(builder, some_of(builder, numbers, j, VALUES), self.levels)
+                )
 
-    def put_values(self, i: ir.Value) -> None:
-        at = self.builder.add(self.builder.add(self.start, self.k), self.builder.lshr(i, INT(1)))
-        levels = levels_of(self.builder, vector_at(self.builder, self.data, at, INT), self.levels)
-        store(self.builder, self.values.data, self.builder.add(self.into, i), levels)
+
+def some_of(builder: ir.IRBuilder, vector: ir.Value, first: int, count: int) -> ir.Value:
+    """Neighbouring lanes."""
+    return builder.shuffle_vector(vector, vector, lanes_of(ir.IntType(32), range(first, first + count)))
 
 
-def columns_of(builder: ir.IRBuilder, buckets: ir.Value, low: ir.Value, last: ir.Value, kind: ir.IntType) -> ir.Value:
-    """Columns, integers of a kind and not above the last one, of vectors of buckets and of low bytes."""
+def columns_of(
+    builder: ir.IRBuilder, buckets: ir.Value, low: ir.Value, bits: ir.Value, last: ir.Value, kind: ir.IntType
+) -> ir.Value:
+    """Columns, integers of a kind and not above the last one, of vectors of buckets and of so many low bits."""
     wide, last = ir.VectorType(kind, low.type.count), builder.trunc(last, kind)
-    above = builder.shl(builder.zext(buckets, wide), wide([LOW] * wide.count))
+    above = builder.shl(builder.zext(buckets, wide), everywhere(builder, builder.trunc(bits, kind), wide.count))
     columns, most = builder.or_(above, builder.zext(low, wide)), everywhere(builder, last, wide.count)
     return builder.select(builder.icmp_unsigned("<", columns, most), columns, most)
 
 
 def levels_of(builder: ir.IRBuilder, numbers: ir.Value, levels: ir.Value) -> ir.Value:
-    """The 16 levels of the half bytes of a word."""
-    halves = builder.bitcast(everywhere(builder, numbers, 8), ir.VectorType(ir.IntType(32), VALUES))
-    order = lanes_of(ir.IntType(32), (i // 8 for i in range(VALUES)))
-    halves = builder.shuffle_vector(halves, halves, order)
-    # The other bits of a lane do not count.
-    lowest = builder.lshr(halves, lanes_of(ir.IntType(32), (4 * (i % 8) for i in range(VALUES))))
-    return call(builder, "llvm.x86.avx512.permvar.sf.512", levels.type, levels, lowest)
+    """The levels of up to 16 numbers, of which the lowest four bits count."""
+    count = numbers.type.count
+    some = (
+        numbers
+        if count == VALUES
+        else builder.shuffle_vector(
+            numbers, numbers, lanes_of(ir.IntType(32), (lane % count for lane in range(VALUES)))
+        )
+    )
+    wide = builder.zext(some, ir.VectorType(ir.IntType(32), VALUES))
+    return call(builder, "llvm.x86.avx512.permvar.sf.512", levels.type, levels, wide)
 
 
 def _row(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> tuple[ir.Value, ir.Value]:

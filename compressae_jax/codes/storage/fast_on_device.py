@@ -4,9 +4,13 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, UInt8, UInt32
 
+from compressae_jax.codes.storage.fast import low_bits
+
 WORD = 32  # bits of a word of the bitmap
+HALF = 4  # bits of a value
 
 
 @functools.partial(jax.jit, static_argnames=("h", "k"))
@@ -14,24 +18,29 @@ def unpack(
     records: UInt8[Array, "c w"], signed: Float[Array, " levels"], h: int, k: int
 ) -> tuple[Float[Array, "c k"], Int[Array, "c k"]]:
     """What `fast_kernels.unpack` gives: values, and columns below h, of any bytes."""
-    i = jnp.arange(k)
-    words = _bitmap(records, h, k)
-    columns = ((_places(words, k) - i) & 255) << 8 | records[:, :k].astype(jnp.int32)
-    numbers = records[:, k + i // 2] >> (4 * (i & 1)).astype(jnp.uint8) & 15
+    i, low = jnp.arange(k), low_bits(h, k)
+    words = _bitmap(records, (low + HALF) * k, k + -(-h >> low) - 1)
+    columns = ((_places(words, k) - i) & 255) << low | _fields(records, 0, k, low)
     used = (words != 0).any(axis=1)[:, None]
-    values = jnp.where(used, signed[numbers.astype(jnp.int32)], 0)
+    values = jnp.where(used, signed[_fields(records, low * k, k, HALF)], 0)
     return values, jnp.where(used, jnp.minimum(columns, h - 1), i)
 
 
-def _bitmap(records: UInt8[Array, "c w"], h: int, k: int) -> UInt32[Array, "c words"]:
-    """The bitmaps in words, zeros behind them."""
-    bits, first = k + -(-h // 256) - 1, 12 * k
+def _fields(records: UInt8[Array, "c w"], first: int, k: int, bits: int) -> Int[Array, "c k"]:
+    """k fields of up to 8 bits from a bit on."""
+    at = first + bits * np.arange(k)
+    both = (records[:, np.minimum(at // 8 + more, records.shape[1] - 1)].astype(jnp.int32) for more in (0, 1))
+    return next(both) >> at % 8 & 2**bits - 1 | next(both) << 8 - at % 8 & 2**bits - 1
+
+
+def _bitmap(records: UInt8[Array, "c w"], first: int, bits: int) -> UInt32[Array, "c words"]:
+    """The bitmaps, which begin at a bit, in words, zeros behind them."""
     words = -(-bits // WORD)
     some = jnp.pad(records[:, first // 8 :], ((0, 0), (0, 4 * (words + 1))))[:, : 4 * (words + 1)]
     each = some.reshape(len(records), words + 1, 4).astype(jnp.uint32)
     each = each[..., 0] | each[..., 1] << 8 | each[..., 2] << 16 | each[..., 3] << 24
-    if first % 8:  # the half byte of an odd k
-        each = each[:, :-1] >> 4 | each[:, 1:] << 28
+    if first % 8:
+        each = each[:, :-1] >> first % 8 | each[:, 1:] << WORD - first % 8
     masks = [2 ** min(WORD, bits - WORD * w) - 1 for w in range(words)]
     return each[:, :words] & jnp.array(masks, jnp.uint32)
 

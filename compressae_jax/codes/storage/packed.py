@@ -102,6 +102,11 @@ class Packing:
         return f"packed{self.bits}"
 
     @property
+    def low(self) -> int:
+        """Bits of a column that are written apart."""
+        return split(self.h, self.k).low
+
+    @property
     def bits_per_row(self) -> int:
         """Bits of a row before they are rounded up to bytes."""
         low, _, rank_bits, _ = split(self.h, self.k)
@@ -276,7 +281,7 @@ class Packed(Rows):
             inside = isinstance(here, slice) and width * (n - here.indices(n)[1]) >= ROOM
             return records if inside and records.flags.c_contiguous else with_room(records), scales[here]
 
-        return Encoded(self.packing.signed, self.h, self.k, read)
+        return Encoded(self.packing.signed, self.h, self.packing.low, self.k, read)
 
     def check(self) -> Packed:
         """The same rows, verified; raises InputError as `check_records`."""

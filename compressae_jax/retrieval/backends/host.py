@@ -60,7 +60,7 @@ def search(
         starts, blocks = iter(range(0, n, chunk)), list(_blocks(u, without))
         one, several = kernels.scan_one, kernels.scan_block
         if encoded is not None:
-            one = kernels.scan_one if kernels.in_registers(encoded.h, encoded.k) else kernels.scan_records
+            one = kernels.scan_one if kernels.in_registers(encoded.h, encoded.k, encoded.low) else kernels.scan_records
             several = kernels.scan_records
 
         def work(best: np.ndarray, numbers: np.ndarray) -> None:
@@ -87,7 +87,7 @@ def _plain(read: Callable[[Some], Part]) -> Callable[[Some], tuple]:
 
 def _records(encoded: Encoded) -> Callable[[Some], tuple]:
     """The same of records, which they take apart themselves."""
-    how = fixed(encoded.signed), encoded.h, encoded.k
+    how = fixed(encoded.signed), encoded.h, encoded.low, encoded.k
 
     def read(here: Some) -> tuple:
         records, scales = encoded.read(here)

@@ -121,10 +121,10 @@ def scan_block(values, columns, row_scales, first_row, allowed, u, indptr, witho
 def scan_records(records, how, row_scales, first_row, allowed, u, indptr, without, scores, rows):
     """`scan_one` or `scan_block`, by the shape of u, of records of `fast` rows, behind which there is room.
 
-    `how`: signed levels, h and k. Some rows at a time are taken apart, so that what is scored lies in a core's first
-    cache.
+    `how`: signed levels, h, low bits of a column and k. Some rows at a time are taken apart, so that what is
+    scored lies in a core's first cache.
     """
-    signed, h, k = how
+    signed, h, low, k = how
     together = max(1, TOGETHER // k)
     room = together + fast_kernels.COLUMNS  # behind the last row, for vectors
     values, columns = np.empty((room, k), np.float32), np.empty((room, k), np.uint16)
@@ -132,7 +132,7 @@ def scan_records(records, how, row_scales, first_row, allowed, u, indptr, withou
         stop = min(start + together, len(records))
         some = allowed[start:stop] if len(allowed) else allowed
         n = stop - start
-        _unpack(records[start:], n, h, signed, values, columns)
+        _unpack(records[start:], n, h, low, signed, values, columns)
         part = values[:n], columns[:n], row_scales[start:stop], first_row + start, some
         if u.ndim == 1:
             scan_one(*part, u, indptr, without, scores, rows)

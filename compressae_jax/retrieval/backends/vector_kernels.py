@@ -44,7 +44,7 @@ AHEAD = 768  # nonzeros fetched early: measured alike for float16, but float32 t
 def dot(_, values, columns, row, u):
     """Σ_j values[row, j] u[columns[row, j]]; values are float32, or finite float16 as their bits.
 
-    Where `values` are records of `fast` rows, `columns` are (signed levels, h, k).
+    Where `values` are records of `fast` rows, `columns` are (signed levels, h, low, k).
 
     Every u is multiplied in all lanes by as many values; of the sum it goes into, the lane of its own value is kept at
     the end. That is one instruction a nonzero; to put it into its lane of a vector takes two, and 1.25 times as long.
@@ -91,47 +91,43 @@ def _dot_of_record(context: Any, builder: ir.IRBuilder, signature: Any, given: A
     The record has room behind it and is one that `fast_kernels.in_registers`.
     """
     records, u = (argument(context, builder, signature, given, place) for place in (0, 3))
-    levels, h, k = (builder.extract_value(given[1], place) for place in range(3))
+    levels, h, low, k = (builder.extract_value(given[1], place) for place in range(4))
     levels = context.make_array(signature.args[1][0])(context, builder, levels)
-    start = builder.mul(given[2], shape(builder, records)[1])
-    numbers, last = builder.add(start, k), builder.sub(h, INT(1))
+    start, last = builder.mul(given[2], shape(builder, records)[1]), builder.sub(h, INT(1))
     table = load(builder, levels.data, INT(0), 16)
     fetch(builder, records.data, builder.add(start, INT(RECORDS_AHEAD)))
-    buckets, used = fast.buckets_of_row(builder, records.data, start, k, h)
-    # One store, so what is loaded from it need not wait until it is in the cache.
-    kept = cgutils.alloca_once(builder, buckets.type)
-    builder.store(buckets, kept)
-    bucket_of = builder.bitcast(kept, fast.BYTE.as_pointer())
+    *parts, used = fast.record_of(builder, records.data, start, k, h, low)
+    # One store each, so what is loaded from it need not wait until it is in the cache.
+    kept = [cgutils.alloca_once(builder, part.type) for part in parts]
+    for part, place in zip(parts, kept, strict=True):
+        builder.store(part, place)
+    kept = [builder.bitcast(place, fast.BYTE.as_pointer()) for place in kept]
     total, first = cgutils.alloca_once_value(builder, FLOAT(0)), INT(0)
 
-    def terms(j: ir.Value, bucket: ir.Value, lanes: int) -> Iterator[tuple[ir.Value, ir.Value]]:
-        stride, at = bucket.type.count, builder.add(numbers, builder.lshr(j, INT(1)))
-        low = fast.vector_at(builder, records.data, builder.add(start, j), bucket.type)
-        column = fast.columns_of(builder, bucket, low, last, WORD)
-        some = fast.vector_at(builder, records.data, at, INT)
-        if stride == 1:
-            some = builder.lshr(some, builder.shl(builder.and_(j, INT(1)), INT(2)))
-        both = fast.levels_of(builder, some, table), _gathered(builder, u.data, column)
-        for step in range(0, stride, lanes):
-            yield tuple(builder.shuffle_vector(one, one, lanes_of(WORD, range(step, step + lanes))) for one in both)
+    def terms(some: list[ir.Value], lanes: int) -> Iterator[tuple[ir.Value, ir.Value]]:
+        buckets, fields, numbers = some
+        column = fast.columns_of(builder, buckets, fields, low, last, WORD)
+        both = fast.levels_of(builder, numbers, table), _gathered(builder, u.data, column)
+        for step in range(0, buckets.type.count, lanes):
+            yield tuple(fast.some_of(builder, one, step, lanes) for one in both)
 
     for lanes, stride in LANES:
         end = builder.and_(k, INT(-stride))
         with builder.if_then(builder.icmp_signed("<", first, end)):
             sums = cgutils.alloca_once_value(builder, ir.VectorType(FLOAT, lanes)(None))
 
-            def add(j: ir.Value, bucket: ir.Value, sums: ir.Value = sums, lanes: int = lanes) -> None:
-                for one, other in terms(j, bucket, lanes):  # fused: where loops are unrolled, LLVM may choose otherwise
+            def add(some: list[ir.Value], sums: ir.Value = sums, lanes: int = lanes) -> None:
+                for one, other in terms(some, lanes):  # fused: where loops are unrolled, LLVM may choose otherwise
                     fused = call(builder, f"llvm.fma.v{lanes}f32", one.type, one, other, builder.load(sums))
                     builder.store(fused, sums)
 
-            if stride == 16:  # their buckets need not be stored
-                for j in range(0, buckets.type.count, stride):
+            if stride == 16:  # these stay in registers
+                for j in range(0, fast.WORD, stride):
                     with builder.if_then(builder.icmp_signed("<", INT(j), end)):
-                        add(INT(j), builder.shuffle_vector(buckets, buckets, lanes_of(WORD, range(j, j + stride))))
+                        add([fast.some_of(builder, part, j, stride) for part in parts])
             else:
                 with cgutils.for_range_slice(builder, first, end, INT(stride), INT) as (j, _):
-                    add(j, fast.vector_at(builder, bucket_of, j, ir.VectorType(fast.BYTE, stride)))
+                    add([fast.vector_at(builder, place, j, ir.VectorType(fast.BYTE, stride)) for place in kept])
             some = builder.load(sums)
             while some.type.count > 1:
                 some = _folded(builder, some)

@@ -30,7 +30,10 @@ def test_every_finite_float16_is_read_exactly(k):
         assert_array_equal(rows[0], np.argsort(-everything.astype(np.float32), kind="stable"))
 
 
-@pytest.mark.parametrize(("h", "k"), [(99, 3), (8192, 8), (8192, 17), (8192, 34), (8192, 37), (300, 64), (8192, 70)])
+@pytest.mark.parametrize(
+    ("h", "k"),
+    [(99, 3), (8192, 8), (8192, 17), (8192, 34), (8192, 37), (200, 64), (300, 64), (512, 25), (1024, 49), (8192, 70)],
+)
 def test_rows_that_loops_take_apart_score_the_bits_of_their_floats(h, k, numbers=(1, 9, 70)):
     """Rows of any bytes, many of them damaged, zero rows, and the last ones of an array, which have no room behind."""
     how, rng = Fast(h, k, 4, tuple(np.linspace(0.1, 2, 8, dtype=np.float32).tolist())), np.random.default_rng(k)
@@ -49,7 +52,9 @@ def test_rows_that_loops_take_apart_score_the_bits_of_their_floats(h, k, numbers
             for ours, exact in zip(host.search(form, "reconstructed", u[:q], 50, allowed=allowed), few, strict=True):
                 assert_array_equal(ours, exact)
     assert rows.encoded("sparse") is None  # whose scales follow from values
-    assert fast_kernels.in_registers(h, k) == (fast_kernels.has_vectors() and k <= 64)
+    assert fast_kernels.in_registers(h, k, how.low) == (
+        fast_kernels.has_vectors() and k <= 64 and how.bitmap_bits <= 128
+    )
 
 
 def test_processors_without_newer_instructions_read_the_same():
