@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from compressae_jax.codes.codes import Codes
     from compressae_jax.codes.spaces import SPACES
     from compressae_jax.compression.drift import Drift
+    from compressae_jax.data.opening import open_source
     from compressae_jax.front_door import Model, fit, load, load_index
     from compressae_jax.notation import InputError
     from compressae_jax.retrieval.found import Found, merge
@@ -33,6 +34,7 @@ __all__ = [
     "load",
     "load_index",
     "merge",
+    "open_source",
 ]
 
 _PLACES = {
@@ -48,6 +50,7 @@ _PLACES = {
     "load": "front_door",
     "load_index": "front_door",
     "merge": "retrieval.found",
+    "open_source": "data.opening",
 }
 
 

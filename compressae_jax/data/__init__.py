@@ -2,7 +2,7 @@
 
 from compressae_jax.data.checked import ZERO_ROWS, find_zero_rows, in_memory, zero_rows_met
 from compressae_jax.data.named import Dataset, Judgements, load, names
-from compressae_jax.data.opening import open_source
+from compressae_jax.data.opening import at_hand, open_source
 from compressae_jax.data.sampling import Rest, Split, split_of_0_1, split_rows
 from compressae_jax.data.sources import Source
 from compressae_jax.data.staging import stage, unstage
@@ -14,6 +14,7 @@ __all__ = [
     "Rest",
     "Source",
     "Split",
+    "at_hand",
     "find_zero_rows",
     "in_memory",
     "load",

@@ -1,10 +1,9 @@
 """`.fvecs`: each row is an int32 with its width, then that many float32; read as one table."""
 
-from pathlib import Path
-
 import numpy as np
 from jaxtyping import Float32, Integer
 
+from compressae_jax.data.kind import Kind
 from compressae_jax.data.mapped import Mapped
 from compressae_jax.data.opened import File
 from compressae_jax.data.sources import Block, NoRowsError
@@ -14,9 +13,8 @@ from compressae_jax.notation import InputError
 class Fvecs(Mapped):
     """A table (n, 1 + d) whose first column must hold d in every row that is read."""
 
-    def __init__(self, path: Path):
-        file = File(path)
-        size = file.size
+    def __init__(self, file: File):
+        path, size = file.path, file.size
         if size < 4:
             raise NoRowsError(f"{path} is empty: {size} bytes")
         with file.open() as opened:
@@ -43,3 +41,6 @@ class Fvecs(Mapped):
             at = int(wrong.argmax())
             raise InputError(f"{self.where(int(rows[at]))} has width {widths[at]}, the first row {self.width}")
         return np.ascontiguousarray(table[:, 1:])
+
+
+KIND = Kind("fvecs", (".fvecs",), Fvecs, "a row: its width as int32, then float32")

@@ -3,15 +3,14 @@
 import numpy as np
 from jaxtyping import Integer
 
-from compressae_jax.data.opened import File, Kept
-from compressae_jax.data.sources import Block, Source, check_dtype, check_shape, float32
+from compressae_jax.data.opened import File
+from compressae_jax.data.sources import NOTHING, Beside, Block, Source, check_dtype, check_shape, float32
 
 
 class Mapped(Source):
     """An array (n, d) that starts at byte `offset` of a file; opening reads none of it.
 
-    Rows in order are read; rows by number are taken from a map of memory. Integers of a byte come with the `scale`, by
-    which each of them is multiplied.
+    Rows in order are read; rows by number are taken from a map of memory.
     """
 
     def __init__(
@@ -23,37 +22,31 @@ class Mapped(Source):
         offset: int,
         fortran_order: bool = False,
         key: str | None = None,
-        scale: float | None = None,
+        beside: Beside = NOTHING,
     ):
         check_shape(str(file.path), shape)
-        self._dtype = check_dtype(str(file.path), dtype, scaled=scale is not None)
-        self._scale = scale
-        super().__init__(str(file.path), kind, shape, self._dtype, file)
-        self._kept, self._offset, self._fortran_order, self._key = Kept(file), offset, fortran_order, key
+        self._dtype = check_dtype(str(file.path), dtype)
+        super().__init__(str(file.path), kind, shape, self._dtype, file, beside)
+        self._kept, self._offset, self._fortran_order, self._key = file.kept(), offset, fortran_order, key
+        self.random_access = self._kept.maps
         self._shape = (int(shape[0]), int(shape[1]))
 
     def selection(self) -> list[str]:
-        """The array's name, in a file of several, and the scale, where there is one."""
-        key = [] if self._key is None else [self._key]
-        return key if self._scale is None else [*key, f"scale {self._scale!r}"]
+        """The array's name, in a file of several, and that of the ids."""
+        return [*([] if self._key is None else [self._key]), *self.beside.names]
 
     def _read(self, start: int, stop: int) -> Block:
         if self._fortran_order:
-            some = self._float32(self._array()[start:stop])
+            some = float32(self._array()[start:stop])
             self._kept.forget()
             return some
         some = np.empty((stop - start, self._shape[1]), self._dtype)
         if some.size:
             self._kept.read(some.reshape(-1).view(np.uint8).data, self._offset + start * some.strides[0])
-        as_it_is = some.dtype == np.float32 and some.dtype.isnative and self._scale is None
-        return some if as_it_is else self._float32(some)
+        return some if some.dtype == np.float32 and some.dtype.isnative else float32(some)
 
     def _take(self, rows: Integer[np.ndarray, " b"]) -> Block:
-        return self._float32(self._array()[rows])
-
-    def _float32(self, some: np.ndarray) -> Block:
-        rows = float32(some)
-        return rows if self._scale is None else np.multiply(rows, np.float32(self._scale), out=rows)
+        return float32(self._array()[rows])
 
     def _array(self) -> np.ndarray:
         whole, offset = self._kept.mapped(), self._offset

@@ -14,8 +14,10 @@ import numpy as np
 from jaxtyping import Int64
 
 from compressae_jax.base import files
-from compressae_jax.data.npy import DAMAGE, NO_HEADER, open_npy
-from compressae_jax.data.opened import Watched
+from compressae_jax.data import scaled
+from compressae_jax.data.npy import NO_HEADER, open_npy
+from compressae_jax.data.npz import DAMAGE
+from compressae_jax.data.opened import File, Watched
 from compressae_jax.data.sources import Source
 from compressae_jax.notation import InputError, check_choice
 
@@ -46,7 +48,6 @@ ABOUT = {
 
 
 VECTORS = ("vectors.npy", "doc_vectors.npy")
-SCALE = "scale.npy"  # beside vectors of int8 or uint8: the number that each of theirs is multiplied by
 JUDGED = {"test": ("qrels_test.tsv", "qrels.tsv", "qrels.tsv.gz"), "train": ("qrels_train.tsv",)}
 PURCHASES = ("train.npz", "test.npz")
 # Names or texts.
@@ -137,13 +138,13 @@ def load(name: str) -> Dataset:
     path = _vectors(folder)
     if path is None:
         raise InputError(_how_to_get(name, about, folder))
-    return Dataset(name, folder, _named(path, name, _scale(folder)), about.licence, about.exclude_self)
+    return Dataset(name, folder, _named(path, name), about.licence, about.exclude_self)
 
 
 def of_folder(folder: str | os.PathLike) -> Dataset | None:
     """A dataset of one's own: a folder laid out as the shipped ones are. None of any other folder, and of no folder.
 
-    It has `vectors.npy` (or `doc_vectors.npy`; int8 or uint8 with `scale.npy`, one number), and judgements
+    It has `vectors.npy` (or `doc_vectors.npy`; int8 or uint8 with `scale.npy`), and judgements
     (`query_vectors.npy` with `qrels_test.tsv` or `qrels.tsv`) or purchases (`train.npz` and `test.npz`, users × items).
     """
     folder = Path(os.path.expanduser(folder))
@@ -151,7 +152,7 @@ def of_folder(folder: str | os.PathLike) -> Dataset | None:
     judged = (folder / "query_vectors.npy").is_file() and any((folder / n).is_file() for n in JUDGED["test"])
     if path is None or not (judged or all(_is_sparse(folder / name) for name in PURCHASES)):
         return None
-    return Dataset(str(folder), folder, _named(path, str(folder), _scale(folder)), "of its owner")
+    return Dataset(str(folder), folder, _named(path, str(folder)), "of its owner")
 
 
 def _vectors(folder: Path) -> Path | None:
@@ -237,28 +238,10 @@ def read_purchases(path: Path, items: int) -> "scipy.sparse.csr_matrix":
     return matrix
 
 
-def _scale(folder: Path) -> float | None:
-    """What a folder's vectors are multiplied by; None where they are floats.
-
-    Raises:
-        InputError: something else than one positive float.
-    """
-    path = folder / SCALE
-    if not path.is_file():
-        return None
-    try:
-        scale = float(np.load(path, allow_pickle=False))
-    except (*NO_HEADER, EOFError, OSError) as error:
-        raise InputError(f"{path} must hold one float: {error}") from None
-    if not 0 < scale < np.inf:
-        raise InputError(f"{path} must hold one positive float, not {scale}")
-    return scale
-
-
-def _named(path: Path, name: str, scale: float | None = None) -> Source:
-    source = open_npy(path, scale)
+def _named(path: Path, name: str) -> Source:
+    source = open_npy(File(path))
     source.name = name
-    return source
+    return scaled.with_own(source)
 
 
 def _how_to_get(name: str, about: About, folder: Path) -> str:

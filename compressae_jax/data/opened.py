@@ -11,6 +11,7 @@ import mmap
 import os
 import threading
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,6 +27,30 @@ class File:
         self.path = path
         with files.open_regular(path) as file:
             self.size, self.modified = _state(file.fileno())
+
+    @property
+    def name(self) -> str:
+        """Its name without its folder."""
+        return self.path.name
+
+    @property
+    def suffix(self) -> str:
+        """The ending, in small letters."""
+        return self.path.suffix.lower()
+
+    def kept(self) -> "Kept":
+        """What reads its bytes from any place on."""
+        return Kept(self)
+
+    def near(self) -> "File":
+        """The file on this machine."""
+        return self
+
+    def beside(self, names: Sequence[str]) -> "File | None":
+        """The first of these files in its folder that is there."""
+        paths = (self.path.with_name(name) for name in names)
+        found = next((path for path in paths if path != self.path and path.is_file()), None)
+        return None if found is None else File(found)
 
     def open(self) -> BinaryIO:
         """The file, to be closed by who reads it.
@@ -88,6 +113,8 @@ class Watched:
 
 class Kept:
     """A file that stays open between reads, as long as few others are read; several threads may read it."""
+
+    maps = True  # so that rows can be taken by number
 
     def __init__(self, file: File):
         self.file = file

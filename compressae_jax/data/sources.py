@@ -3,23 +3,23 @@
 import contextlib
 import functools
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
 from jaxtyping import Float32, Integer
 
-from compressae_jax.codes.ids import Ids
+from compressae_jax.codes.ids import Ids, as_ids
 from compressae_jax.data import identity as identities
 from compressae_jax.data.identity import Identity, Stretch
 from compressae_jax.data.opened import File
 from compressae_jax.notation import AnyArray, InputError, check_range
 
 DTYPES = ("float16", "float32", "float64", "bfloat16")
-BYTES = ("int8", "uint8")  # with a scale
+BYTES = ("int8", "uint8")  # with a scale: see `scaled`
 WIDEST = 2**20  # numbers of a row: one row must not be more than a piece
+SCALE = "scale"  # of the array beside integers that they are to be multiplied by
 PIECE_BYTES = 2**24  # of float32 rows that a stream decodes, or a scan reads, at once
 
 Block = Float32[np.ndarray, "b d"]
@@ -33,6 +33,22 @@ class BadRowsError(InputError):
     """Rows that were read as they are and cannot be used: no later reading helps, the source must change."""
 
 
+class Beside(NamedTuple):
+    """What a file holds beside its vectors, each read when it is asked for."""
+
+    ids: Callable[[], np.ndarray] | None = None
+    ids_name: str = ""
+    scale: Callable[[], np.ndarray] | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """What a `selection` says of it."""
+        return [] if self.ids is None else [self.ids_name]
+
+
+NOTHING = Beside()
+
+
 class Source:
     """n rows of `width` numbers, given out as float32 whatever they are stored as.
 
@@ -40,10 +56,19 @@ class Source:
     """
 
     random_access = True
+    plain_integers = False  # of a byte, are the numbers themselves, and need no scale
 
-    def __init__(self, name: str, kind: str, shape: tuple[int, ...], dtype: np.dtype | str, file: File | None = None):
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        shape: tuple[int, ...],
+        dtype: np.dtype | str,
+        file: File | None = None,
+        beside: Beside = NOTHING,
+    ):
         check_shape(name, shape)
-        self.name, self.kind, self.file = name, kind, file
+        self.name, self.kind, self.file, self.beside = name, kind, file, beside
         self.rows, self.width = int(shape[0]), int(shape[1])
         self.dtype = np.dtype(dtype).name
         self.nbytes = file.size if file else self.rows * self.width * np.dtype(dtype).itemsize
@@ -52,10 +77,12 @@ class Source:
     def __len__(self) -> int:
         return self.rows
 
-    @property
+    @functools.cached_property
     def ids(self) -> Ids | None:
         """One int or str a row, or None; read when first asked for."""
-        return None
+        if self.beside.ids is None:
+            return None
+        return ids_of(f"{self.name} ({self.beside.ids_name})", self.beside.ids(), self.rows)
 
     def read(self, start: int, stop: int) -> Block:
         """Rows start to stop - 1, a copy."""
@@ -100,13 +127,19 @@ class Source:
         return self._identity
 
     def stretches(self) -> Iterator[Stretch]:
-        """The bytes that identity is about."""
+        """The bytes that identity is about: those of its file, or else of its rows as float32."""
         if self.file is not None:
             yield self.file.stretch()
+        else:
+            yield Stretch(4 * self.rows * self.width, lambda: contextlib.nullcontext(self._bytes))
 
     def selection(self) -> list[str]:
         """What of its file, of those that hold several things, is the source: column or key."""
         return []
+
+    def own_scale(self) -> np.ndarray | None:
+        """What integers of a byte are to be multiplied by, where the file says so; `scaled` does it."""
+        return None if self.beside.scale is None else self.beside.scale()
 
     @functools.cached_property
     def _identity(self) -> Identity:
@@ -135,6 +168,9 @@ class Source:
             yield start, block
             start += len(block)
 
+    def _bytes(self, start: int, stop: int) -> memoryview:
+        return bytes_of(self._read, 4 * self.width, start, stop)
+
     def _read(self, start: int, stop: int) -> Block:
         raise NotImplementedError
 
@@ -156,10 +192,7 @@ class InMemory(Source):
         yield Stretch(self.nbytes, lambda: contextlib.nullcontext(self._raw))
 
     def _raw(self, start: int, stop: int) -> memoryview:
-        row = self.nbytes // self.rows
-        first = start // row
-        some = np.ascontiguousarray(self._array[first : -(-stop // row)]).reshape(-1).view(np.uint8)
-        return some.data[start - first * row : stop - first * row]
+        return bytes_of(lambda first, last: self._array[first:last], self.nbytes // self.rows, start, stop)
 
     def _read(self, start: int, stop: int) -> Block:
         return float32(self._array[start:stop])
@@ -196,13 +229,36 @@ class Streamed(Source):
         raise InputError(f"{self.name} gives no rows by number; compressae_jax.data.stage() makes an .npy that does")
 
 
-def only_matrix(path: Path, axes: dict[str, int], arrays: str) -> str:
-    """The name of the one array that is 2-d, of those in a file.
+def ids_of(name: str, array: np.ndarray, rows: int) -> Ids:
+    """The ids that an array of a file holds: integers, texts, or texts as bytes of UTF-8.
+
+    Raises:
+        InputError: another shape or dtype, bytes that are no UTF-8.
+    """
+    if array.shape != (rows,) or array.dtype.kind not in "iuUS":
+        raise InputError(
+            f"{name} must be ids of shape ({rows},), integers or texts, not {array.dtype} of shape {array.shape}"
+        )
+    try:
+        return as_ids(np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array, rows)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name} must hold UTF-8: {error}") from None
+
+
+def bytes_of(rows: Callable[[int, int], np.ndarray], width: int, start: int, stop: int) -> memoryview:
+    """Bytes start to stop - 1 of rows that have `width` of them; `rows` gives those of two row numbers."""
+    first = start // width
+    some = np.ascontiguousarray(rows(first, -(-stop // width))).reshape(-1).view(np.uint8)
+    return some.data[start - first * width : stop - first * width]
+
+
+def only_matrix(path: Any, axes: dict[str, int], arrays: str) -> str:
+    """The name of the one array that is 2-d, of those in a file; a `scale` is not meant.
 
     Raises:
         InputError: none is, or several are; the message names `key`.
     """
-    matrices = [name for name, number in axes.items() if number == 2]
+    matrices = [name for name, number in axes.items() if number == 2 and name != SCALE]
     if len(matrices) != 1:
         names = ", ".join(matrices[:10]) or f"only {', '.join(list(axes)[:10]) or 'nothing'}"
         raise InputError(f"{path} holds {len(matrices)} 2-d {arrays} ({names}); give the wanted one as key")
@@ -221,18 +277,16 @@ def check_shape(name: str, shape: Sequence[int]) -> None:
         raise InputError(f"{name} has width {shape[1]}, wanted at most {WIDEST}")
 
 
-def check_dtype(name: str, dtype: np.dtype, scaled: bool = False) -> np.dtype:
+def check_dtype(name: str, dtype: np.dtype) -> np.dtype:
     """The dtype to view the data as; two bytes of no type are bfloat16, which is how np.save writes it.
 
     Raises:
-        InputError: integers (but those of a byte that have a scale), objects, or any other dtype.
+        InputError: integers of more than a byte, complex numbers, objects, or any other dtype.
     """
-    if scaled and dtype.name in BYTES:
-        return dtype
     if dtype.kind == "V" and dtype.itemsize == 2 and dtype.names is None and dtype.subdtype is None:
         return np.dtype(ml_dtypes.bfloat16)
-    if dtype.name not in DTYPES:
-        raise InputError(f"{name} must hold {', '.join(DTYPES)}, not {dtype.name}")
+    if dtype.name not in (*DTYPES, *BYTES):
+        raise InputError(f"{name} must hold {', '.join((*DTYPES, *BYTES))}, not {dtype.name}")
     return dtype
 
 

@@ -9,6 +9,7 @@ from numpy.lib import format as npy_format
 from compressae_jax.base import files, sealed
 from compressae_jax.data import checked, identity
 from compressae_jax.data.npy import open_npy
+from compressae_jax.data.opened import File
 from compressae_jax.data.sources import Source
 from compressae_jax.notation import InputError
 
@@ -38,7 +39,7 @@ def stage(source: Source, path: str | os.PathLike, progress: bool | None = None)
             return copy
         with files.renewing(path) as aside:
             _write(source, aside, progress)
-        copy = open_npy(path)
+        copy = open_npy(File(path))
         checked.same_rows(source, copy)
         fields = {"format_version": FORMAT_VERSION, "source": source.identity(), "copy": _state(copy)}
         files.write_bytes(_note(path), sealed.encoded(fields))
@@ -66,7 +67,7 @@ def _copy_of(source: Source, path: Path) -> Source | None:
     if fields is None or identity.difference(fields["source"], source.identity()) is not None:
         return None
     try:
-        copy = open_npy(path)
+        copy = open_npy(File(path))
     except (InputError, FileNotFoundError):
         return None
     return copy if fields["copy"] == _state(copy) else None

@@ -2,25 +2,23 @@
 
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xxhash
-from jaxtyping import Integer
 
 from compressae_jax.base import files
 from compressae_jax.codes import ids as ids_of
 from compressae_jax.codes.ids import Ids, TextIds, as_ids
-from compressae_jax.data.identity import Stretch
-from compressae_jax.data.sources import Block, Source
+from compressae_jax.data.sources import Source
+from compressae_jax.data.wrapped import Wrapped
 from compressae_jax.notation import InputError
 
 LINE, RETURN = 10, 13
 
 
-class WithIds(Source):
+class WithIds(Wrapped):
     """The rows of another source under ids that it does not have; they are a part of what the source is."""
 
     def __init__(self, source: Source, ids: Any):
@@ -35,18 +33,13 @@ class WithIds(Source):
         given = read(ids) if isinstance(ids, (str, os.PathLike)) else ids
         if len(given) != len(source):
             raise InputError(f"{name} must have {len(source)} ids, one for each row of {source.name}, not {len(given)}")
-        self._source, self._ids = source, as_ids(given, len(source))
-        super().__init__(source.name, source.kind, (len(source), source.width), source.dtype)
-        self.nbytes, self.modified, self.random_access = source.nbytes, source.modified, source.random_access
+        super().__init__(source)
+        self._ids = as_ids(given, len(source))
 
     @property
     def ids(self) -> Ids:
         """Those beside it."""
         return self._ids
-
-    def stretches(self) -> Iterator[Stretch]:
-        """Those of the rows."""
-        return self._source.stretches()
 
     def selection(self) -> list[str]:
         """That of the rows, and a hash of the ids."""
@@ -55,21 +48,7 @@ class WithIds(Source):
         digest = xxhash.xxh3_128()
         for one in arrays:
             digest.update(np.ascontiguousarray(one))
-        return [*self._source.selection(), f"ids {digest.hexdigest()}"]
-
-    def where(self, row: int) -> str:
-        """The file and the row in it."""
-        return self._source.where(row)
-
-    def blocks(self, rows: int, start: int) -> Iterator[Block]:
-        """Those of the rows."""
-        return self._source.blocks(rows, start)
-
-    def _read(self, start: int, stop: int) -> Block:
-        return self._source.read(start, stop)
-
-    def _take(self, rows: Integer[np.ndarray, " b"]) -> Block:
-        return self._source.take(rows)
+        return [*super().selection(), f"ids {digest.hexdigest()}"]
 
 
 def read(path: str | os.PathLike) -> Ids:

@@ -12,11 +12,13 @@ def get_config(recipe: str = "default") -> ml_collections.ConfigDict:
         {
             "seed": 0,
             "data": {
-                "source": "",  # file, folder, glob, or the name of a dataset (shop, scifact, wordnet, …)
-                "column": "",  # parquet: the column of vectors; empty: the only one
-                "ids_column": "",  # parquet: the column of ids; empty: none
+                "source": "",  # file, folder, glob, url, or the name of a dataset (shop, scifact, debian, …)
+                "column": "",  # tables: the column of vectors; empty: the only one
+                "ids_column": "",  # tables: the column of ids; empty: none
                 "ids": "",  # file of ids beside the vectors: text, one a line, or .npy of integers; empty: none
-                "key": "",  # npz, safetensors: the array; empty: the only one that is 2-d
+                "key": "",  # files of several arrays: the vectors; empty: the only one that is 2-d
+                "ids_key": "",  # files of several arrays: the ids; empty: none
+                "scale": "",  # of int8 and uint8: a number, or an .npy of one a row or one a column; empty: the file's
                 "zero_rows": "stop",  # or 'keep' (all-zero codes) or 'drop'
                 "queries": 1000,  # rows held out of training and of the index, at most a tenth of all
                 "validation": 1000,  # rows held out of training only, at most a tenth of all

@@ -13,7 +13,13 @@ def source(config: ml_collections.ConfigDict) -> Source:
     """The vectors of `config.data`, not read yet."""
     wanted = config.data
     return data.open_source(
-        wanted.source, column=wanted.column, ids_column=wanted.ids_column, key=wanted.key, ids=wanted.ids
+        wanted.source,
+        column=wanted.column,
+        ids_column=wanted.ids_column,
+        key=wanted.key,
+        ids_key=wanted.ids_key,
+        ids=wanted.ids,
+        scale=wanted.scale,
     )
 
 

@@ -15,7 +15,8 @@ from jaxtyping import Float, Int, Shaped
 
 from compressae_jax.base import files
 from compressae_jax.codes.ids import Ids, as_ids
-from compressae_jax.data.npy import DAMAGE, NO_HEADER
+from compressae_jax.data.npy import NO_HEADER
+from compressae_jax.data.npz import DAMAGE
 from compressae_jax.data.opened import Watched
 from compressae_jax.notation import InputError, check_range
 

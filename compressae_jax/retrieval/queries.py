@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from compressae_jax.base import arrays, devices, products
+from compressae_jax import data
+from compressae_jax.base import devices, products
 from compressae_jax.base.arrays import padded
 from compressae_jax.codes import lengths, on_host, spaces
 from compressae_jax.codes.codes import Codes
@@ -60,7 +61,7 @@ class Expander:
                 raise InputError(f"queries are codes of width h={queries.h}, the index has h={self.weights.h}")
             check_made_by(queries, self.weights.fingerprint)
             return queries.check().codes()
-        vectors = arrays.vectors("queries", queries)
+        vectors = data.at_hand("queries", queries)
         if vectors.size == 0 and vectors.ndim < 2:
             vectors = np.empty((0, self.weights.d), np.float32)
         self._check_vectors(vectors)

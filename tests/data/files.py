@@ -47,6 +47,10 @@ def fvecs(path, x):
     np.concatenate([width, x.astype(np.float32)], axis=1).tofile(path)
 
 
+def fbin(path, x):
+    path.write_bytes(np.array(x.shape, "<u4").tobytes() + x.astype("<f4").tobytes())
+
+
 WRITERS = {
     "npy": (npy, ".npy"),
     "npy, Fortran order": (npy_fortran, ".npy"),
@@ -56,6 +60,7 @@ WRITERS = {
     "parquet, lists": (parquet_lists, ".parquet"),
     "parquet, fixed-size lists": (parquet_fixed, ".parquet"),
     "fvecs": (fvecs, ".fvecs"),
+    "fbin": (fbin, ".fbin"),
 }
 
 DTYPES = {

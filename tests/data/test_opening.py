@@ -184,7 +184,9 @@ def test_another_format(ending, content, tmp_path):
 @pytest.mark.parametrize("kind", ["npy", "npz", "npz, deflated", None])
 def test_a_wrong_dtype(kind, x, tmp_path):
     source = files.write(kind, tmp_path, x) if kind else x
-    with pytest.raises(InputError, match=rf"must hold float16, float32, float64, bfloat16, not {x.dtype.name}"):
+    with pytest.raises(
+        InputError, match=rf"must hold float16, float32, float64, bfloat16, int8, uint8, not {x.dtype.name}"
+    ):
         data.open_source(source)
 
 
@@ -224,7 +226,7 @@ def test_nothing_there(tmp_path):
         (tmp_path / "y.npy", "there is no file"),
         (tmp_path, "holds no .npy"),
         (str(tmp_path / "*.npy"), "no file matches"),
-        (tmp_path / "x.txt", "must end in .npy, .npz, .safetensors, .parquet, .fvecs, not '.txt'"),
+        (tmp_path / "x.txt", "must end in .npy, .npz, .safetensors, .parquet, .*, not '.txt'"),
         ("", "source is empty"),
         ("scifac", "did you mean 'scifact'"),
     ):
@@ -232,7 +234,7 @@ def test_nothing_there(tmp_path):
             data.open_source(source)
 
 
-@pytest.mark.parametrize("option", ["column", "ids_column", "key"])
+@pytest.mark.parametrize("option", ["column", "ids_column", "key", "ids_key"])
 def test_an_option_without_use(option, tmp_path):
     for source in (rows(), "shop", files.write("npy", tmp_path, rows())):
         assert data.open_source(source, **{option: ""}) is not None

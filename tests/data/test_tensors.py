@@ -17,7 +17,7 @@ def test_a_key_picks_one_of_several(tmp_path):
     for key, message in (
         (None, r"holds 3 2-d tensors \(.*\); give the wanted one as key"),
         ("twoo", "did you mean 'two'"),
-        ("steps", "must hold F16, F32, F64, BF16, not I64"),
+        ("steps", "must hold F16, F32, F64, BF16, I8, U8, not I64"),
         ("bias", "must be 2-d"),
     ):
         with pytest.raises(InputError, match=message):

@@ -6,6 +6,7 @@ from numpy.testing import assert_array_equal
 
 from compressae_jax.codes.ids import TextIds
 from compressae_jax.data import open_source, with_ids
+from compressae_jax.data.opened import File
 from compressae_jax.data.parquet import Parquet
 from compressae_jax.notation import InputError
 
@@ -73,7 +74,7 @@ def test_ids_of_two_kinds_at_once_are_refused(tmp_path):
 
     table = pa.table({"v": pa.array(X.tolist(), pa.list_(pa.float32(), 4)), "id": [1, 2, 3]})
     parquet.write_table(table, tmp_path / "x.parquet")
-    assert Parquet(tmp_path / "x.parquet", ids_column="id").ids is not None
+    assert Parquet(File(tmp_path / "x.parquet"), ids_column="id").ids is not None
     with pytest.raises(InputError, match="has ids of its own"):
         open_source(tmp_path / "x.parquet", ids_column="id", ids=["a", "b", "c"])
 

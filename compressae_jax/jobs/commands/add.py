@@ -6,16 +6,14 @@ python launch/add.py --index=runs/mine/index --source=new.npy --ids=new-ids.txt
 
 from absl import flags
 
+from compressae_jax.jobs.commands import vectors
+
 
 def define() -> None:
     """Its flags."""
     flags.DEFINE_string("index", None, "Index folder.", required=True)
-    flags.DEFINE_string("source", None, "File, folder, glob or dataset name of the vectors to add.", required=True)
+    vectors.define("source", "Vectors to add")
     flags.DEFINE_string("model", None, "Model folder: begins the index where there is none yet.")
-    flags.DEFINE_string("column", None, "Parquet: the column of vectors, where there are several.")
-    flags.DEFINE_string("ids_column", None, "Parquet: the column of ids.")
-    flags.DEFINE_string("ids", None, "File of ids beside the vectors: text, one a line, or .npy of integers.")
-    flags.DEFINE_string("key", None, "Safetensors: the tensor, where there are several.")
     flags.DEFINE_string("space", "dense_query", "Of a new index: sparse, reconstructed or dense_query.")
     flags.DEFINE_string("encoder", None, "Of a new index: topk, refit, shortlist or pursuit; default: the model's.")
     flags.DEFINE_string("storage", None, "Of a new index: float16, float32 or packed3 … packed8; default: the model's.")
@@ -26,16 +24,13 @@ def define() -> None:
 
 def main(given: flags.FlagValues) -> None:
     """Begin the index, if need be; encode the vectors into a new segment."""
-    from compressae_jax import data
     from compressae_jax.base import files
     from compressae_jax.model import weights as model_weights
     from compressae_jax.notation import FolderError, InputError
     from compressae_jax.retrieval import folder_changes, index_folder
 
     path = files.check_out(given.index)
-    source = data.open_source(
-        given.source, column=given.column, ids_column=given.ids_column, key=given.key, ids=given.ids
-    )
+    source = vectors.opened("source", given)
     if not index_folder.is_one(path):
         if given.model is None:
             raise FolderError(f"no index stands at {path}; --model=… begins one")

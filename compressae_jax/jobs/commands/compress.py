@@ -6,16 +6,14 @@ python launch/compress.py --model=… --source=… --out=parts/3 --part=3/8    #
 
 from absl import flags
 
+from compressae_jax.jobs.commands import vectors
+
 
 def define() -> None:
     """Its flags."""
     flags.DEFINE_string("model", None, "Model folder.", required=True)
-    flags.DEFINE_string("source", None, "File, folder, glob or dataset name.", required=True)
+    vectors.define("source", "Vectors")
     flags.DEFINE_string("out", None, "Codes folder to write.", required=True)
-    flags.DEFINE_string("column", None, "Parquet: the column of vectors, where there are several.")
-    flags.DEFINE_string("ids_column", None, "Parquet: the column of ids.")
-    flags.DEFINE_string("ids", None, "File of ids beside the vectors: text, one a line, or .npy of integers.")
-    flags.DEFINE_string("key", None, "Safetensors: the tensor, where there are several.")
     flags.DEFINE_string("encoder", None, "topk, refit, shortlist or pursuit; default: the model's.")
     flags.DEFINE_string("storage", None, "float16, float32 or packed3 … packed8 (bits); default: the model's.")
     flags.DEFINE_string(
@@ -29,7 +27,7 @@ def define() -> None:
 
 def main(given: flags.FlagValues) -> None:
     """Open both, stream one through the other."""
-    from compressae_jax import compression, data
+    from compressae_jax import compression
     from compressae_jax.notation import InputError
 
     part = None
@@ -38,9 +36,7 @@ def main(given: flags.FlagValues) -> None:
         if not (cut and i.isdecimal() and m.isdecimal()):
             raise InputError(f"part must be like 3/8, the third of eight, not {given.part!r}")
         part = int(i), int(m)
-    source = data.open_source(
-        given.source, column=given.column, ids_column=given.ids_column, key=given.key, ids=given.ids
-    )
+    source = vectors.opened("source", given)
     compression.to_folder(
         given.model,
         source,

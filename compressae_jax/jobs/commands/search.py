@@ -8,16 +8,14 @@ from pathlib import Path
 
 from absl import flags
 
+from compressae_jax.jobs.commands import vectors
+
 
 def define() -> None:
     """Its flags."""
     flags.DEFINE_string("index", None, "Index folder, or a codes folder with --model.", required=True)
     flags.DEFINE_string("model", None, "Model folder of a codes folder.")
-    flags.DEFINE_string("queries", None, "File, folder, glob or dataset name of dense queries.", required=True)
-    flags.DEFINE_string("column", None, "Parquet: the column of queries, where there are several.")
-    flags.DEFINE_string("ids_column", None, "Parquet: the column of the queries' ids, written as query_ids.")
-    flags.DEFINE_string("ids", None, "File of the queries' ids beside them: text, one a line, or .npy of integers.")
-    flags.DEFINE_string("key", None, "Safetensors: the tensor of queries, where there are several.")
+    vectors.define("queries", "Dense queries")
     flags.DEFINE_integer("top", 10, "Rows to find for each query.")
     flags.DEFINE_string("allow", None, "File of the ids (or row numbers) that may be found: text, one a line, or .npy.")
     flags.DEFINE_string("exclude", None, "Sparse .npz of SciPy, queries x rows: what each query must not get.")
@@ -29,7 +27,6 @@ def define() -> None:
 
 def main(given: flags.FlagValues) -> None:
     """Open the index, stream the queries through it, write what was found."""
-    from compressae_jax import data
     from compressae_jax.codes.ids import TextIds
     from compressae_jax.data import named, with_ids
     from compressae_jax.notation import InputError
@@ -37,9 +34,7 @@ def main(given: flags.FlagValues) -> None:
 
     found.check_path(given.out)
     rows, shard = shards.open_shard(given.index, model=given.model, space=given.space)
-    queries = data.open_source(
-        given.queries, column=given.column, ids_column=given.ids_column, key=given.key, ids=given.ids
-    )
+    queries = vectors.opened("queries", given)
     allow = None if given.allow is None else with_ids.read(given.allow)
     if allow is not None and not isinstance(rows.codes[:1].ids, TextIds):
         allow = with_ids.integers(allow, given.allow)
