@@ -1,7 +1,7 @@
 """Compress embeddings into sparse codes and search them: CompresSAE (arXiv 2505.11388) in JAX.
 
 import compressae_jax as cs
-model = cs.fit(vectors, h=2048, k=16)
+model = cs.fit(vectors)  # codes of 64 bytes a vector
 index = model.index(vectors)
 scores, rows = index.search(queries, top=10)
 """

@@ -178,9 +178,17 @@ def fit(
 ) -> Model:
     """Train a model on vectors (n, d): an array, or the path of a file, folder or glob, or the name of a dataset.
 
-    What is left out comes from the recipe ('default', or 'paper' for the published one); `fields` are any others of
-    its table (batch, lr, dtype, …). `budget_bytes`, the bytes that a vector may take in an index, chooses h, k, encoder
-    and storage in place of them. With a `workdir`, checkpoints are kept there and the same call continues.
+    By default it makes *packed pursuit codes* of `budget_bytes` a vector in an index, everything included: they keep
+    the most of a vector in given bytes, and dense queries search them as they are. The budget (64; of vectors narrower
+    than 128 half a byte a number) chooses h, k, encoder and storage. The dictionary is learned by rounds, each from a
+    sample of the rows (some ten thousands), so a file of 10^8 rows is read once to see that its values are sound, and
+    of its rows at most some millions are learned from.
+
+    With h, k or steps by hand, or recipe='published' (or 'paper', with the paper's own batches and rates), it makes
+    *published one-pass codes*: one product a vector, plain sparse rows that any sparse engine ranks, and codes that
+    serve as queries, too. What is left open then comes from 'published': h=2048, k=16, 3,000 steps. `fields` are any
+    others of the recipe's table (batch, lr, dtype, …). With a `workdir`, checkpoints are kept there and the same call
+    continues.
 
     `start`, a model or its folder, is trained on with these vectors: h, activation, encoder and storage stay as they
     are, k too unless it is given, and the recipe is 'continue', of fewer steps, or of rounds where the start was
@@ -190,7 +198,8 @@ def fit(
     reconstructed; by default one of twenty, at most 1,000, and none of fewer than 200 rows.
 
     Raises:
-        InputError: bad vectors, an unknown field, values out of range, or others than the start has.
+        InputError: bad vectors, an unknown field, values out of range or that contradict each other (a budget beside h,
+            k, steps or what only steps read), or others than the start has.
         FolderError: a start that is no model folder.
         NonFiniteLossError: the loss left the finite numbers.
     """

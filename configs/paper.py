@@ -16,7 +16,7 @@ from configs import default
 
 def get_config() -> ml_collections.ConfigDict:
     """One model at k=32, evaluated at five budgets by prefix, beside plain methods at equal bytes."""
-    config = default.get_config()
+    config = default.get_config("published")
     config.data.source = "wordnet768"
     config.model.h, config.model.k = 4096, 32
     config.train.steps = 1500

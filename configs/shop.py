@@ -15,7 +15,7 @@ from configs import default
 
 def get_config() -> ml_collections.ConfigDict:
     """The quickstart's experiment."""
-    config = default.get_config()
+    config = default.get_config("published")
     config.data.source = "shop"
     config.model.h, config.model.k = 1024, 16
     config.train.steps, config.train.batch = 1500, 512

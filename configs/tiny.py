@@ -10,7 +10,7 @@ from configs import default
 
 def get_config() -> ml_collections.ConfigDict:
     """The smallest experiment that goes through every job."""
-    config = default.get_config()
+    config = default.get_config("published")
     config.data.source = "shop"
     config.model.h, config.model.k = 128, 4
     config.train.steps, config.train.batch = 40, 128

@@ -77,6 +77,16 @@ def test_the_published_recipe_has_a_name(vectors):
     assert model.weights.summary["model"]["init_encoder"] == "kaiming"
 
 
+@pytest.mark.parametrize("shape", [(1, 4), (2, 1), (3, 384), (5, 3), (300, 16)])
+def test_the_default_is_packed_pursuit_codes_whatever_the_shape(shape):
+    few = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    model = cs.fit(few, refine_rounds=2, progress=False)
+    index = model.index(few, progress=False)
+    assert model.weights.encoder == "pursuit" and model.weights.storage.startswith("packed")
+    assert index.space == "dense_query" and index.bytes_per_vector <= max(3, min(64, shape[1] / 2))
+    assert index.search(few[:1], top=1).rows[0, 0] == 0
+
+
 @pytest.mark.parametrize("space", cs.SPACES)
 def test_a_budget_of_bytes_is_kept(vectors, space, tmp_path):
     model = cs.fit(vectors, budget_bytes=8, progress=False)
@@ -190,8 +200,10 @@ def test_the_home_folder_has_a_short_name(vectors, model, tmp_path, monkeypatch)
         (lambda model, x: cs.load("absent"), "absent"),
         (lambda model, x: model.compress(x, encoder="persuit"), "did you mean 'pursuit'"),
         (lambda model, x: model.compress(x, storage="packed7"), "storage must be one of"),
-        (lambda model, x: cs.fit(x, budget_bytes=8, k=3), "budget_bytes chooses k"),
+        (lambda model, x: cs.fit(x, budget_bytes=8, k=3), "budget_bytes=8 chooses k, but k=3"),
         (lambda model, x: cs.fit(x, budget_bytes=10**6), "budget_bytes must be"),
+        (lambda model, x: cs.fit(x, budget_bytes=8, recipe="paper"), "budget_bytes=8 chooses h, k, steps"),
+        (lambda model, x: cs.fit(x, batch=8), "have no batch; leave them out, or name h, k or steps"),
         (lambda model, x: cs.fit(x, steps=0), "steps must be at least 1"),
     ],
 )

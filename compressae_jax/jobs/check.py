@@ -13,11 +13,11 @@ from compressae_jax.codes.storage.kinds import STORAGES, storage_bits
 from compressae_jax.data.sources import Source
 from compressae_jax.evaluation import contenders, protocols
 from compressae_jax.jobs import inputs, run_folder
-from compressae_jax.model import budgets, encoders
+from compressae_jax.model import encoders
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import InputError, check_choice, check_range
 from compressae_jax.retrieval.index import BACKENDS
-from compressae_jax.training import continued, recipes
+from compressae_jax.training import resolved
 
 MOST = 2**31 - 1
 
@@ -33,20 +33,18 @@ def whole(
         InputError: a value out of range, an unknown name, names or judgements that cannot be read, a baseline whose
             package is missing, something else in the place of an output.
     """
-    fields, rows = config.to_dict(), inputs.split(config, len(source)).train
-    fields = fields if start is None else continued.fields(fields, start, source)
-    recipes.check({name: fields[name] for name in recipes.DEFAULT})
+    rows = inputs.split(config, len(source)).train
+    fields, _, use = resolved.of(config.to_dict(), source, len(rows), start)
     check_range("config.seed", config.seed, 0, MOST)
     check_choice("config.data.zero_rows", config.data.zero_rows, data.ZERO_ROWS)
     check_range("config.compress.batch", config.compress.batch, 1, MOST)
     check_choice("config.search.backend", config.search.backend, ("auto", *BACKENDS))
-    use = budgets.choose(config.budget_bytes, source.width, len(rows)) if config.budget_bytes else None
     made = use or start  # what says how codes are made, unless the config does
     encoder = config.compress.encoder or (made.encoder if made else "topk")
     storage = config.compress.storage or (made.storage if made else "float16")
     check_choice("config.compress.storage", storage, STORAGES)
     encoders.check(encoder, fields["model"]["activation"], storage_bits(storage) is not None)
-    h, k = (use.h, use.k) if use else (fields["model"]["h"], fields["model"]["k"])
+    h, k = fields["model"]["h"], fields["model"]["k"]
     kinds.check(storage, h)
     evaluation(config, source.width, h, k, storage)
     known(config)

@@ -1,13 +1,16 @@
 """The fields of an experiment with their defaults; the pages in configs/ change some of them."""
 
+from typing import Any
+
 import ml_collections
+from ml_collections import config_dict
 
 from compressae_jax.training import recipes
 
 
 def get_config(recipe: str = "default") -> ml_collections.ConfigDict:
     """The default experiment with the model and training fields of a recipe."""
-    fields = recipes.recipe(recipe)
+    model, train = (_section(fields) for fields in recipes.recipe(recipe).values())
     return ml_collections.ConfigDict(
         {
             "seed": 0,
@@ -24,10 +27,12 @@ def get_config(recipe: str = "default") -> ml_collections.ConfigDict:
                 "validation": 1000,  # rows held out of training only, at most a tenth of all
             },
             "start": "",  # model folder to train on from, with the recipe: configs/default.py:continue; empty: none
-            "model": fields["model"],
-            "train": fields["train"],
+            "model": model,
+            "train": train,
             "mesh": {"data": -1, "model": 1},  # devices along each axis; -1: all that are left
-            "budget_bytes": 0,  # bytes a vector may take: chooses h, k, encoder and storage; 0: as said below
+            # Bytes a vector may take: chooses h, k, encoder and storage. Empty: 64 (of width below 128: half a byte a
+            # number), or none where h, k or steps are named; 0: none.
+            "budget_bytes": config_dict.placeholder(int),
             # encoder: topk, refit, shortlist, pursuit; storage: float16, float32, packed3 … packed8; empty: the model's
             "compress": {"encoder": "", "storage": "", "batch": 65_536},  # and the rows read at once
             "search": {"backend": "auto"},  # 'host' on a CPU, 'scan' on a GPU, 'bcoo' for reference
@@ -41,3 +46,8 @@ def get_config(recipe: str = "default") -> ml_collections.ConfigDict:
             },
         }
     )
+
+
+def _section(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a section; those left open, all of them integers, can be set to nothing else."""
+    return {name: config_dict.placeholder(int) if value is None else value for name, value in fields.items()}

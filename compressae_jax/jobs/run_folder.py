@@ -14,7 +14,7 @@ from compressae_jax.data import identity
 from compressae_jax.data.sources import Source
 from compressae_jax.model import weights as model_weights
 from compressae_jax.notation import FolderError, InputError
-from compressae_jax.training import records
+from compressae_jax.training import recipes, records
 
 MODEL, CODES, FOUND, CONFIG, DONE = "model", "codes", "found.npz", "config.json", "done.json"
 REPORT = "report"  # no file: the name that an evaluation locks
@@ -40,7 +40,7 @@ class Made(NamedTuple):
 
     def config(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """What was asked for now, with the fields of model and training that the run had."""
-        return {**asked, **{name: self.record[name] for name in ("model", "train")}}
+        return {**asked, **{name: self.record[name] for name in ("model", "train", "budget_bytes")}}
 
 
 def made(workdir: str | os.PathLike, config: ml_collections.ConfigDict, source: Source) -> Made:
@@ -53,12 +53,15 @@ def made(workdir: str | os.PathLike, config: ml_collections.ConfigDict, source: 
     path = Path(workdir) / CONFIG
     remedy = "it says which rows were held out of the training; train in a new folder"
     record = sealed.read(path, records.FORMAT_VERSION, remedy)
+    asked = config.to_dict()
+    # A start says how codes are made, and leaves no budget to choose by.
+    now = {**asked, "budget_bytes": 0} if config.start else recipes.settled(asked, source.width)
     try:
         noted = dict(record["source"])
         differing = [
-            f"config.{name} was {_field(record, name)!r}, now {_field(config, name)!r}"
+            f"config.{name} was {_field(record, name)!r}, now {_field(now, name)!r}"
             for name in FIXED
-            if _field(record, name) != _field(config, name)
+            if _field(record, name) != _field(now, name)
         ]
     except (KeyError, TypeError, ValueError):
         raise FolderError(f"{path} is damaged: a field of a run is missing; {remedy}") from None

@@ -1,4 +1,4 @@
-"""A run that trains a model on: the start is seen to fit, and decides what the fields leave open with 0 or ''."""
+"""A run that trains a model on: the start is seen to fit, and decides what the fields leave open with None, 0 or ''."""
 
 import copy
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ STEPS, ROUNDS = 1000, 10  # unless fields say how many
 
 
 def fields(given: Mapping[str, Any], start: Weights, source: Source) -> dict[str, Any]:
-    """The fields of a run with what the start decides: h and activation; k, and steps or rounds, where they are 0.
+    """The fields of a run with what the start decides: h and activation; k, and steps or rounds, where they are open.
 
     A dictionary made for pursuit continues with rounds, any other model with gradient steps.
 
@@ -25,19 +25,20 @@ def fields(given: Mapping[str, Any], start: Weights, source: Source) -> dict[str
     model, train, who = own["model"], own["train"], f"(fingerprint {start.fingerprint})"
     if source.width != start.d:
         raise InputError(f"{source.name}: vectors have width d={source.width}, the start {who} has d={start.d}")
-    if own.get("budget_bytes"):
+    own["budget_bytes"] = own.get("budget_bytes") or 0
+    if own["budget_bytes"]:
         raise InputError(
             f"budget_bytes={own['budget_bytes']} chooses h, k, encoder and storage, which the start {who} has: "
             f"h={start.h}, k={start.k}, {start.encoder}, {start.storage}; leave it out, or give another k"
         )
     for name, has in (("h", start.h), ("activation", start.activation)):
-        if model[name] not in (0, "", has):
+        if model[name] not in (None, 0, "", has):
             raise InputError(
                 f"{name}={model[name]!r} is asked for, the start {who} has {name}={has!r}; leave it out (recipe "
                 "'continue' does)"
             )
         model[name] = has
-    model["k"] = model["k"] or start.k
+    model["k"], train["steps"] = model["k"] or start.k, train["steps"] or 0
     if not train["steps"] and not train["refine_rounds"]:
         train |= {"refine_rounds": ROUNDS} if start.encoder == "pursuit" else {"steps": STEPS}
     return own

@@ -1,7 +1,6 @@
 """The job of training, from fields and a source to weights; each named step of it is a neighbour's."""
 
 import contextlib
-import copy
 import dataclasses
 import functools
 import math
@@ -26,11 +25,11 @@ from compressae_jax.data.sampling import VERSION, Rest
 from compressae_jax.data.sources import Source
 from compressae_jax.model import encoders
 from compressae_jax.model import weights as model_weights
-from compressae_jax.model.budgets import Budget, choose
+from compressae_jax.model.budgets import Budget
 from compressae_jax.model.compressae import CompresSAE
 from compressae_jax.model.losses import Mix
 from compressae_jax.model.weights import Weights
-from compressae_jax.notation import AnyArray, BusyError, InputError, check_range
+from compressae_jax.notation import AnyArray, BusyError, check_range
 from compressae_jax.training import (
     continued,
     corpus,
@@ -39,6 +38,7 @@ from compressae_jax.training import (
     recipes,
     records,
     refine,
+    resolved,
     sharding,
     stages,
     usage,
@@ -172,16 +172,17 @@ def fit(
     seed: int = 0,
     progress: bool = True,
     zero_rows: str = "stop",
-    budget_bytes: int = 0,
+    budget_bytes: int | None = None,
     start: Weights | str | os.PathLike | None = None,
     held_out: int | None = None,
     **fields: Any,
 ) -> Weights:
     """Train on the rows of a source by a recipe, some of its fields changed; without a `workdir` no file is written.
 
-    `start` is trained on, by default with the recipe 'continue'. `held_out` rows, which are the same whatever the seed,
-    tell how well vectors of the kind are reconstructed that nothing was fitted to; by default one of twenty, at most
-    1,000, and none where these are too few to tell.
+    `budget_bytes` a vector, or h, k and steps: `recipes.settled` says what is left open. `start` is trained on, by
+    default with the recipe 'continue'. `held_out` rows, which are the same whatever the seed, tell how well vectors of
+    the kind are reconstructed that nothing was fitted to; by default one of twenty, at most 1,000, and none where these
+    are too few to tell.
 
     Raises:
         InputError: an unknown field or recipe, a value out of range, fields that a budget chooses or does not read, or
@@ -192,23 +193,14 @@ def fit(
     begun = start if start is None or isinstance(start, Weights) else model_weights.load(start)
     folder = "" if start is None or isinstance(start, Weights) else os.fspath(start)
     table = recipes.with_fields(recipes.recipe(recipe or ("default" if start is None else "continue")), fields)
-    if budget_bytes:
-        _check_beside_budget(fields)
-    if begun is not None:
-        table = continued.fields({**table, "budget_bytes": budget_bytes}, begun, opened)
-    recipes.check(table)
     out = _held_out(held_out, len(opened), workdir)
+    rows = data.split_rows(len(opened), 0, out).train
+    wanted = {"seed": seed, "budget_bytes": budget_bytes, **table}
+    resolved.of(wanted, opened, len(rows), begun)
     # A notebook should run on any number of devices: as many share a pass as divide it.
     devices = math.gcd(jax.device_count(), _pass_rows(table["train"]["batch"], table["train"]["microbatch"]))
-    own = {
-        "seed": seed,
-        "data": {"zero_rows": zero_rows},
-        "mesh": {"data": devices, "model": 1},
-        "budget_bytes": budget_bytes,
-        "start": folder,
-    }
-    rows = data.split_rows(len(opened), 0, out).train
-    return train({**own, **table}, opened, rows, workdir, progress=progress, start=begun)
+    own = {"data": {"zero_rows": zero_rows}, "mesh": {"data": devices, "model": 1}, "start": folder}
+    return train({**wanted, **own}, opened, rows, workdir, progress=progress, start=begun)
 
 
 def _held_out(asked: int | None, rows: int, workdir: str | os.PathLike | None) -> int:
@@ -220,25 +212,10 @@ def _held_out(asked: int | None, rows: int, workdir: str | os.PathLike | None) -
     return some if some >= drift.LEAST and not (workdir and records.held_none_out(Path(workdir))) else 0
 
 
-def _check_beside_budget(fields: Mapping[str, Any]) -> None:
-    if both := {"h", "k", "steps"} & set(fields):
-        raise InputError(f"budget_bytes chooses {' and '.join(sorted(both))}; give one or the other")
-    if unread := {name for names in plan.OF_STEPS.values() for name in names} & set(fields):
-        raise InputError(
-            "budget_bytes learns a dictionary by rounds of least squares, which have no "
-            f"{', no '.join(sorted(unread))}; leave them out"
-        )
-
-
 def _run(fields: Mapping[str, Any], source: Source, rows: Rest, start: Weights | None) -> Run:
-    own: Fields = copy.deepcopy(dict(fields)) if start is None else continued.fields(fields, start, source)
-    use = choose(fields["budget_bytes"], source.width, len(rows)) if fields["budget_bytes"] else None
-    if use is not None:
-        own["model"] |= {"h": use.h, "k": use.k}
-    recipes.check({name: own[name] for name in recipes.DEFAULT})
+    own, wanted, use = resolved.of(fields, source, len(rows), start)
     check_range("seed", fields["seed"], 0, 2**31 - 1)
     continued.same_for_all(start)
-    wanted = plan.of(own["train"], use.stages if use is not None else ())
     return Run(own, wanted, use, source, corpus.same_for_all(source), rows, start)
 
 
@@ -277,6 +254,8 @@ def _learned(run: Run, folder: Path | None, validate: Validate | None, shown: bo
             params = _by_steps(run, job, saved, keeping, validate)
         if last["rounds"]:
             decoder_w = _dictionary(run, params, saved)
+            size = refine.size_of_round(run.h, run.k, len(run.rows))
+            meter.say(f"a dictionary of {run.h:,}: each round looks at {size:,} of {len(run.rows):,} rows")
             looked_at = functools.partial(refine.looked_at, run.source, run.rows, run.h, run.k, run.seed)
             decoder_w, cosines = stages.run_rounds(
                 last, decoder_w, run.k, cosines, looked_at, before=steps, keeping=keeping, shown=shown

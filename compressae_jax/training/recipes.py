@@ -1,4 +1,7 @@
-"""The one table of model and training fields: defaults, units, legal ranges; experiments in configs/ change some."""
+"""The one table of model and training fields: defaults, units, legal ranges; experiments in configs/ change some.
+
+What the default leaves open (None) is said by `settled`.
+"""
 
 import copy
 import math
@@ -8,12 +11,14 @@ from typing import Any
 from compressae_jax.model.compressae import INITS
 from compressae_jax.model.topk import ACTIVATIONS
 from compressae_jax.notation import InputError, check_choice, check_range
+from compressae_jax.training import plan
 
 Fields = dict[str, dict[str, Any]]  # {'model': {name: value}, 'train': {name: value}}
 
 DTYPES = ("float32", "bfloat16")
 
-DEFAULT: Fields = {
+# Published one-pass codes, trained in a way that suits any set of vectors.
+PUBLISHED: Fields = {
     "model": {
         "h": 2048,  # latents: the width of a code
         "k": 16,  # nonzeros kept in a row
@@ -43,11 +48,21 @@ DEFAULT: Fields = {
     },
 }
 
+# Packed pursuit codes of a budget, which chooses h and k and learns by rounds; published one-pass codes where h, k or
+# steps are named.
+DEFAULT: Fields = {
+    "model": {**PUBLISHED["model"], "h": None, "k": None},
+    "train": {**PUBLISHED["train"], "steps": None},
+}
+BUDGET_BYTES = 64  # of a vector, unless more is said
+NARROW_SHARE = 0.5  # bytes a number, at most, of that default: an eighth of float32, so that narrow vectors shrink, too
+LEAST_BYTES = 3  # that hold a nonzero, whatever the dictionary
+
 # arXiv 2505.11388, section 4, and the published class. Neither states a learning rate: Adam's usual one stands in.
 PAPER: Fields = {
-    "model": {**DEFAULT["model"], "h": 4096, "k": 32, "init_encoder": "kaiming"},
+    "model": {**PUBLISHED["model"], "h": 4096, "k": 32, "init_encoder": "kaiming"},
     "train": {
-        **DEFAULT["train"],
+        **PUBLISHED["train"],
         "steps": 500,
         "batch": 100_000,
         "microbatch": 20_000,  # ours: an h-wide float32 array of it takes 330 MB
@@ -63,11 +78,12 @@ PAPER: Fields = {
 # From a model on (`start`), which decides what is 0 or '' here: see `continued`. The rate is that of a new model: after
 # 300 steps it reconstructed the rows that it was given best, of four from 1e-3 up; lower ones forget others less.
 CONTINUE: Fields = {
-    "model": {**DEFAULT["model"], "h": 0, "k": 0, "activation": ""},
-    "train": {**DEFAULT["train"], "steps": 0},
+    "model": {**PUBLISHED["model"], "h": 0, "k": 0, "activation": ""},
+    "train": {**PUBLISHED["train"], "steps": 0},
 }
 
-RECIPES: dict[str, Fields] = {"default": DEFAULT, "paper": PAPER, "continue": CONTINUE}
+RECIPES: dict[str, Fields] = {"default": DEFAULT, "published": PUBLISHED, "paper": PAPER, "continue": CONTINUE}
+NAMED = {"h": "model", "k": "model", "steps": "train"}  # what a budget chooses, and the sections where it stands
 
 # Lowest and highest legal integer; k has h above it.
 INTEGERS = {
@@ -111,9 +127,54 @@ def with_fields(fields: Fields, changes: Mapping[str, Any]) -> Fields:
     return {section: {name: changes.get(name, value) for name, value in old.items()} for section, old in fields.items()}
 
 
+def settled(fields: Mapping[str, Any], d: int) -> dict[str, Any]:
+    """Fields of a run on vectors of width d, with nothing left open: a budget, or h, k and steps.
+
+    Where none of `budget_bytes`, h, k and steps is said, the budget is 64 bytes, of narrow vectors half a byte a
+    number. Where h, k or steps are, or the budget is 0, there is none, and those of the three that are open are those
+    of the recipe 'published'. A budget leaves h and k open for `budgets.choose`.
+
+    Raises:
+        InputError: a budget beside h, k or steps, which it chooses, or beside fields that its rounds do not read.
+    """
+    own = copy.deepcopy(dict(fields))
+    given = {name: own[section][name] for name, section in NAMED.items() if own[section][name] is not None}
+    budget = fields["budget_bytes"]
+    if budget and given:
+        told = ", ".join(f"{name}={value!r}" for name, value in given.items())
+        raise InputError(
+            f"budget_bytes={budget} chooses {', '.join(given)}, but {told} is asked for, by hand or by a recipe; give "
+            "one or the other"
+        )
+    if budget is None:
+        own["budget_bytes"] = 0 if given else min(BUDGET_BYTES, max(LEAST_BYTES, int(NARROW_SHARE * d)))
+    if own["budget_bytes"]:
+        own["train"]["steps"] = 0
+        _check_read(own)
+    else:
+        for name, section in NAMED.items():
+            own[section][name] = given.get(name, PUBLISHED[section][name])
+    return own
+
+
+def _check_read(own: Mapping[str, Any]) -> None:
+    """Raise InputError for fields that were changed and that a run of rounds alone does not read."""
+    unread = [
+        name
+        for section, names in plan.OF_STEPS.items()
+        for name in names
+        if own[section][name] != DEFAULT[section][name]
+    ]
+    if unread:
+        raise InputError(
+            f"codes of a budget ({own['budget_bytes']} bytes) learn a dictionary by rounds of least squares, which "
+            f"have no {', no '.join(unread)}; leave them out, or name h, k or steps, for published one-pass codes"
+        )
+
+
 def check(fields: Mapping[str, Mapping[str, Any]]) -> None:
     """Raise InputError unless every field of the table is there, no other is, and each value is legal."""
-    for section, table in DEFAULT.items():
+    for section, table in PUBLISHED.items():
         for name in fields[section]:
             check_choice(f"field of config.{section}", name, table)
         for name in table:

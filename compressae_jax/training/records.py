@@ -91,7 +91,9 @@ def _differing(older: Record, newer: Record) -> list[str]:
 
 def _completed(record: Record) -> Record:
     """A record with the fields that came after it, at their defaults, which change nothing."""
-    newer = {section: {**fields, **record[section]} for section, fields in recipes.DEFAULT.items() if section in record}
+    newer = {
+        section: {**fields, **record[section]} for section, fields in recipes.PUBLISHED.items() if section in record
+    }
     return {"budget_bytes": 0, "start": {"folder": "", "fingerprint": ""}, **record, **newer}
 
 

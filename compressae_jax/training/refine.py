@@ -26,7 +26,8 @@ NONZEROS = 2**20  # of the codes of a round, at most, which bounds its time and 
 NONZEROS_A_LATENT = 256  # where that is more: with half as many, atoms move by chance
 PIECE = 1024  # rows that a thread encodes at a time
 HOLD = 0.02  # λ, in units of the mean diagonal of SᵀS
-LEAST_ROWS = 5  # that an atom must serve in a round to be kept
+LEAST_ROWS = 5  # that an atom must serve in a round to be kept, or the mean of all atoms where that is less
+SHORTEST = 1e-6  # a vector with a direction
 
 Dictionary = Float[np.ndarray, "h d"]  # the decoder, rows of unit length
 
@@ -38,9 +39,14 @@ def start(h: int, source: Source, rows: Rest, seed: int = 0) -> Dictionary:
     return np.array(unit_rows(jnp.asarray(source.take(chosen))))
 
 
+def size_of_round(h: int, k: int, n: int) -> int:
+    """How many of n rows a round looks at: of 10^8 rows all rounds together see a sample."""
+    return min(max(1, max(NONZEROS, NONZEROS_A_LATENT * h) // k), n)
+
+
 def looked_at(source: Source, rows: Rest, h: int, k: int, seed: int, number: int) -> Float[np.ndarray, "m d"]:
     """The unit rows that a round is made from."""
-    size = min(max(1, max(NONZEROS, NONZEROS_A_LATENT * h) // k), len(rows))
+    size = size_of_round(h, k, len(rows))
     return np.array(unit_rows(jnp.asarray(source.take(rows[rows_of_step(seed, number, size, len(rows))]))))
 
 
@@ -52,8 +58,11 @@ def improved(decoder_w: Dictionary, k: int, x: Float[np.ndarray, "m d"]) -> tupl
     solved = _solved(codes, x, decoder_w)
     length = np.linalg.norm(solved, axis=1)
     served = np.bincount(codes.indices[codes.data != 0], minlength=len(decoder_w))
-    idle = np.flatnonzero((served < LEAST_ROWS) | (length < 1e-6))
-    solved[idle], length[idle] = _badly_served(rest, error, len(idle)), 1
+    least = min(LEAST_ROWS, max(1, len(x) * k // len(decoder_w)))
+    idle = np.flatnonzero((served < least) | (length < SHORTEST))
+    solved[idle] = _badly_served(rest, error, len(idle))
+    lost = np.linalg.norm(solved, axis=1) < SHORTEST  # few rows, which are served without error
+    solved[lost] = decoder_w[lost]
     solved = np.array(unit_rows(jnp.asarray(solved)))
     cosine = float(np.sqrt(np.maximum(1 - error, 0)).mean())  # of what was left by a projection
     return solved, {"cosine": cosine, "replaced": len(idle)}
@@ -87,7 +96,7 @@ def _solved(
 ) -> Float[np.ndarray, "h d"]:
     """The least-squares decoder for codes, held near the one it was."""
     moment = (codes.T @ codes).toarray()
-    hold = HOLD * float(np.trace(moment)) / len(moment)
+    hold = HOLD * float(np.trace(moment)) / len(moment) or 1.0  # zero rows alone have no codes
     np.fill_diagonal(moment, moment.diagonal() + hold)
     factor = scipy.linalg.cho_factor(moment, lower=True, overwrite_a=True, check_finite=False)
     return scipy.linalg.cho_solve(factor, codes.T @ x + hold * decoder_w, check_finite=False).astype(np.float32)

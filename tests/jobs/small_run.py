@@ -2,12 +2,12 @@
 
 from compressae_jax.jobs import inputs
 from compressae_jax.model import weights as model_weights
-from compressae_jax.training import records
+from compressae_jax.training import recipes, records
 from configs import default
 
 
 def experiment(source):
-    config = default.get_config()
+    config = default.get_config("published")  # the models of these tests are, with a few latents
     config.data.source = source
     config.evaluation.resamples = 100
     return config
@@ -16,6 +16,6 @@ def experiment(source):
 def trained(workdir, config, weights):
     """A run folder as training leaves it."""
     source = inputs.source(config)
-    record = {**config.to_dict(), "source": source.identity(), "sampling": 2}
+    record = {**recipes.settled(config.to_dict(), source.width), "source": source.identity(), "sampling": 2}
     records.write_config(workdir, record)
     model_weights.save(weights, workdir / "model")

@@ -11,6 +11,7 @@ from jobs.small_run import experiment
 from compressae_jax.jobs import check, inputs
 from compressae_jax.jobs.train import train
 from compressae_jax.notation import InputError
+from configs import default
 
 
 @pytest.fixture
@@ -38,14 +39,33 @@ def config(tmp_path):
         ({"evaluation.spaces": ("dense",)}, "evaluation.spaces must be one of"),
         ({"evaluation.ks": (65,)}, "evaluation.ks must be"),
         ({"evaluation.ks": (2,), "compress.storage": "packed4"}, r"add --config.evaluation.ks='\(\)'"),
-        ({"evaluation.ks": (2, 3), "budget_bytes": 8}, "prefixes of rows, which packed rows have none of"),
         ({"evaluation.baselines": ("pca@x",)}, "bytes after @ must be a number"),
         ({"evaluation.judged": ("shop",)}, "dataset 'shop' has no judgements"),
         ({"evaluation.resamples": 0}, "evaluation.resamples must be"),
-        ({"budget_bytes": 1}, "budget_bytes must be"),
+        ({"budget_bytes": 8}, "budget_bytes=8 chooses h, k, steps, but h=64, k=4, steps=3000 is asked for"),
     ],
 )
 def test_refused_before_anything_is_written(config, tmp_path, change, message):
+    refused(config, tmp_path, change, message)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"budget_bytes": 1}, "budget_bytes must be"),
+        ({"evaluation.ks": (2, 3), "budget_bytes": 8}, "prefixes of rows, which packed rows have none of"),
+        ({"evaluation.ks": (2, 3)}, "prefixes of rows, which packed rows have none of"),
+        ({"train.batch": 9}, "have no batch; leave them out, or name h, k or steps"),
+        ({"model.k": 99, "model.h": 64}, "k must be an integer from 1 to 64"),
+    ],
+)
+def test_codes_of_a_budget_are_checked_as_well(config, tmp_path, change, message):
+    of_budget = default.get_config()
+    of_budget.data.source = config.data.source
+    refused(of_budget, tmp_path, change, message)
+
+
+def refused(config, tmp_path, change, message):
     config.update_from_flattened_dict(change)
     with pytest.raises(InputError, match=message):
         train(config, tmp_path / "run", progress=False)

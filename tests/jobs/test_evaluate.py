@@ -22,6 +22,7 @@ from compressae_jax.jobs.evaluate import evaluate, evaluate_once
 from compressae_jax.model import weights as model_weights
 from compressae_jax.notation import BusyError, InputError
 from compressae_jax.retrieval.index import Index
+from configs import default
 
 SPACES = ("sparse", "reconstructed", "dense_query")
 
@@ -256,7 +257,7 @@ def test_too_few_rows_to_hold_any_out(tmp_path):
         ({"data.queries": 4}, "config.data.queries was 1000, now 4; give what it was made with"),
         ({"data.validation": 0}, "config.data.validation was 1000, now 0"),
         ({"seed": 7}, "config.seed was 0, now 7"),
-        ({"budget_bytes": 8}, "config.budget_bytes was 0, now 8"),
+        ({"budget_bytes": 8}, "budget_bytes=8 chooses h, k, steps, but h=2048"),
         ("source", "had other contents of the same shape"),
         ("rows", "had rows 50, now 60"),
         ("config.json", "config.json is missing; it says which rows were held out"),
@@ -273,6 +274,16 @@ def test_what_a_run_was_made_with_is_not_for_a_later_command_to_say(tmp_path, ch
     else:
         config.update_from_flattened_dict(change)
     with pytest.raises(InputError, match=message):
+        evaluate(config, tmp_path, progress=False)
+
+
+def test_a_budget_is_not_for_a_later_command_to_say(tmp_path):
+    np.save(tmp_path / "vectors.npy", small.vectors(50))
+    config = default.get_config()
+    config.data.source, config.budget_bytes = str(tmp_path / "vectors.npy"), 9
+    trained(tmp_path, config, small.weights())
+    config.budget_bytes = None
+    with pytest.raises(InputError, match=r"config\.budget_bytes was 9, now [1-8]; give what it was made with"):
         evaluate(config, tmp_path, progress=False)
 
 

@@ -109,7 +109,7 @@ def test_encoder_and_storage_are_flags(run_folder, tmp_path):
 
 def test_a_budget_goes_through_all_four_jobs(tmp_path):
     flags = ("--config.budget_bytes=8", "--config.train.refine_rounds=2", "--config.evaluation.baselines=('pca_int4',)")
-    done = launch("run.py", f"--config={ROOT}/configs/tiny.py", f"--workdir={tmp_path}/run", *flags)
+    done = launch("run.py", "--config.data.source=shop", f"--workdir={tmp_path}/run", *flags)
     assert done.returncode == 0, done.stderr
     assert "packed" not in done.stderr and "8 bytes a vector" in done.stdout
     assert (tmp_path / "run" / "codes" / "records.npy").exists()

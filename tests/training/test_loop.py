@@ -145,7 +145,9 @@ def test_an_interrupted_budget_is_continued_by_no_other(tmp_path, monkeypatch):
             train(tmp_path, **{**fields, **other})
     with pytest.raises(InputError, match="other contents"):
         train(tmp_path, source=vectors() + 1, **fields)
-    weights = train(tmp_path, **fields, lr=0.5)  # which rounds do not read
+    with pytest.raises(InputError, match="have no lr"):
+        train(tmp_path, **fields, lr=0.5)
+    weights = train(tmp_path, **fields)
     assert (weights.encoder, weights.storage) == ("pursuit", "packed4")
     assert weights.fingerprint == train(**fields).fingerprint
     assert list(weights.levels) == ["pursuit:packed4"]  # learned here, so that all that it compresses has the same
@@ -228,7 +230,7 @@ def test_a_run_folder_holds_what_it_should(uninterrupted):
     summary = stored.summary
     assert (summary["steps"], summary["rows_seen"], summary["seed"]) == (12, 12 * 32, 0)
     assert summary["metrics"] == records.read_metrics(folder)[-1]
-    assert summary["train"]["lr"] == recipes.DEFAULT["train"]["lr"]
+    assert summary["train"]["lr"] == recipes.PUBLISHED["train"]["lr"]
     assert summary["source"]["rows"] == tiny_run.N and summary["seconds"] > 0
     config = json.loads((folder / "config.json").read_text())
     assert (config["model"]["h"], config["train"]["steps"], config["source"]["width"]) == (64, 12, tiny_run.D)
@@ -316,7 +318,7 @@ AROUND = {"log_every", "validate_every", "checkpoint_every", "keep_last", "refin
 
 
 def test_every_field_of_the_table_is_tried():
-    fields = {*recipes.DEFAULT["model"], *recipes.DEFAULT["train"]}
+    fields = {*recipes.PUBLISHED["model"], *recipes.PUBLISHED["train"]}
     assert fields == {*CHANGED, "microbatch", *AROUND} - {"seed"}
 
 
@@ -427,7 +429,7 @@ def test_fit_fills_in_the_recipe_and_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     weights = loop.fit(vectors(), progress=False, h=64, k=3, steps=4, batch=36, warmup_steps=1)
     assert (weights.d, weights.h, weights.k) == (tiny_run.D, 64, 3)
-    assert weights.summary["train"]["b2"] == recipes.DEFAULT["train"]["b2"]
+    assert weights.summary["train"]["b2"] == recipes.PUBLISHED["train"]["b2"]
     assert not list(tmp_path.iterdir())
     with pytest.raises(InputError, match="did you mean 'batch'"):
         loop.fit(vectors(), bacth=3)

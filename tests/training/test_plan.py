@@ -5,7 +5,7 @@ from compressae_jax.training import plan, recipes
 
 
 def train(**changes):
-    return {**recipes.DEFAULT["train"], **changes}
+    return {**recipes.PUBLISHED["train"], **changes}
 
 
 STEPS, ROUNDS = {"kind": "steps", "steps": 3000}, {"kind": "rounds", "rounds": 4, "gain": 1e-4}

@@ -9,7 +9,7 @@ from compressae_jax.training import plan, recipes, records
 
 
 def record(**changes):
-    train = {**recipes.DEFAULT["train"], "lr": 0.1, "steps": 5, **changes.pop("train", {})}
+    train = {**recipes.PUBLISHED["train"], "lr": 0.1, "steps": 5, **changes.pop("train", {})}
     source = {"name": "a.npy", "rows": 9, "width": 4, "sample": "ab", **changes.pop("source", {})}
     own = {"seed": 0, "data": {"zero_rows": "stop"}, "model": {"h": 8}, "rows": {"trained": 9}, "sampling": 2}
     return {**own, "train": train, "stages": plan.of(train), "source": source, **changes}

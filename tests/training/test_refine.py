@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from oracle import unit
 
@@ -73,6 +74,14 @@ def test_atoms_that_serve_no_row_are_replaced():
     assert told[0]["replaced"] >= H - 11
     inner = np.abs(after @ after.T) - np.eye(H)
     assert (inner > 0.999).sum() < 30
+
+
+@pytest.mark.parametrize("x", [np.eye(2, 4, dtype=np.float32), np.zeros((3, 4), np.float32)])
+def test_rows_without_error_leave_the_atoms_that_they_have(x):
+    decoder_w = np.eye(4, dtype=np.float32)
+    for _ in range(3):
+        decoder_w, _ = refine.improved(decoder_w, 1, x)
+        assert_allclose(np.abs(decoder_w) @ np.ones(4), 1, atol=1e-5)
 
 
 def test_the_start_is_rows_of_the_data():

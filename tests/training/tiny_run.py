@@ -23,9 +23,10 @@ def config(**changes):
 
     small = {"h": 64, "k": 3, "steps": 12, "batch": 32, "warmup_steps": 1, "validate_every": 0, "checkpoint_every": 0}
     others = {"seed": changes.pop("seed", 0), "data": {"zero_rows": changes.pop("zero_rows", "stop")}}
-    others["budget_bytes"] = changes.pop("budget_bytes", 0)
+    others["budget_bytes"] = changes.pop("budget_bytes", None)
     mesh = {"mesh": {"data": changes.pop("data", 1), "model": changes.pop("model", 1)}}
-    fields = recipes.with_fields(recipes.recipe("default"), {**small, **changes})
+    of_budget = others["budget_bytes"] is not None
+    fields = recipes.with_fields(recipes.recipe("default"), changes if of_budget else {**small, **changes})
     return {**others, **mesh, **fields}
 
 
