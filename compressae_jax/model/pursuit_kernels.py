@@ -29,28 +29,29 @@ def pursue(correlations, gram, values, columns):
     reached exactly gets zeros for the rest, at the lowest columns that it has not: all k are different.
     """
     h, k = correlations.shape[1], values.shape[1]
-    room = vectors.aligned(k * h).reshape((k, h))
+    room = vectors.aligned(k * h)
     for row in range(len(correlations)):
         _pursue(correlations[row], gram, values[row], columns[row], room)
 
 
 @compiled(fastmath=FINITE)
 def _pursue(c, gram, value, column, along):
-    """`pursue` of one row; `along` (k, h) gets the correlations of the orthonormal directions with all atoms."""
-    k, chosen = len(value), 0
+    """`pursue` of one row; `along` (k h,) gets the correlations of the orthonormal directions with all atoms."""
+    h, k, chosen = len(c), len(value), 0
     triangle, part, scaled = np.zeros((k, k), np.float32), np.zeros(k, np.float32), np.empty(k, np.float32)
+    most = vectors.most(c)
     for t in range(k):
-        j = vectors.largest(c)
+        j = vectors.place_of(c, most)
         square = np.float32(1)
         for s in range(t):
-            triangle[s, t] = along[s, j]
-            square -= along[s, j] * along[s, j]
-        if square <= NEW_DIRECTION or abs(c[j]) <= NEW_DIRECTION:
+            share = along[vectors.place_along(h, k, s, j)]
+            triangle[s, t] = share
+            square -= share * share
+        if square <= NEW_DIRECTION or most <= NEW_DIRECTION:
             break
         length = np.sqrt(square)
         triangle[t, t], part[t] = length, c[j] / length
-        vectors.orthogonal(gram[j], along, triangle[:, t], t, scaled, along[t])
-        _add(c, -part[t], along[t])
+        most = vectors.orthogonal(gram[j], along, triangle[:, t], k, t, scaled, part[t], c)
         column[t] = j
         chosen = t + 1
     for t in range(chosen - 1, -1, -1):
@@ -245,12 +246,13 @@ def pursue_on_levels(correlations, gram, values, columns, times, fold, levels, s
     A row's atoms are still near from the one when the other reads them. `times` (b,) are multiplied with the values.
     """
     h, k = correlations.shape[1], values.shape[1]
-    room, atoms, c = vectors.aligned(3 * h).reshape((3, h)), vectors.aligned(k * h).reshape((k, h)), vectors.aligned(h)
+    room, both, c = vectors.aligned(3 * h).reshape((3, h)), vectors.aligned(k * h), vectors.aligned(h)
+    atoms = both.reshape((k, h))  # of the descent, when directions are no longer needed
     how = levels, sweeps, swap, weight
     for row in range(len(correlations)):
         a, value, column = correlations[row], values[row], columns[row]
         c[:] = a
-        _pursue(c, gram, value, column, atoms)
+        _pursue(c, gram, value, column, both)
         square = np.float32(0)
         for s in range(k):
             square += value[s] * a[column[s]]

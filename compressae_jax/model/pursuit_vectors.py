@@ -30,8 +30,10 @@ from compressae_jax.base.llvm_kernels import (
 
 LANES = 16  # of a vector
 WORD = 64  # numbers looked at together, a bit each
-CHUNK = 128  # numbers of a direction that stay in registers while the others are taken from them
+CHUNK_BITS = 7
+CHUNK = 1 << CHUNK_BITS  # numbers of a direction that stay in registers while the others are taken from them
 FINITE = FAST | {"nnan", "ninf"}  # all numbers here are finite
+NONE = ir.Constant(ir.VectorType(FLOAT, LANES), [-1.0] * LANES)  # below all sizes
 
 
 @compiled
@@ -45,10 +47,22 @@ def aligned(n):
 @compiled(fastmath=FINITE)
 def largest(c):
     """Where |c| is largest, the lower place of two."""
-    whole = len(c) - len(c) % WORD
+    return place_of(c, most(c))
+
+
+@compiled(fastmath=FINITE)
+def most(c):
+    """The largest |c|."""
     best = _most(c)
-    for i in range(whole, len(c)):
+    for i in range(len(c) - len(c) % WORD, len(c)):
         best = max(best, abs(c[i]))
+    return best
+
+
+@compiled(fastmath=FINITE)
+def place_of(c, best):
+    """The first place where |c| is `best`, which is somewhere."""
+    whole = len(c) - len(c) % WORD
     for low in range(0, whole, WORD):
         equal = _equal(c, low, best)
         if equal != 0:
@@ -69,17 +83,33 @@ def take(g, pull, a, ease, value, left, out, following):
 
 
 @compiled(fastmath=FINITE)
-def orthogonal(g, along, shares, t, scaled, out):
-    """out = (g − Σ_{s<t} shares[s] along[s]) / shares[t]; `scaled` (k,) is overwritten."""
-    inverse = np.float32(1) / shares[t]
+def orthogonal(g, along, shares, k, t, scaled, part, c):
+    """along[t] = (g − Σ_{s<t} shares[s] along[s]) / shares[t], c −= part along[t]; gives the largest |c|.
+
+    `along` (k h,) holds k directions, chunk by chunk, so that what is read together lies together; `scaled` (k,) is
+    overwritten.
+    """
+    h, inverse = len(g), np.float32(1) / shares[t]
     for s in range(t):
         scaled[s] = -shares[s] * inverse
-    _combined(g, inverse, along, scaled, t, out)
-    for i in range(len(g) - len(g) % CHUNK, len(g)):
+    best = _combined(g, inverse, along, scaled, k, t, part, c)
+    for i in range(h - h % CHUNK, h):
         total = g[i] * inverse
         for s in range(t):
-            total += scaled[s] * along[s, i]
-        out[i] = total
+            total += scaled[s] * along[place_along(h, k, s, i)]
+        along[place_along(h, k, t, i)] = total
+        c[i] -= part * total
+        best = max(best, abs(c[i]))
+    return best
+
+
+@compiled
+def place_along(h, k, s, i):
+    """Where `orthogonal` has the i-th number of a direction."""
+    whole = h - h % CHUNK
+    if i < whole:
+        return i // CHUNK * CHUNK * k + s * CHUNK + i % CHUNK
+    return whole * k + s * (h - whole) + i - whole
 
 
 @emitted
@@ -89,27 +119,29 @@ def _most(_, c):
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> ir.Value:
         array = argument(context, builder, signature, given, 0)
         end = builder.and_(shape(builder, array)[0], INT(-WORD))
-        kind = ir.VectorType(FLOAT, LANES)
-        least = ir.Constant(kind, [-1.0] * LANES)
-        most = [cgutils.alloca_once_value(builder, least) for _ in range(WORD // LANES)]
+        most = [cgutils.alloca_once_value(builder, NONE) for _ in range(WORD // LANES)]
         with cgutils.for_range_slice(builder, INT(0), end, INT(WORD), INT) as (low, _):
             for number, one in enumerate(most):
                 size = _size(builder, load(builder, array.data, builder.add(low, INT(number * LANES)), LANES))
                 builder.store(_larger(builder, size, builder.load(one)), one)
-        found = [builder.load(one) for one in most]
-        while len(found) > 1:
-            found = [_larger(builder, one, other) for one, other in zip(found[::2], found[1::2], strict=True)]
-        some = found[0]
-        while some.type.count > 1:
-            half = some.type.count // 2
-            low, high = (
-                builder.shuffle_vector(some, some, ir.Constant(ir.VectorType(ir.IntType(32), half), places))
-                for places in (list(range(half)), list(range(half, 2 * half)))
-            )
-            some = _larger(builder, low, high)
-        return builder.extract_element(some, INT(0))
+        return _largest_of(builder, [builder.load(one) for one in most])
 
     return contiguous(types.float32, c), emit
+
+
+def _largest_of(builder: ir.IRBuilder, found: list[ir.Value]) -> ir.Value:
+    """The largest number of some vectors."""
+    while len(found) > 1:
+        found = [_larger(builder, one, other) for one, other in zip(found[::2], found[1::2], strict=True)]
+    some = found[0]
+    while some.type.count > 1:
+        half = some.type.count // 2
+        low, high = (
+            builder.shuffle_vector(some, some, ir.Constant(ir.VectorType(ir.IntType(32), half), places))
+            for places in (list(range(half)), list(range(half, 2 * half)))
+        )
+        some = _larger(builder, low, high)
+    return builder.extract_element(some, INT(0))
 
 
 @emitted
@@ -129,28 +161,40 @@ def _equal(_, c, low, best):
 
 
 @emitted
-def _combined(_, g, inverse, along, scaled, t, out):
-    """out = inverse g + Σ_{s<t} scaled[s] along[s], but for what is no whole chunk at the end."""
+def _combined(_, g, inverse, along, scaled, k, t, part, c):
+    """`orthogonal`, but for what is no whole chunk at the end; the largest |c| of the others, -1 of none."""
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> ir.Value:
-        g, along, scaled, out = (argument(context, builder, signature, given, place) for place in (0, 2, 3, 5))
-        h, stride = shape(builder, g)[0], shape(builder, along)[1]
-        end, factor = builder.and_(h, INT(-CHUNK)), everywhere(builder, given[1], LANES)
+        g, along, scaled, c = (argument(context, builder, signature, given, place) for place in (0, 2, 3, 7))
+        end, factor = builder.and_(shape(builder, g)[0], INT(-CHUNK)), everywhere(builder, given[1], LANES)
+        k, t, taken = given[4], given[5], everywhere(builder, builder.fneg(given[6]), LANES)
+        steps = range(0, CHUNK, LANES)
+        most = [cgutils.alloca_once_value(builder, NONE) for _ in range(2)]
         with cgutils.for_range_slice(builder, INT(0), end, INT(CHUNK), INT) as (low, _):
-            places = [builder.add(low, INT(start)) for start in range(0, CHUNK, LANES)]
-            sums = [cgutils.alloca_once(builder, factor.type) for _ in places]
-            for place, one in zip(places, sums, strict=True):
+            chunk = builder.mul(low, k)
+            sums = [cgutils.alloca_once(builder, factor.type) for _ in steps]
+            for step, one in zip(steps, sums, strict=True):
+                place = builder.add(low, INT(step))
                 builder.store(builder.fmul(load(builder, g.data, place, LANES), factor), one)
-            with cgutils.for_range_slice(builder, INT(0), given[4], INT(1), INT) as (s, _):
-                times, row = everywhere(builder, load(builder, scaled.data, s), LANES), builder.mul(s, stride)
-                for place, one in zip(places, sums, strict=True):
-                    some = load(builder, along.data, builder.add(row, place), LANES)
+            with cgutils.for_range_slice(builder, INT(0), t, INT(1), INT) as (s, _):
+                times = everywhere(builder, load(builder, scaled.data, s), LANES)
+                row = builder.add(chunk, builder.shl(s, INT(CHUNK_BITS)))
+                for step, one in zip(steps, sums, strict=True):
+                    some = load(builder, along.data, builder.add(row, INT(step)), LANES)
                     builder.store(_fused(builder, some, times, builder.load(one)), one)
-            for place, one in zip(places, sums, strict=True):
-                store(builder, out.data, place, builder.load(one))
-        return context.get_dummy_value()
+            row = builder.add(chunk, builder.shl(t, INT(CHUNK_BITS)))
+            for step, one in zip(steps, sums, strict=True):
+                place, direction = builder.add(low, INT(step)), builder.load(one)
+                store(builder, along.data, builder.add(row, INT(step)), direction)
+                left = _fused(builder, direction, taken, load(builder, c.data, place, LANES))
+                store(builder, c.data, place, left)
+                largest = most[step // LANES % len(most)]
+                builder.store(_larger(builder, _size(builder, left), builder.load(largest)), largest)
+        return _largest_of(builder, [builder.load(one) for one in most])
 
-    return contiguous(types.none, g, types.float32, along, scaled, types.int64, out), emit
+    integers = types.int64
+    arrays = contiguous(types.float32, g, types.float32, along, scaled, integers, integers, types.float32, c)
+    return arrays, emit
 
 
 @emitted
