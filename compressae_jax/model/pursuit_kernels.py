@@ -170,13 +170,6 @@ def nearest(value, levels):
 
 
 @compiled(fastmath=FINITE)
-def _without(b, value, atom, out):
-    """out = b + value atom: what is left without an atom that has this value."""
-    for i in range(len(b)):
-        out[i] = b[i] + value * atom[i]
-
-
-@compiled(fastmath=FINITE)
 def descend(correlations, lengths, gram, values, columns, levels, sweeps, swap, weight):
     """Coordinate descent of every row on ‖ℓx̂ − z‖² + weight·(ℓ − ⟨x̂, z⟩)² with all values on signed levels.
 
@@ -187,56 +180,92 @@ def descend(correlations, lengths, gram, values, columns, levels, sweeps, swap, 
 
     With both terms, atoms have the products m_ij = ⟨w_i, w_j⟩ + weight ⟨w_i, x̂⟩ ⟨w_j, x̂⟩; `ease` is 1 / √m_ii, `left`
     what the row has left of them, times ease, and `atoms` the rows of m of the atoms taken, times ease: the best atom
-    is where what is left without another one is largest.
+    is where what is left without another one is largest. At columns that are taken `left` and `atoms` are 0, so that
+    none is taken twice, and `own` (k,) and `inner` (k, k) have their numbers.
     """
-    h, k = correlations.shape[1], values.shape[1]
-    room, atoms = vectors.aligned(3 * h).reshape((3, h)), vectors.aligned(k * h).reshape((k, h))
+    room = _room(correlations.shape[1], values.shape[1])
     how = levels, sweeps, swap, weight
     for row in range(len(correlations)):
-        _descend(correlations[row], lengths[row], gram, values[row], columns[row], how, room, atoms)
+        _descend(correlations[row], lengths[row], gram, values[row], columns[row], how, room)
+
+
+@compiled
+def _room(h, k):
+    """What `_descend` overwrites: `left`, `ease`, the ease of what is free, `atoms`, `own`, `inner`, and peaks."""
+    h = vectors.padded(h)
+    left, ease, free, atoms = vectors.aligned(h), vectors.aligned(h), vectors.aligned(h), vectors.aligned(k * h)
+    own, inner = np.empty(k, np.float32), np.empty((k, k), np.float32)
+    peak, peaks = vectors.aligned(h // vectors.GROUP), vectors.aligned(k * h // vectors.GROUP)
+    return left, ease, free, atoms.reshape((k, h)), own, inner, peak, peaks.reshape((k, h // vectors.GROUP))
 
 
 @compiled(fastmath=FINITE)
-def _descend(a, length, gram, value, column, how, room, atoms):
-    """`descend` of one row; `room` (3, h) and `atoms` (k, h) are overwritten."""
+def _descend(a, length, gram, value, column, how, room):
+    """`descend` of one row."""
     levels, sweeps, swap, weight = how
+    left, ease, free, atoms, own, inner, peak, peaks = room
     h, k = len(a), len(value)
-    left, ease, alone = room[0], room[1], room[2]
     if not value.any():
         return
     length = length * (np.float32(1) + weight)
     for i in range(h):
         ease[i] = np.float32(1) / np.sqrt(np.float32(1) + weight * a[i] * a[i])
-        left[i] = length * a[i] * ease[i]
+        left[i], free[i] = length * a[i] * ease[i], ease[i]
+    left[h:], free[h:] = 0, 0
     for s in range(k):
-        following = gram[column[min(s + 1, k - 1)]]
-        vectors.take(gram[column[s]], weight * a[column[s]], a, ease, value[s], left, atoms[s], following)
+        own[s], left[column[s]], free[column[s]] = left[column[s]], 0, 0
+    for s in range(k):
+        g, pull, following = gram[column[s]], weight * a[column[s]], gram[column[min(s + 1, k - 1)]]
+        vectors.take(g, pull, a, free, value[s], left, atoms[s], peak, peaks[s], following)
+        _take_own(g, pull, a, ease, value[s], column, own, inner[s])
     changes, seen = 0, np.full(k, -1)
     for _ in range(sweeps):
         before = changes
         for s in np.argsort(np.abs(value)):
             if seen[s] == changes:  # nothing has changed since this one was looked at
                 continue
-            j, old, atom = column[s], value[s], atoms[s]
-            i, force = j, left[j] + old * atom[j]
-            if swap:
-                _without(left, old, atom, alone)
-                for t in range(k):
-                    if t != s:
-                        alone[column[t]] = 0  # taken
-                i = vectors.largest(alone)
-                i = i if alone[i] != 0 else j  # no atom gains anything
-                force = alone[i]
+            i, old, atom = column[s], value[s], atoms[s]
+            force = own[s] + old * inner[s, s]
+            other = vectors.stronger(left, peak, old, atom, peaks[s], abs(force)) if swap else -1
+            if other >= 0:
+                i, force = other, left[other] + old * atom[other]
             new = nearest(force * ease[i], levels)
-            if i != j:
-                _add(left, old, atom)
-                vectors.take(gram[i], weight * a[i], a, ease, new, left, atom, gram[i])
+            if other >= 0:
+                vectors.add(left, old, atom, peak)
+                _add(own, old, inner[s])
+                _exchange(s, column[s], i, left, ease, free, atoms, own, inner, peaks)
+                column[s] = i
+                vectors.take(gram[i], weight * a[i], a, free, new, left, atom, peak, peaks[s], gram[i])
+                _take_own(gram[i], weight * a[i], a, ease, new, column, own, inner[s])
             elif new != old:
-                _add(left, old - new, atom)
-            changes += i != j or new != old
-            column[s], value[s], seen[s] = i, new, changes
+                vectors.add(left, old - new, atom, peak)
+                _add(own, old - new, inner[s])
+            changes += other >= 0 or new != old
+            value[s], seen[s] = new, changes
         if changes == before:
             break
+
+
+@compiled(fastmath=FINITE)
+def _take_own(g, pull, a, ease, value, column, own, inner):
+    """What `vectors.take` does, for the columns that are taken."""
+    for t in range(len(column)):
+        i = column[t]
+        inner[t] = ease[i] * (g[i] + pull * a[i])
+        own[t] -= value * inner[t]
+
+
+@compiled(fastmath=FINITE)
+def _exchange(s, j, i, left, ease, free, atoms, own, inner, peaks):
+    """Column j, the s-th that was taken, is free, and i is in its place; of the atom s itself nothing is left."""
+    left[j], free[j] = own[s], ease[j]
+    own[s], left[i], free[i] = left[i], 0, 0
+    group = vectors.group_of(j)
+    for t in range(len(atoms)):
+        if t != s:
+            atoms[t, j] = inner[t, s]
+            peaks[t, group] = max(peaks[t, group], abs(inner[t, s]))
+            inner[t, s], atoms[t, i] = atoms[t, i], 0
 
 
 @compiled(fastmath=FINITE)
@@ -246,13 +275,13 @@ def pursue_on_levels(correlations, gram, values, columns, times, fold, levels, s
     A row's atoms are still near from the one when the other reads them. `times` (b,) are multiplied with the values.
     """
     h, k = correlations.shape[1], values.shape[1]
-    room, both, c = vectors.aligned(3 * h).reshape((3, h)), vectors.aligned(k * h), vectors.aligned(h)
-    atoms = both.reshape((k, h))  # of the descent, when directions are no longer needed
+    room, c = _room(h, k), vectors.aligned(h)
+    directions = room[3].reshape(-1)  # before the descent needs it
     how = levels, sweeps, swap, weight
     for row in range(len(correlations)):
         a, value, column = correlations[row], values[row], columns[row]
         c[:] = a
-        _pursue(c, gram, value, column, both)
+        _pursue(c, gram, value, column, directions)
         square = np.float32(0)
         for s in range(k):
             square += value[s] * a[column[s]]
@@ -262,7 +291,7 @@ def pursue_on_levels(correlations, gram, values, columns, times, fold, levels, s
         scale, along = times[row] * n ** np.float32(-fold), times[row] * n ** np.float32(2 - fold)
         for s in range(k):
             value[s] = nearest(value[s] * scale, levels)
-        _descend(a, along, gram, value, column, how, room, atoms)
+        _descend(a, along, gram, value, column, how, room)
 
 
 @compiled(fastmath=FINITE)

@@ -32,6 +32,8 @@ LANES = 16  # of a vector
 WORD = 64  # numbers looked at together, a bit each
 CHUNK_BITS = 7
 CHUNK = 1 << CHUNK_BITS  # numbers of a direction that stay in registers while the others are taken from them
+GROUP_BITS = 3
+GROUP = 1 << GROUP_BITS  # numbers with one peak, those in one lane of a chunk's vectors
 FINITE = FAST | {"nnan", "ninf"}  # all numbers here are finite
 NONE = ir.Constant(ir.VectorType(FLOAT, LANES), [-1.0] * LANES)  # below all sizes
 
@@ -73,13 +75,127 @@ def place_of(c, best):
     return 0
 
 
+@compiled
+def padded(h):
+    """The length of arrays of h numbers in which chunks are whole."""
+    return (h + CHUNK - 1) // CHUNK * CHUNK
+
+
+@compiled
+def group_of(i):
+    """The place of the peak of the numbers that the i-th is among: of those in one lane of a chunk's vectors."""
+    return i // CHUNK * LANES + i % LANES
+
+
 @compiled(fastmath=FINITE)
-def take(g, pull, a, ease, value, left, out, following):
-    """out = ease (g + pull a), left −= value out; the memory of `following`, which is read next, is asked for."""
-    _take(g, pull, a, ease, value, left, out, following)
-    for i in range(len(g) - len(g) % LANES, len(g)):
+def take(g, pull, a, ease, value, left, out, peak, peaks, following):
+    """out = ease (g + pull a), left −= value out, with the peaks of both, |left| and |out|, zeros behind h.
+
+    g and a are (h,), the others `padded`. The memory of `following`, which is read next, is asked for.
+    """
+    h = len(g)
+    _take(g, pull, a, ease, value, left, out, peak, peaks, following)
+    whole = h - h % CHUNK
+    if whole < len(left):
+        first = whole // GROUP
+        peak[first:], peaks[first:], out[h:] = 0, 0, 0
+    for i in range(whole, h):
         out[i] = ease[i] * (g[i] + pull * a[i])
         left[i] -= value * out[i]
+        group = group_of(i)
+        peak[group], peaks[group] = max(peak[group], abs(left[i])), max(peaks[group], abs(out[i]))
+
+
+@compiled(fastmath=FINITE)
+def stronger(left, peak, value, atom, peaks, least):
+    """The place where |left + value atom| is largest, if it is above `least`, or -1; of two the lower.
+
+    A chunk whose peaks allow none above the largest until then is not looked at; all arrays are `padded`.
+    """
+    size = abs(value) * np.float32(1 + 1e-6)  # peaks are multiplied and added by two roundings, the numbers by one
+    best, where = least, -1
+    for low in range(0, len(left), CHUNK):
+        if _reaches(peak, peaks, size, low // GROUP, best):
+            most = _most_beside(left, value, atom, low)
+            if most > best:
+                best, where = most, low
+    if where < 0:
+        return -1
+    first = _equal_beside(left, value, atom, where, best)
+    if first != 0:
+        return where + zeros_below(first)
+    return where + WORD + zeros_below(_equal_beside(left, value, atom, where + WORD, best))
+
+
+@emitted
+def add(_, left, value, atom, peak):
+    """left += value atom, with the peaks of |left|; all are `padded`."""
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> ir.Value:
+        left, atom, peak = (argument(context, builder, signature, given, place) for place in (0, 2, 3))
+        value = everywhere(builder, given[1], LANES)
+        with cgutils.for_range_slice(builder, INT(0), shape(builder, left)[0], INT(CHUNK), INT) as (low, _):
+            found = []
+            for place in _vectors_of(builder, low):
+                rest = _fused(
+                    builder, value, load(builder, atom.data, place, LANES), load(builder, left.data, place, LANES)
+                )
+                store(builder, left.data, place, rest)
+                found.append(_size(builder, rest))
+            store(builder, peak.data, builder.lshr(low, INT(GROUP_BITS)), _larger_of(builder, found))
+        return context.get_dummy_value()
+
+    return contiguous(types.none, left, types.float32, atom, peak), emit
+
+
+@emitted
+def _reaches(_, peak, peaks, size, first, best):
+    """Whether any of the groups of a chunk, from the first on, can be above `best`."""
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> ir.Value:
+        both = (argument(context, builder, signature, given, place).data for place in (0, 1))
+        peak, peaks = (load(builder, data, given[3], LANES) for data in both)
+        size, best = (everywhere(builder, given[place], LANES) for place in (2, 4))
+        above = builder.fcmp_ordered(">", _fused(builder, size, peaks, peak), best)
+        return builder.icmp_unsigned("!=", builder.bitcast(above, ir.IntType(LANES)), ir.IntType(LANES)(0))
+
+    return contiguous(types.boolean, peak, peaks, types.float32, types.int64, types.float32), emit
+
+
+@emitted
+def _most_beside(_, left, value, atom, low):
+    """The largest |left + value atom| of a chunk."""
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> ir.Value:
+        left, atom = (argument(context, builder, signature, given, place).data for place in (0, 2))
+        value = everywhere(builder, given[1], LANES)
+        places = _vectors_of(builder, given[3])
+        return _largest_of(builder, [_beside(builder, left, value, atom, place) for place in places])
+
+    return contiguous(types.float32, left, types.float32, atom, types.int64), emit
+
+
+@emitted
+def _equal_beside(_, left, value, atom, low, best):
+    """A bit for each number of a word: whether |left + value atom| is `best` there."""
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> ir.Value:
+        left, atom = (argument(context, builder, signature, given, place).data for place in (0, 2))
+        value, wanted = (everywhere(builder, given[place], LANES) for place in (1, 4))
+        places = _vectors_of(builder, given[3])[: WORD // LANES]
+        return _bits_where(builder, wanted, [_beside(builder, left, value, atom, place) for place in places])
+
+    return contiguous(types.uint64, left, types.float32, atom, types.int64, types.float32), emit
+
+
+def _beside(builder: ir.IRBuilder, left: ir.Value, value: ir.Value, atom: ir.Value, place: ir.Value) -> ir.Value:
+    """|left + value atom| of a vector."""
+    return _size(builder, _fused(builder, value, load(builder, atom, place, LANES), load(builder, left, place, LANES)))
+
+
+def _vectors_of(builder: ir.IRBuilder, low: ir.Value) -> list[ir.Value]:
+    """Where the vectors of a chunk begin."""
+    return [builder.add(low, INT(step)) for step in range(0, CHUNK, LANES)]
 
 
 @compiled(fastmath=FINITE)
@@ -129,11 +245,16 @@ def _most(_, c):
     return contiguous(types.float32, c), emit
 
 
-def _largest_of(builder: ir.IRBuilder, found: list[ir.Value]) -> ir.Value:
-    """The largest number of some vectors."""
+def _larger_of(builder: ir.IRBuilder, found: list[ir.Value]) -> ir.Value:
+    """The largest number in each lane of some vectors."""
     while len(found) > 1:
         found = [_larger(builder, one, other) for one, other in zip(found[::2], found[1::2], strict=True)]
-    some = found[0]
+    return found[0]
+
+
+def _largest_of(builder: ir.IRBuilder, found: list[ir.Value]) -> ir.Value:
+    """The largest number of some vectors."""
+    some = _larger_of(builder, found)
     while some.type.count > 1:
         half = some.type.count // 2
         low, high = (
@@ -150,14 +271,20 @@ def _equal(_, c, low, best):
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> ir.Value:
         array, wanted = argument(context, builder, signature, given, 0), everywhere(builder, given[2], LANES)
-        bits: ir.Value = INT(0)
-        for start in range(0, WORD, LANES):
-            size = _size(builder, load(builder, array.data, builder.add(given[1], INT(start)), LANES))
-            some = builder.bitcast(builder.fcmp_ordered("==", size, wanted), ir.IntType(LANES))
-            bits = builder.or_(bits, builder.shl(builder.zext(some, INT), INT(start)))
-        return bits
+        places = [builder.add(given[1], INT(start)) for start in range(0, WORD, LANES)]
+        sizes = [_size(builder, load(builder, array.data, place, LANES)) for place in places]
+        return _bits_where(builder, wanted, sizes)
 
     return contiguous(types.uint64, c, types.int64, types.float32), emit
+
+
+def _bits_where(builder: ir.IRBuilder, wanted: ir.Value, found: list[ir.Value]) -> ir.Value:
+    """A bit for each number of a word's vectors: whether it is the wanted one."""
+    bits: ir.Value = INT(0)
+    for number, some in enumerate(found):
+        equal = builder.bitcast(builder.fcmp_ordered("==", some, wanted), ir.IntType(LANES))
+        bits = builder.or_(bits, builder.shl(builder.zext(equal, INT), INT(number * LANES)))
+    return bits
 
 
 @emitted
@@ -198,25 +325,32 @@ def _combined(_, g, inverse, along, scaled, k, t, part, c):
 
 
 @emitted
-def _take(_, g, pull, a, ease, value, left, out, following):
-    """`take`, but for what is no whole vector at the end."""
+def _take(_, g, pull, a, ease, value, left, out, peak, peaks, following):
+    """`take`, but for what is no whole chunk at the end."""
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> ir.Value:
-        g, a, ease, left, out, following = (
-            argument(context, builder, signature, given, place) for place in (0, 2, 3, 5, 6, 7)
+        g, a, ease, left, out, peak, peaks, following = (
+            argument(context, builder, signature, given, place) for place in (0, 2, 3, 5, 6, 7, 8, 9)
         )
-        end = builder.and_(shape(builder, g)[0], INT(-LANES))
+        end = builder.and_(shape(builder, g)[0], INT(-CHUNK))
         pull, value = (everywhere(builder, given[place], LANES) for place in (1, 4))
-        with cgutils.for_range_slice(builder, INT(0), end, INT(LANES), INT) as (i, _):
-            fetch(builder, following.data, i)
-            weighed = _fused(builder, pull, load(builder, a.data, i, LANES), load(builder, g.data, i, LANES))
-            weighed = builder.fmul(weighed, load(builder, ease.data, i, LANES))
-            store(builder, out.data, i, weighed)
-            rest = _fused(builder, builder.fneg(weighed), value, load(builder, left.data, i, LANES))
-            store(builder, left.data, i, rest)
+        with cgutils.for_range_slice(builder, INT(0), end, INT(CHUNK), INT) as (low, _):
+            found: tuple[list[ir.Value], list[ir.Value]] = [], []
+            for i in _vectors_of(builder, low):
+                fetch(builder, following.data, i)
+                weighed = _fused(builder, pull, load(builder, a.data, i, LANES), load(builder, g.data, i, LANES))
+                weighed = builder.fmul(weighed, load(builder, ease.data, i, LANES))
+                store(builder, out.data, i, weighed)
+                rest = _fused(builder, builder.fneg(weighed), value, load(builder, left.data, i, LANES))
+                store(builder, left.data, i, rest)
+                for some, numbers in zip(found, (rest, weighed), strict=True):
+                    some.append(_size(builder, numbers))
+            group = builder.lshr(low, INT(GROUP_BITS))
+            for some, into in zip(found, (peak, peaks), strict=True):
+                store(builder, into.data, group, _larger_of(builder, some))
         return context.get_dummy_value()
 
-    arrays = contiguous(types.none, g, types.float32, a, ease, types.float32, left, out, following)
+    arrays = contiguous(types.none, g, types.float32, a, ease, types.float32, left, out, peak, peaks, following)
     return arrays, emit
 
 
