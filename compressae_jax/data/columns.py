@@ -117,6 +117,11 @@ def ids_of(name: str, some: Iterable[Any]) -> Ids:
     return joined(parts) if parts else np.empty(0, np.int64)
 
 
+def is_float(kind: Any) -> bool:
+    """Whether a type is one of floats."""
+    return str(kind) in _FLOATS
+
+
 def is_list(kind: Any) -> bool:
     """Whether a type is one of lists."""
     from pyarrow import types

@@ -8,9 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from compressae_jax.data import (
+    arrow,
     bigann,
     fvecs,
     in_arrays,
+    in_arrow,
+    in_datasets,
+    in_pandas,
+    in_polars,
     npy,
     npz,
     parquet,
@@ -26,10 +31,17 @@ FILES: tuple[Kind, ...] = (
     npz.KIND,
     tensors.KIND,
     parquet.KIND,
+    arrow.KIND,
     fvecs.KIND,
     bigann.KIND,
 )
-HELD: tuple[Held, ...] = (in_arrays.HELD,)  # the last one takes what no other does
+HELD: tuple[Held, ...] = (
+    in_pandas.HELD,
+    in_polars.HELD,
+    in_arrow.HELD,
+    in_datasets.HELD,
+    in_arrays.HELD,  # what no other is
+)
 
 ENDINGS = {ending: kind for kind in FILES for ending in kind.endings}
 

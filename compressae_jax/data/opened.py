@@ -11,13 +11,15 @@ import mmap
 import os
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from compressae_jax.base import files
 from compressae_jax.data.identity import Stretch
 from compressae_jax.notation import InputError
+
+T = TypeVar("T")
 
 
 class File:
@@ -137,6 +139,20 @@ class Kept:
             opened.map = mmap.mmap(opened.file.fileno(), 0, access=mmap.ACCESS_READ)
         return opened.map
 
+    def parsed(self, name: str, parse: Callable[[mmap.mmap], T]) -> T:
+        """What `parse` makes of the map, kept under a name as long as the file stays open."""
+        whole = self.mapped()
+        opened = self._open
+        if opened is None or opened.map is not whole:  # closed by another thread meanwhile
+            return parse(whole)
+        if name not in opened.parsed:
+            opened.parsed[name] = parse(whole)
+        return opened.parsed[name]
+
+    def close(self) -> None:
+        """Close the file until it is read again."""
+        self._open = None
+
     def forget(self) -> None:
         """Give the pages that were read through the map back, or a pass would keep the file resident."""
         opened = self._open
@@ -162,6 +178,7 @@ class _Open:
     def __init__(self, file: BinaryIO):
         self.file = file
         self.map: mmap.mmap | None = None
+        self.parsed: dict[str, Any] = {}
 
 
 class _Read:

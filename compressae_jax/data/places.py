@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from compressae_jax.data import named, npy
+from compressae_jax.data import named, npy, saved
 from compressae_jax.data.kinds import ENDINGS
 from compressae_jax.data.opened import File
 from compressae_jax.notation import InputError, check_choice
@@ -53,6 +53,8 @@ def _in_folder(folder: Path) -> list[Path]:
     Raises:
         InputError: there is none, or a folder in it has more of them: whether they are wanted is not for us to guess.
     """
+    if (ordered := saved.data_files(folder)) is not None:
+        return ordered
     shown = [each for each in folder.iterdir() if not each.name.startswith(".")]
     found = vectors_of(each for each in shown if each.suffix.lower() in ENDINGS and not each.is_dir())
     folders = sorted(each for each in shown if each.is_dir() and not each.name.startswith("_"))  # _temporary of Spark

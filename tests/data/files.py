@@ -42,6 +42,30 @@ def parquet_fixed(path, x, rows=3):
     pyarrow.parquet.write_table(table, path, row_group_size=rows)
 
 
+def _table(x):
+    vectors = [list(row) for row in x]
+    kind = pyarrow.list_(pyarrow.from_numpy_dtype(x.dtype))
+    return pyarrow.table({"vector": pyarrow.array(vectors, kind), "id": [f"row-{i}" for i in range(len(x))]})
+
+
+def arrow_stream(path, x, rows=3):
+    table = _table(x)
+    with pyarrow.OSFile(str(path), "wb") as file, pyarrow.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table, max_chunksize=rows)
+
+
+def arrow_file(path, x, rows=3):
+    table = _table(x).set_column(1, "id", pyarrow.array([f"row-{i}" for i in range(len(x))]).dictionary_encode())
+    with pyarrow.OSFile(str(path), "wb") as file, pyarrow.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table, max_chunksize=rows)
+
+
+def feather(path, x):
+    import pyarrow.feather
+
+    pyarrow.feather.write_feather(_table(x), path, compression="zstd", chunksize=3)
+
+
 def fvecs(path, x):
     width = np.full((len(x), 1), x.shape[1], np.int32).view(np.float32)
     np.concatenate([width, x.astype(np.float32)], axis=1).tofile(path)
@@ -59,6 +83,9 @@ WRITERS = {
     "safetensors": (safetensors, ".safetensors"),
     "parquet, lists": (parquet_lists, ".parquet"),
     "parquet, fixed-size lists": (parquet_fixed, ".parquet"),
+    "arrow, stream": (arrow_stream, ".arrow"),
+    "arrow, file": (arrow_file, ".arrow"),
+    "feather, compressed": (feather, ".feather"),
     "fvecs": (fvecs, ".fvecs"),
     "fbin": (fbin, ".fbin"),
 }
@@ -70,6 +97,7 @@ DTYPES = {
     "safetensors": (np.float16, np.float32, np.float64, ml_dtypes.bfloat16),
     "parquet, lists": (np.float16, np.float32, np.float64),
     "parquet, fixed-size lists": (np.float16, np.float32, np.float64),
+    "arrow, stream": (np.float16, np.float32, np.float64),
 }
 
 
