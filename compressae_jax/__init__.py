@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from compressae_jax.codes.spaces import SPACES
     from compressae_jax.compression.drift import Drift
     from compressae_jax.data.opening import open_source
+    from compressae_jax.evaluation.door import evaluate, evaluate_purchases, evaluate_run
+    from compressae_jax.evaluation.evaluation import Evaluation
     from compressae_jax.front_door import Model, fit, load, load_index
     from compressae_jax.notation import InputError
     from compressae_jax.retrieval.found import Found, merge
@@ -25,11 +27,15 @@ __all__ = [
     "SPACES",
     "Codes",
     "Drift",
+    "Evaluation",
     "Expander",
     "Found",
     "Index",
     "InputError",
     "Model",
+    "evaluate",
+    "evaluate_purchases",
+    "evaluate_run",
     "fit",
     "load",
     "load_index",
@@ -41,11 +47,15 @@ _PLACES = {
     "SPACES": "codes.spaces",
     "Codes": "codes.codes",
     "Drift": "compression.drift",
+    "Evaluation": "evaluation.evaluation",
     "Expander": "retrieval.queries",
     "Found": "retrieval.found",
     "Index": "retrieval.index",
     "InputError": "notation",
     "Model": "front_door",
+    "evaluate": "evaluation.door",
+    "evaluate_purchases": "evaluation.door",
+    "evaluate_run": "evaluation.door",
     "fit": "front_door",
     "load": "front_door",
     "load_index": "front_door",

@@ -18,6 +18,7 @@ from compressae_jax.data import scaled
 from compressae_jax.data.npy import NO_HEADER, open_npy
 from compressae_jax.data.npz import DAMAGE
 from compressae_jax.data.opened import File, Watched
+from compressae_jax.data.pairs import once
 from compressae_jax.data.sources import Source
 from compressae_jax.notation import InputError, check_choice
 
@@ -55,7 +56,7 @@ ITEMS = ("items.txt", "items.txt.gz", "titles.txt", "words.txt", "items.jsonl", 
 
 
 class Judgements(NamedTuple):
-    """Which documents are relevant to which queries: three columns of one length, grouped by query."""
+    """Which documents are relevant to which queries: three columns of one length, sorted by query and document."""
 
     query_rows: Int64[np.ndarray, " judged"]  # into Dataset.queries
     doc_rows: Int64[np.ndarray, " judged"]  # into Dataset.vectors
@@ -216,12 +217,21 @@ def read_judgements(path: Path, queries: int, docs: int) -> Judgements:
         outside = (table[:, column] < 0) | (table[:, column] >= limit)
         if outside.any():
             raise InputError(f"{path}: {name} {table[outside][0, column]} lies outside 0..{limit - 1}")
-    table = table[np.argsort(table[:, 0], kind="stable")]
-    return Judgements(*np.ascontiguousarray(table.T))
+    query, doc, scores = table.T
+    kept = once(str(path), query, doc, scores, lambda one: f"query_row {query[one]} and doc_row {doc[one]}")
+    return Judgements(*np.ascontiguousarray(table[kept].T))
 
 
 def read_purchases(path: Path, items: int) -> "scipy.sparse.csr_matrix":
     """A CSR matrix, users × items, as scipy.sparse.save_npz writes it; its columns are seen to lie in 0..items-1."""
+    matrix = read_sparse(path)
+    if matrix.shape[1] != items:
+        raise InputError(f"{path} has {matrix.shape[1]} items, there are {items} vectors")
+    return matrix
+
+
+def read_sparse(path: Path) -> "scipy.sparse.csr_matrix":
+    """A matrix as scipy.sparse.save_npz writes it, seen to be sound."""
     import scipy.sparse
 
     with files.open_regular(path) as file:
@@ -233,8 +243,6 @@ def read_purchases(path: Path, items: int) -> "scipy.sparse.csr_matrix":
             if watched.error is not None:
                 raise watched.error from None
             raise InputError(f"{path} is not a whole sparse .npz: {error}") from error
-    if matrix.shape[1] != items:
-        raise InputError(f"{path} has {matrix.shape[1]} items, there are {items} vectors")
     return matrix
 
 

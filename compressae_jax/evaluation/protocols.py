@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 from compressae_jax.data.named import Dataset
 from compressae_jax.data.sources import Source
-from compressae_jax.evaluation import judgements, neighbours, purchases, streams
+from compressae_jax.evaluation import judgements, metrics, neighbours, purchases, streams
 from compressae_jax.evaluation.corpus import Corpus
 from compressae_jax.evaluation.exclusion import Search
 from compressae_jax.evaluation.rankings import PerQuery
@@ -79,13 +79,12 @@ def of_judgements(
     own_rows: Int[np.ndarray, " q"] | None,
 ) -> Protocol:
     """Queries with judged rows; `own_rows`, where queries are rows themselves, are left out of the answers."""
-    judged = len(judgements.judged(wanted))
+    judged, n = len(judgements.judged(wanted)), len(corpus)
 
     def ask(search: Search) -> dict[str, PerQuery]:
-        return judgements.per_query(search, queries, wanted, own_rows)
+        return judgements.per_query(search, queries, wanted, own_rows, n)
 
-    cut = _cut(judgements.METRICS, len(corpus))
-    return Protocol(name, corpus, "nDCG@10", judged, "judged queries", ask, cut)
+    return Protocol(name, corpus, "nDCG@10", judged, "judged queries", ask)
 
 
 def of_dataset(name: str, dataset: Dataset, corpus: Corpus) -> Protocol:
@@ -107,11 +106,10 @@ def of_purchases(corpus: Corpus, train: scipy.sparse.csr_matrix, test: scipy.spa
         return purchases.per_user(search, profile, train, test)
 
     users = len(purchases.tested(purchases.new(train, test)))
-    cut = _cut(purchases.METRICS, len(corpus))
-    headline = next(metric for metric in purchases.METRICS if metric not in cut)
-    return Protocol("purchases", corpus, headline, users, "users with later purchases", ask, cut)
+    headline = metrics.suited(purchases.METRICS, len(corpus))[0]
+    return Protocol("purchases", corpus, headline, users, "users with later purchases", ask)
 
 
-def _cut(metrics: Iterable[str], rows: int) -> tuple[str, ...]:
+def _cut(names: Iterable[str], rows: int) -> tuple[str, ...]:
     """The recalls whose depth is not below the rows searched."""
-    return tuple(name for name in metrics if name.startswith("recall@") and int(name.partition("@")[2]) >= rows)
+    return tuple(name for name in names if int(name.partition("@")[2]) >= rows)

@@ -7,13 +7,12 @@ import scipy.sparse
 from jaxtyping import Float, Int
 
 from compressae_jax.baselines.units import unit_rows
-from compressae_jax.evaluation import rankings
+from compressae_jax.evaluation import metrics, rankings
 from compressae_jax.evaluation.exclusion import Search, excluding
 from compressae_jax.evaluation.rankings import PerQuery
 from compressae_jax.notation import InputError
 
 METRICS = ("recall@20", "nDCG@20")
-TOP = 20
 USERS = 512  # searched at once
 
 
@@ -32,8 +31,10 @@ def profiles(
 
 
 def new(train: scipy.sparse.csr_matrix, test: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
-    """The test items that are not among the same user's train items."""
-    return scipy.sparse.csr_matrix(test - test.multiply(train != 0))
+    """The test items that are not among the same user's train items; `test` may have more columns behind."""
+    bought = scipy.sparse.csr_matrix(train != 0)
+    bought.resize(test.shape)
+    return scipy.sparse.csr_matrix(test - test.multiply(bought))
 
 
 def tested(test: scipy.sparse.csr_matrix) -> Int[np.ndarray, " tested"]:
@@ -50,16 +51,21 @@ def per_user(
     """Every metric of `METRICS` for every user with new test items; the search leaves out the train items.
 
     What was bought before may not be recommended, so it is not asked for either, see `new`. recall@20 is hits over
-    min(20, items wanted).
+    min(20, items wanted); of few items its depth is less, see `metrics.suited`. What `test` wants beyond the items of
+    `train`, in columns behind, is never found.
     """
-    if train.shape != test.shape or len(profile) != train.shape[0]:
+    if train.shape[0] != test.shape[0] or train.shape[1] > test.shape[1] or len(profile) != train.shape[0]:
         shapes = f"train {train.shape}, test {test.shape}, {len(profile)} profiles"
         raise InputError(f"train, test and profiles must be of the same users and items, not {shapes}")
-    test = new(train, test)
-    users, top = tested(test), min(TOP, train.shape[1])
+    test, n = new(train, test), train.shape[1]
+    recall, ndcg = metrics.named(metrics.suited(METRICS, n))
+    users, top = tested(test), min(metrics.deepest((recall, ndcg)), n)
     blocks = [users[start : start + USERS] for start in range(0, len(users), USERS)]
     search = excluding(search)
     found = [search(profile[some], top, exclude=train[some])[1] for some in blocks]
     rows, wanted = np.concatenate([*found, np.zeros((0, top), np.int64)]), test[users]
     gained = rankings.gains(rows, wanted)
-    return {"recall@20": rankings.capped_recall(gained, wanted, TOP), "nDCG@20": rankings.ndcg(gained, wanted, TOP)}
+    return {
+        recall.name: rankings.capped_recall(gained, wanted, recall.depth),
+        ndcg.name: rankings.ndcg(gained, wanted, ndcg.depth),
+    }

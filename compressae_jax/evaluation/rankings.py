@@ -41,7 +41,18 @@ def capped_recall(gained: Float[np.ndarray, "q r"], wanted: scipy.sparse.csr_mat
     return _ratio((gained[:, :top] > 0).sum(axis=1), np.minimum(count(wanted), top))
 
 
-def reciprocal_rank(gained: Float[np.ndarray, "q r"], top: int) -> PerQuery:
+def precision(gained: Float[np.ndarray, "q r"], wanted: scipy.sparse.csr_matrix, top: int) -> PerQuery:
+    """Hits within the first `top`, over `top`."""
+    return (gained[:, :top] > 0).sum(axis=1) / top
+
+
+def average_precision(gained: Float[np.ndarray, "q r"], wanted: scipy.sparse.csr_matrix, top: int) -> PerQuery:
+    """The precision at every hit within the first `top`, summed, over all wanted rows."""
+    hit = gained[:, :top] > 0
+    return _ratio((hit * np.cumsum(hit, axis=1) / np.arange(1, hit.shape[1] + 1)).sum(axis=1), count(wanted))
+
+
+def reciprocal_rank(gained: Float[np.ndarray, "q r"], wanted: scipy.sparse.csr_matrix, top: int) -> PerQuery:
     """1 / the rank of the first wanted row, 0 where none is within the first `top`."""
     hit = gained[:, :top] > 0
     return hit.any(axis=1) / (1.0 + hit.argmax(axis=1)) if hit.shape[1] else np.zeros(len(hit))

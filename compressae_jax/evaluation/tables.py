@@ -5,6 +5,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from compressae_jax.evaluation.evaluation import Evaluation
+
 Report = Mapping[str, Any]
 BEST = "*"
 LONGEST = 100  # characters of an item in the closing text
@@ -19,6 +21,22 @@ def format_table(report: Report) -> str:
     return "\n".join(
         [*lines, "", f"[ ] 95 % interval; {BEST} highest among those that were given the bytes of one code."]
     )
+
+
+def of_evaluations(scored: Sequence[Evaluation]) -> str:
+    """A line for every evaluation, aligned; the last column is its first metric less that of the first one."""
+    first, metrics = scored[0], list(scored[0])
+    rows = [["run", "queries", *metrics, *([f"{metrics[0]} − first"] if len(scored) > 1 else [])]]
+    for one in scored:
+        row = [one.name, f"{len(one.query_ids):,}", *(_interval(one[metric]._asdict()) for metric in metrics)]
+        if len(scored) > 1:
+            row.append("" if one is first else _signed(one.difference(first)[metrics[0]]._asdict()))
+        rows.append(row)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    notes = [f"{one.name}: {one.note}" for one in scored if one.note]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join([*lines, "", *notes, "[ ] 95 % interval"])
 
 
 def format_examples(report: Report) -> str:

@@ -12,7 +12,7 @@ from compressae_jax.codes.storage import kinds
 from compressae_jax.codes.storage.kinds import STORAGES, storage_bits
 from compressae_jax.data.sources import Source
 from compressae_jax.evaluation import contenders, protocols
-from compressae_jax.jobs import inputs, run_folder
+from compressae_jax.jobs import inputs, judged, run_folder
 from compressae_jax.model import encoders
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import InputError, check_choice, check_range
@@ -47,7 +47,7 @@ def whole(
     h, k = fields["model"]["h"], fields["model"]["k"]
     kinds.check(storage, h)
     evaluation(config, source.width, h, k, storage)
-    known(config)
+    known(config, source)
     outputs(workdir)
 
 
@@ -70,8 +70,12 @@ def evaluation(config: ml_collections.ConfigDict, d: int, h: int, k: int, storag
             raise InputError(f"evaluation.judged: dataset {name!r} has no judgements")
 
 
-def known(config: ml_collections.ConfigDict) -> None:
-    """Raise InputError unless what a dataset has besides its vectors can be read, as far as it is asked for."""
+def known(config: ml_collections.ConfigDict, source: Source) -> None:
+    """Raise InputError unless judgements, purchases and names, of the user or of a dataset, can be read and are of the
+    source, as far as they are asked for.
+    """
+    judged.judgements(config, source)
+    judged.purchases(config, source)
     dataset = inputs.dataset(config)
     if dataset is None:
         return

@@ -42,6 +42,15 @@ def get_config(recipe: str = "default") -> ml_collections.ConfigDict:
                 "ks": (),  # smaller budgets, by prefix of the same codes
                 "baselines": ("truncation", "pca", "pca_int8", "int8"),  # and 'pq', with the extra [bench]
                 "judged": (),  # other datasets with judgements to carry the model to
+                "judgements": "",  # of your own: qrels, a table, a folder in BEIR's layout; empty: the dataset's
+                "split": "test",  # of a folder in BEIR's layout: the file of its qrels/
+                "queries": "",  # vectors of the judged queries; empty: rows of the source, each no answer to itself
+                "query_ids": "",  # file of ids beside the queries: text, one a line, or .npy of integers; empty: none
+                "query_ids_column": "",  # parquet: the column of the queries' ids; empty: none
+                "purchases": "",  # of your own: a table, .csv, .tsv or .parquet; empty: the dataset's
+                "purchase_columns": ("user", "item", "time"),  # of that table
+                "purchase_split": "last",  # later are each user's last new item; or a share (0.8), or a date, as text
+                "unknown": "stop",  # judged ids that nobody knows: or 'keep' (never found), or 'drop' (left out)
                 "resamples": 2000,  # of the bootstrap, for 95 % intervals
             },
         }

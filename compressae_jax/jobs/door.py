@@ -23,6 +23,7 @@ COMMANDS = {
     "compact": "an index folder: the room of removed rows given back",
     "search": "the nearest rows of every query",
     "merge": "what was found in several shards into one",
+    "judge": "what was found, here or by other engines, scored by judgements",
     "evaluate": "a run's model beside dense search and other methods",
 }
 HELP = ("-h", "-help", "--help", "--helpshort", "--helpfull")

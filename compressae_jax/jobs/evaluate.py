@@ -24,7 +24,7 @@ from compressae_jax.evaluation.corpus import Corpus
 from compressae_jax.evaluation.examples import neighbour_examples
 from compressae_jax.evaluation.protocols import Neighbours, Protocol
 from compressae_jax.evaluation.provenance import provenance
-from compressae_jax.jobs import check, inputs, run_folder
+from compressae_jax.jobs import check, inputs, judged, run_folder
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import FolderError, InputError
@@ -42,7 +42,7 @@ def evaluate(config: ml_collections.ConfigDict, workdir: str | os.PathLike, prog
     workdir = Path(workdir)
     model, source = model_weights.load(workdir / run_folder.MODEL), inputs.source(config)
     check.evaluation(config, model.d, model.h, model.k, config.compress.storage or model.storage)
-    check.known(config)
+    check.known(config, source)
     check.outputs(workdir)
     run = run_folder.made(workdir, config, source)
     with files.locked(workdir / run_folder.REPORT):  # a name of its own: each file of the report locks its own, too
@@ -57,6 +57,7 @@ def evaluate_once(config: ml_collections.ConfigDict, workdir: str | os.PathLike)
         "source": {name: value for name, value in source.identity().items() if name != "modified"},
         "config": json.loads(config.to_json_best_effort()),
         "version": __version__,
+        "judged": judged.digest(config, source),
     }
     if run_folder.is_complete(workdir, "evaluate", wanted):
         return json.loads((Path(workdir) / run_folder.REPORTS[0]).read_bytes())
@@ -150,17 +151,19 @@ def _own_protocols(
     codes: Rows,
 ) -> list[Protocol]:
     """The protocols that the config asks for and the data has."""
-    wanted = config.evaluation.protocols
+    wanted, dataset = config.evaluation.protocols, inputs.dataset(config)
+    own, bought = judged.judgements(config, source), judged.purchases(config, source)
+    whole = Corpus(source, weights, codes, np.zeros(0, np.int64))
     asked: list[Protocol] = []
     if "neighbours" in wanted:
         asked.append(protocols.of_neighbours(source, corpus))
-    dataset = inputs.dataset(config)
-    if dataset is None:
-        return asked
-    whole = Corpus(source, weights, codes, np.zeros(0, np.int64))
-    if "judgements" in wanted and dataset.judgements() is not None:
+    if "judgements" in wanted and own is not None:
+        asked.append(protocols.of_judgements("judgements", whole, own.vectors(), own.placed.wanted, own.own_rows))
+    elif "judgements" in wanted and dataset is not None and dataset.judgements() is not None:
         asked.append(protocols.of_dataset("judgements", dataset, whole))
-    if "purchases" in wanted and dataset.train is not None and dataset.test is not None:
+    if "purchases" in wanted and bought is not None:
+        asked.append(protocols.of_purchases(whole, bought.train, bought.test))
+    elif "purchases" in wanted and dataset is not None and dataset.train is not None and dataset.test is not None:
         asked.append(protocols.of_purchases(whole, dataset.train, dataset.test))
     return asked
 

@@ -19,8 +19,10 @@ from compressae_jax.data.npy import NO_HEADER
 from compressae_jax.data.npz import DAMAGE
 from compressae_jax.data.opened import Watched
 from compressae_jax.notation import InputError, check_range
+from compressae_jax.retrieval import runs
 
-SUFFIXES = (".npz", ".parquet")
+SUFFIXES = (".npz", ".parquet", ".run")  # .run: as TREC has it, see `runs`
+READ = (".npz", ".parquet")
 NOTHING = -1  # in the place of a row, beside a score of -inf
 NOTE = "searched"  # what a file says of what was searched: an array of one text, or a key of a table's metadata
 
@@ -137,7 +139,7 @@ def merge(parts: Sequence[Found], first_rows: Sequence[int], top: int) -> Found:
 
 
 def check_path(path: str | os.PathLike) -> Path:
-    """The path, `~` expanded, when its name ends in .npz or .parquet (which needs pyarrow) and it can be written."""
+    """The path, `~` expanded, whose suffix is one of `SUFFIXES` (.parquet needs pyarrow), seen to be one to write."""
     path = files.check_out(path, SUFFIXES, folder=False)
     if path.suffix == ".parquet":
         _pyarrow()
@@ -151,11 +153,17 @@ def write(
 
     `query_ids`, if any, name the queries. In parquet these are columns, of lists but for `query_ids`, one row a query,
     and null is the id of no row; in .npz that is an empty text or -1. `searched`, what is JSON, says what was searched.
+    A .run is TREC's, for programs that score rankings: it has ids, or numbers in their place, and no more.
 
     Raises:
-        InputError: another suffix, a path that cannot be written, `query_ids` that are not one a query.
+        InputError: another suffix, a path that cannot be written, `query_ids` that are not one a query; ids that TREC's
+            format has no place for.
     """
     path = check_path(path)
+    if path.suffix == ".run":
+        ids = None if query_ids is None else as_ids(query_ids, len(found.scores))
+        files.write_bytes(path, runs.of_found(found, ids).encode("utf-8", "surrogatepass"))
+        return
     columns: dict[str, Any] = {"scores": found.scores, "rows": found.rows}
     if query_ids is not None:
         columns["query_ids"] = np.asarray(as_ids(query_ids, len(found.scores)))
@@ -191,8 +199,8 @@ def read(path: str | os.PathLike) -> Read:
         InputError: a file that is missing, damaged, or no result of a search.
     """
     path = Path(os.path.expanduser(os.fspath(path)))
-    if path.suffix not in SUFFIXES or not path.is_file():
-        raise InputError(f"{path} must be a file of what was found, {' or '.join(SUFFIXES)}, that is there")
+    if path.suffix not in READ or not path.is_file():
+        raise InputError(f"{path} must be a file of what was found, {' or '.join(READ)}, that is there")
     with files.open_regular(path) as file:
         watched = Watched(file)
         try:

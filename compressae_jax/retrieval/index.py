@@ -305,6 +305,17 @@ class Index:
         segments = self._segments
         return segments.rows[segments.numbers(ids)]
 
+    def where(self, ids: Any) -> Int[np.ndarray, " m"]:
+        """The row numbers of these ids, -1 of one that no row bears which is there; numbers where rows have no ids.
+
+        Raises:
+            InputError: texts where ids are integers, or the reverse; without ids, numbers out of range.
+        """
+        which, rows = self._segments.find(ids)
+        found = np.full(len(ids), -1)
+        found[which] = rows
+        return found
+
     def reconstruct(self, ids: Any) -> Float[np.ndarray, "n d"]:
         """z = s W_d of the rows of these ids (or numbers, or a slice of them): their vectors, but for what coding lost.
 

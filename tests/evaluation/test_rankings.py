@@ -25,8 +25,8 @@ def test_metrics_by_hand():
     assert_allclose(rankings.ndcg(gained, WANTED, 1), [1 / 2, 0])
     assert_allclose(rankings.recall(gained, WANTED, 2), [1 / 2, 0])
     assert_allclose(rankings.capped_recall(gained, WANTED, 1), [1, 0])
-    assert_allclose(rankings.reciprocal_rank(gained[:, 1:], 10), [1 / 2, 0])
-    assert_allclose(rankings.reciprocal_rank(gained[:, 1:], 1), [0, 0])
+    assert_allclose(rankings.reciprocal_rank(gained[:, 1:], WANTED, 10), [1 / 2, 0])
+    assert_allclose(rankings.reciprocal_rank(gained[:, 1:], WANTED, 1), [0, 0])
 
 
 @pytest.mark.parametrize("top", [1, 3, 9])
@@ -41,7 +41,7 @@ def test_an_ideal_ranking_scores_one(top):
 
 def test_empty():
     assert rankings.gains(np.zeros((0, 5), np.int64), WANTED[:0]).shape == (0, 5)
-    assert rankings.reciprocal_rank(np.zeros((3, 0)), 10).tolist() == [0, 0, 0]
+    assert rankings.reciprocal_rank(np.zeros((3, 0)), WANTED, 10).tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize(

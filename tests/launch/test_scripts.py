@@ -60,6 +60,18 @@ def test_compress_then_search_a_users_file(run_folder, tmp_path):
     with np.load(tmp_path / "left.npz") as left:
         assert (left["rows"] % 2 == 0).all() and (left["rows"] != np.arange(70)[:, None]).all()
 
+    done = launch("merge.py", "--found=left.npz", "--out=left.run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "own.qrels").write_text("".join(f"{row} 0 {row} 1\n" for row in range(70)))  # each row wants itself
+    asked = ("--judgements=own.qrels", "--metrics=MRR@3", "--out=s.npz")
+    done = launch("judge.py", "--runs=found.npz,left.run", *asked, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    whole, left = (line for line in done.stdout.splitlines() if line.startswith(("found.npz", "left.run")))
+    assert whole.split() == ["found.npz", "70", "1.000", "[1.000,", "1.000]"]
+    assert left.split()[:5] == ["left.run", "70", "0.000", "[0.000,", "0.000]"] and "-1.000" in left
+    with np.load(tmp_path / "s.npz") as scores:
+        assert scores["found.npz/MRR@3"].tolist() == [1] * 70 and len(scores["left.run/query_ids"]) == 70
+
 
 def test_parts_are_joined_to_the_bytes_of_one_go(run_folder, tmp_path):
     weights = model_weights.load(run_folder[0] / "model")
@@ -125,7 +137,7 @@ def test_a_budget_goes_through_all_four_jobs(tmp_path):
         ("compress.py", ["--model=absent", "--source=shop", "--out=x", "--part=3"], "part must be like 3/8"),
         ("join.py", ["--parts=absent-*", "--out=x"], "no folder is named absent-*"),
         ("merge.py", ["--found=absent-*", "--out=x.npz"], "no file is named absent-*"),
-        ("search.py", ["--index=absent", "--queries=shop", "--out=x.csv"], ".npz or .parquet"),
+        ("search.py", ["--index=absent", "--queries=shop", "--out=x.csv"], ".npz or .parquet or .run"),
         ("evaluate.py", ["shop"], "--workdir"),
     ],
 )

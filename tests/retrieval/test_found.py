@@ -59,7 +59,11 @@ def test_files_say_what_was_found(tmp_path, monkeypatch, kind, asked):
 
 @pytest.mark.parametrize(
     ("path", "message"),
-    [("found.csv", "must end in .npz or .parquet"), ("file/found.npz", "not a folder"), ("folder.npz", "not a file")],
+    [
+        ("found.csv", "must end in .npz or .parquet or .run"),
+        ("file/found.npz", "not a folder"),
+        ("folder.npz", "not a file"),
+    ],
 )
 def test_paths_that_cannot_be_written(tmp_path, path, message):
     (tmp_path / "file").touch()
@@ -69,7 +73,7 @@ def test_paths_that_cannot_be_written(tmp_path, path, message):
 
 
 @pytest.mark.parametrize("kind", IDS)
-@pytest.mark.parametrize("suffix", found.SUFFIXES)
+@pytest.mark.parametrize("suffix", found.READ)
 def test_a_file_is_read_as_it_was_written(tmp_path, kind, suffix):
     path, note = tmp_path / f"found{suffix}", {"rows": 3, "name": "ß"}
     for some in (make(kind), Found(SCORES[:, :1], ROWS[:, :1], found.named(ids_of(kind), ROWS[:, :1]))):
@@ -83,7 +87,7 @@ def test_a_file_is_read_as_it_was_written(tmp_path, kind, suffix):
     assert found.read(path).query_ids is None and found.read(path).searched is None
 
 
-@pytest.mark.parametrize("suffix", found.SUFFIXES)
+@pytest.mark.parametrize("suffix", found.READ)
 def test_whatever_bytes_a_file_has_the_answer_is_an_input_error(tmp_path, suffix):
     path = tmp_path / f"found{suffix}"
     found.write(path, make("texts"), ["a", "b"], {"rows": 3})

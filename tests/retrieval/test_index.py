@@ -493,3 +493,10 @@ def test_threads_and_a_forked_process_search_one_index(encoder):
 
 def test_the_line_that_a_notebook_shows():
     assert repr(make_index()) == "<Index of 300 rows in reconstructed, 20 bytes each, float16, by topk>"
+
+
+def test_where_ids_stand_and_which_are_not_there():
+    index = make_index(n=6, ids=[f"id-{i}" for i in range(6)])
+    index.remove(["id-3"])
+    assert index.where(["id-4", "gone", "id-3", "id-0"]).tolist() == [4, -1, -1, 0]
+    assert make_index(n=6).where([2, 0]).tolist() == [2, 0]

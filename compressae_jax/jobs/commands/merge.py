@@ -1,6 +1,7 @@
 """Merge what `search` found in several shards into one: the same as of one search of all rows.
 
 python launch/merge.py --found='found/*.npz' --out=found.npz
+python launch/merge.py --found=found.npz --out=found.run    # the same in TREC's format
 
 Shards that `compress --part=i/m` made come in the order of their parts; others in that of the names, a glob's sorted.
 """
@@ -11,7 +12,7 @@ from absl import flags
 def define() -> None:
     """Its flags."""
     flags.DEFINE_string("found", None, "Files that search wrote: a glob, or names with commas between.", required=True)
-    flags.DEFINE_string("out", None, "Where scores, rows and ids go: .npz or .parquet.", required=True)
+    flags.DEFINE_string("out", None, "Where scores, rows and ids go: .npz, .parquet, or .run of TREC.", required=True)
     flags.DEFINE_integer("top", None, "Rows to keep for each query; default: as many as were found in every shard.")
 
 

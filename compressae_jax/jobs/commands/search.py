@@ -19,7 +19,7 @@ def define() -> None:
     flags.DEFINE_integer("top", 10, "Rows to find for each query.")
     flags.DEFINE_string("allow", None, "File of the ids (or row numbers) that may be found: text, one a line, or .npy.")
     flags.DEFINE_string("exclude", None, "Sparse .npz of SciPy, queries x rows: what each query must not get.")
-    flags.DEFINE_string("out", "found.npz", "Where scores, rows and ids go: .npz or .parquet.")
+    flags.DEFINE_string("out", "found.npz", "Where scores, rows and ids go: .npz, .parquet, or .run of TREC.")
     flags.DEFINE_string("space", None, "sparse, reconstructed or dense_query (the default of codes).")
     flags.DEFINE_string("backend", "auto", "host, scan, bcoo, or auto: host on a CPU, scan on a GPU.")
     flags.DEFINE_integer("batch", 1024, "Queries searched at once.")

@@ -9,7 +9,7 @@ from compressae_jax.base import files
 from compressae_jax.notation import InputError
 
 
-def named(flag: str, text: str, kind: str, out: Path, wanted: Callable[[str], bool]) -> list[str]:
+def named(flag: str, text: str, kind: str, out: Path | None, wanted: Callable[[str], bool]) -> list[str]:
     """Those names, a glob's sorted, without `out` itself; `kind` ('folder', 'file') is for messages.
 
     Raises:
@@ -20,5 +20,5 @@ def named(flag: str, text: str, kind: str, out: Path, wanted: Callable[[str], bo
         found = [name] if os.path.exists(name) else sorted(filter(wanted, glob.glob(name)))
         if not found:
             raise InputError(f"{flag}: no {kind} is named {name}")
-        names += [each for each in found if files.real(each) != files.real(out)]
+        names += [each for each in found if out is None or files.real(each) != files.real(out)]
     return names
