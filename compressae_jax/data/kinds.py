@@ -11,6 +11,7 @@ from compressae_jax.data import (
     arrow,
     bigann,
     fvecs,
+    hdf5,
     in_arrays,
     in_arrow,
     in_datasets,
@@ -32,6 +33,7 @@ FILES: tuple[Kind, ...] = (
     tensors.KIND,
     parquet.KIND,
     arrow.KIND,
+    hdf5.KIND,
     fvecs.KIND,
     bigann.KIND,
 )

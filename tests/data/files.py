@@ -66,6 +66,20 @@ def feather(path, x):
     pyarrow.feather.write_feather(_table(x), path, compression="zstd", chunksize=3)
 
 
+def hdf5(path, x):
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        file["vectors"], file["neighbors"] = x, np.arange(len(x))
+
+
+def hdf5_chunks(path, x):
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        file.create_dataset("of/vectors", data=x, chunks=(3, x.shape[1]), compression="gzip")
+
+
 def fvecs(path, x):
     width = np.full((len(x), 1), x.shape[1], np.int32).view(np.float32)
     np.concatenate([width, x.astype(np.float32)], axis=1).tofile(path)
@@ -86,6 +100,8 @@ WRITERS = {
     "arrow, stream": (arrow_stream, ".arrow"),
     "arrow, file": (arrow_file, ".arrow"),
     "feather, compressed": (feather, ".feather"),
+    "hdf5": (hdf5, ".hdf5"),
+    "hdf5, in chunks": (hdf5_chunks, ".h5"),
     "fvecs": (fvecs, ".fvecs"),
     "fbin": (fbin, ".fbin"),
 }
@@ -97,6 +113,7 @@ DTYPES = {
     "safetensors": (np.float16, np.float32, np.float64, ml_dtypes.bfloat16),
     "parquet, lists": (np.float16, np.float32, np.float64),
     "parquet, fixed-size lists": (np.float16, np.float32, np.float64),
+    "hdf5": (np.float16, np.float32, np.float64, ">f8"),
     "arrow, stream": (np.float16, np.float32, np.float64),
 }
 

@@ -80,10 +80,11 @@ def test_a_folder_from_any_row(opened):
 
 def test_only_maps_have_random_access(opened):
     streamed = [source.kind for source, _, _ in opened if not source.random_access]
-    assert len(streamed) == 4 + 3 + 3 + 1 + 1 and set(streamed) == {
+    assert len(streamed) == 4 + 3 + 3 + 1 + 1 + 1 and set(streamed) == {
         "npz, compressed",
         "parquet",
         "arrow, compressed",
+        "hdf5, in chunks",
         "npy + npz + fvecs + parquet",
     }
 
