@@ -34,8 +34,6 @@ def open_arrow_file(file: File, column: str | None = None, ids_column: str | Non
         check_choice(f"ids_column ({path})", ids_column, kinds)
     named, places = [column, ids_column or ""], {name: place for place, name in enumerate(kinds)}
     kept = file.kept()
-    if not kept.maps:
-        return ArrowStreamed(file, places, named, kinds[column])
 
     def chunks_of(name: str) -> list[Any]:
         return kept.parsed(name, functools.partial(_mapped, arrow, file, places[name], name != column))
@@ -179,5 +177,6 @@ KIND = Kind(
     frozenset({"column", "ids_column"}),
     ids="the column `ids_column`",
     access="by number; in order where compressed",
+    ranged=False,
     extra="parquet",
 )

@@ -61,7 +61,7 @@ def open_file(file: File, options: Mapping[str, str]) -> Source:
         if name in options and name not in kind.options:
             raise InputError(f"{file.path} has no ids, but {name}={options[name]!r} was given: all files must have it")
     own = {name: value for name, value in options.items() if name in kind.options}
-    return kind.open(file if kind.ranged else file.near(), **own)
+    return kind.open(file if kind.ranged and file.ranged else file.near(), **own)
 
 
 def of_held(given: Any) -> Held:

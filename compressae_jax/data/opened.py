@@ -25,8 +25,10 @@ T = TypeVar("T")
 class File:
     """A regular file as it is now: `open` opens it as long as it has this size and time of its last change."""
 
+    ranged = True  # any part of it can be read
+
     def __init__(self, path: Path):
-        self.path = path
+        self.path = self._place = path
         with files.open_regular(path) as file:
             self.size, self.modified = _state(file.fileno())
 
@@ -61,7 +63,7 @@ class File:
             InputError: it changed since it was noted.
             OSError: it is not there any more, or cannot be opened now.
         """
-        file = files.open_regular(self.path)
+        file = files.open_regular(self._place)
         try:
             self.check(file.fileno())
         except BaseException:

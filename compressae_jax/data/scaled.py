@@ -5,15 +5,13 @@ Files that hold several arrays may have it among them, under the name `scale`; a
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xxhash
 from jaxtyping import Float32, Integer
 
-from compressae_jax.data import npy
-from compressae_jax.data.opened import File
+from compressae_jax.data import npy, remote
 from compressae_jax.data.sources import BYTES, Block, Source
 from compressae_jax.data.wrapped import Wrapped
 from compressae_jax.notation import InputError
@@ -95,7 +93,7 @@ def read(path: str | os.PathLike) -> np.ndarray:
         InputError: there is no such file, or it is none of numbers.
     """
     try:
-        return npy.read_whole(File(Path(os.path.expanduser(os.fspath(path)))))
+        return npy.read_whole(remote.at(path))
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"scale must be a number or the path of an .npy, and there is no file {path}") from None
 

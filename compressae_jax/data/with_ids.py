@@ -2,15 +2,14 @@
 
 import os
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xxhash
 
-from compressae_jax.base import files
 from compressae_jax.codes import ids as ids_of
 from compressae_jax.codes.ids import Ids, TextIds, as_ids
+from compressae_jax.data import npy, remote
 from compressae_jax.data.sources import Source
 from compressae_jax.data.wrapped import Wrapped
 from compressae_jax.notation import InputError
@@ -57,18 +56,14 @@ def read(path: str | os.PathLike) -> Ids:
     Raises:
         InputError: nothing there, another kind of `.npy`, text that is not UTF-8.
     """
-    path = Path(os.path.expanduser(os.fspath(path)))
     try:
-        with files.open_regular(path) as file:
-            if path.suffix.lower() == ".npy":
-                return _integers(path, np.lib.format.read_array(file, allow_pickle=False))
-            raw = np.frombuffer(file.read(), np.uint8)
+        file = remote.at(path)
+        if file.suffix == ".npy":
+            return _integers(file.path, npy.read_whole(file))
+        with file.open() as opened:
+            raw = np.frombuffer(opened.read(), np.uint8)
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"there is no file of ids {path}") from None
-    except ValueError as error:
-        raise (
-            error if isinstance(error, InputError) else InputError(f"{path} is no .npy of integers: {error}")
-        ) from None
     ids = _lines(raw)
     try:
         ids_of.check(ids)
@@ -97,7 +92,7 @@ def integers(ids: Ids, name: str = "ids") -> np.ndarray:
         raise InputError(f"{name} holds integers of more than 64 bits") from None
 
 
-def _integers(path: Path, array: np.ndarray) -> Ids:
+def _integers(path: Any, array: np.ndarray) -> Ids:
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise InputError(f"{path} must hold integers of shape (n,), not {array.dtype} of shape {array.shape}")
     return as_ids(array, len(array))
