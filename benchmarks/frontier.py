@@ -11,6 +11,7 @@ continues where it stopped, and draws what there is. Flags choose some datasets,
 """
 
 import argparse
+import dataclasses
 import functools
 import json
 import time
@@ -200,10 +201,14 @@ def fit(workdir: Path, dataset: str, training: np.ndarray, method: str, budget: 
 
 
 def dictionary(workdir: Path, dataset: str, training: np.ndarray, budget: int, seed: int) -> Weights:
-    """The model that `fit(budget_bytes=…)` trains, kept in the work folder."""
+    """The model that `fit(budget_bytes=…)` trains, kept in the work folder; its codes as ranks, the fewest bytes."""
     folder = workdir / "models" / f"{dataset}-{budget}-{seed}"
     # All rows, as peers are fitted to all.
-    return loop.fit(training, folder, seed=seed, progress=False, budget_bytes=budget, held_out=0)
+    weights = loop.fit(training, folder, seed=seed, progress=False, budget_bytes=budget, held_out=0)
+    if weights.storage != "fast4":
+        return weights
+    k = min(budgets.largest_k(budget, weights.h, "packed4"), weights.d)
+    return dataclasses.replace(weights.with_k(k), storage="packed4")
 
 
 def of_codes(weights: Weights, encoder: str) -> Fitted:

@@ -14,11 +14,9 @@ import numpy as np
 
 from benchmarks import frontier, timing
 from compressae_jax import compression
-from compressae_jax.codes.storage.kinds import record_width
 from compressae_jax.data.sources import InMemory
 from compressae_jax.evaluation import intervals, neighbours
 from compressae_jax.model import budgets
-from compressae_jax.notation import InputError
 from compressae_jax.retrieval.index import Index
 from compressae_jax.training import loop
 
@@ -50,7 +48,7 @@ def main() -> None:
 def parse() -> argparse.Namespace:
     """The flags."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", nargs="+", default=["scifact", "vaswani", "cifar10", "wordnet768"])
+    parser.add_argument("--data", nargs="+", default=["scifact", "vaswani", "cifar10", "wordnet768", "debian"])
     parser.add_argument("--bytes", nargs="+", type=int, default=[16, 32, 64, 128])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default="", help="folder for storages.json and storages.md")
@@ -63,7 +61,7 @@ def measured(rows: frontier.Rows, budget: int, seed: int) -> dict[str, Any]:
     found: dict[str, Any] = {"h": weights.h}
     hits = {}
     for storage in STORAGES:
-        k = most(weights.h, weights.d, budget, storage)
+        k = min(budgets.largest_k(budget, weights.h, storage), int(budgets.FILLED * weights.d))
         codes = compression.encode(weights.with_k(k), rows.searched, storage, "pursuit")
         index = Index(codes, weights.with_k(k))
         hits[storage] = neighbours.overlap(index.search(rows.queries, DEPTH).rows, rows.truth)
@@ -71,14 +69,6 @@ def measured(rows: frontier.Rows, budget: int, seed: int) -> dict[str, Any]:
         found[storage] = {"k": k, "bytes_per_vector": index.bytes_per_vector, "recall": recall}
     lost = intervals.interval(hits["packed4"] - hits["fast4"], seed=seed)
     return {**found, "lost": lost._asdict()}
-
-
-def most(h: int, d: int, budget: int, storage: str) -> int:
-    """The largest k, up to the share of d that `budgets` fills, whose record takes no more than the budget."""
-    fits = [k for k in range(1, min(h, int(budgets.FILLED * d)) + 1) if record_width(storage, h, k) <= budget]
-    if not fits:
-        raise InputError(f"{budget} bytes hold no nonzero of h={h} as {storage}")
-    return max(fits)
 
 
 def table(report: dict[str, Any]) -> str:

@@ -82,7 +82,7 @@ def test_the_default_is_packed_pursuit_codes_whatever_the_shape(shape):
     few = np.random.default_rng(1).normal(size=shape).astype(np.float32)
     model = cs.fit(few, refine_rounds=2, progress=False)
     index = model.index(few, progress=False)
-    assert model.weights.encoder == "pursuit" and model.weights.storage.startswith("packed")
+    assert model.weights.encoder == "pursuit" and model.weights.storage.startswith(("fast", "packed"))
     assert index.space == "dense_query" and index.bytes_per_vector <= max(3, min(64, shape[1] / 2))
     assert index.search(few[:1], top=1).rows[0, 0] == 0
 
@@ -90,7 +90,7 @@ def test_the_default_is_packed_pursuit_codes_whatever_the_shape(shape):
 @pytest.mark.parametrize("space", cs.SPACES)
 def test_a_budget_of_bytes_is_kept(vectors, space, tmp_path):
     model = cs.fit(vectors, budget_bytes=8, progress=False)
-    assert (model.weights.encoder, model.weights.storage) == ("pursuit", "packed4")
+    assert (model.weights.encoder, model.weights.storage) == ("pursuit", "fast4")
     index = model.index(vectors, space=space)
     assert index.bytes_per_vector <= 8 and index.nbytes == index.codes.records.nbytes
     scores, rows = index.search(vectors[:50], top=1)

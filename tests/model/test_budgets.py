@@ -23,8 +23,21 @@ def test_few_rows_get_few_latents():
     assert budgets.choose(32, 384, 10**6).h == budgets.LARGEST_H
 
 
+def test_ranks_are_for_what_holds_many_more_nonzeros_than_the_fast_form():
+    for budget, n, storage in [
+        (8, 2_000, "packed4"),
+        (16, 2_000, "fast4"),
+        (16, 10**6, "packed4"),
+        (32, 10**6, "fast4"),
+    ]:
+        chosen = budgets.choose(budget, 384, n)
+        ranked = budgets.largest_k(budget, chosen.h, "packed4")
+        assert chosen.storage == storage
+        assert (budgets.largest_k(budget, chosen.h, "fast4") >= budgets.FAST_SHARE * ranked) == (storage == "fast4")
+
+
 def test_values_are_finer_where_atoms_would_fill_the_width():
-    assert budgets.choose(16, 384, 10**6).storage == "packed4"
+    assert budgets.choose(32, 384, 10**6).storage == "fast4"
     assert budgets.choose(64, 50, 10**6).storage != "packed4"
 
 

@@ -148,7 +148,7 @@ def test_an_interrupted_budget_is_continued_by_no_other(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="have no lr"):
         train(tmp_path, **fields, lr=0.5)
     weights = train(tmp_path, **fields)
-    assert (weights.encoder, weights.storage) == ("pursuit", "packed4")
+    assert (weights.encoder, weights.storage) == ("pursuit", "fast4")
     assert weights.fingerprint == train(**fields).fingerprint
     assert list(weights.levels) == ["pursuit:packed4"]  # learned here, so that all that it compresses has the same
     assert model_weights.load(tmp_path / "model").levels == weights.levels
