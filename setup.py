@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 FIGURES = ["matplotlib>=3.8"]
 PARQUET = ["pyarrow>=14.0.1"]  # older ones execute code from a file (CVE-2023-47248)
@@ -27,8 +28,23 @@ TEST = [
     "pytest",
     "pytest-xdist",
     "ruff",
+    "setuptools>=77",  # builds the wheel that a test looks into
     "scikit-learn",  # its orthogonal matching pursuit is the tests' oracle
 ]
+
+
+class WithConfigs(build_py):
+    """The package with the experiments of configs/ in it, so that a wheel has them: see `jobs.experiments`."""
+
+    def run(self):
+        """Build as usual; an editable installation finds configs/ beside the package."""
+        super().run()
+        if not self.editable_mode:
+            folder = Path(self.build_lib) / "compressae_jax" / "shipped_configs" / "configs"
+            self.mkpath(str(folder))
+            for page in sorted(Path("configs").glob("*.py")):
+                self.copy_file(str(page), str(folder / page.name))
+
 
 VERSION = re.findall(r'__version__ = "(.+)"', Path("compressae_jax/__init__.py").read_text(encoding="utf-8"))[0]
 
@@ -39,6 +55,18 @@ setup(
     long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
+    license_files=["LICENSE"],
+    project_urls={"Paper": "https://arxiv.org/abs/2505.11388"},
+    classifiers=[
+        "Operating System :: POSIX :: Linux",
+        "Operating System :: MacOS",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+    cmdclass={"build_py": WithConfigs},
     packages=find_packages(include=["compressae_jax", "compressae_jax.*"]),
     package_data={"compressae_jax": ["py.typed"], "compressae_jax.data": ["shipped/**/*"]},
     entry_points={"console_scripts": ["compressae = compressae_jax.jobs.door:main"]},

@@ -13,7 +13,7 @@ def get_config(recipe: str = "default") -> ml_collections.ConfigDict:
     model, train = (_section(fields) for fields in recipes.recipe(recipe).values())
     return ml_collections.ConfigDict(
         {
-            "seed": 0,
+            "seed": 0,  # of all that is drawn
             "data": {
                 "source": "",  # file, folder, glob, url, or the name of a dataset (shop, scifact, debian, …)
                 "column": "",  # tables: the column of vectors; empty: the only one
@@ -33,8 +33,11 @@ def get_config(recipe: str = "default") -> ml_collections.ConfigDict:
             # Bytes a vector may take: chooses h, k, encoder and storage. Empty: 64 (of width below 128: half a byte a
             # number), or none where h, k or steps are named; 0: none.
             "budget_bytes": config_dict.placeholder(int),
-            # encoder: topk, refit, shortlist, pursuit; storage: float16, float32, packed3 … packed8; empty: the model's
-            "compress": {"encoder": "", "storage": "", "batch": 65_536},  # and the rows read at once
+            "compress": {
+                "encoder": "",  # topk, refit, shortlist or pursuit; empty: the model's
+                "storage": "",  # float16, float32, packed3 … packed8 or fast4; empty: the model's
+                "batch": 65_536,  # rows read at once; the bytes written do not depend on it
+            },
             "search": {"backend": "auto"},  # 'host' on a CPU, 'scan' on a GPU, 'bcoo' for reference
             "evaluation": {
                 "protocols": ("neighbours", "judgements", "purchases"),  # those that the dataset has are run

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 COMMANDS = {
+    "quickstart": "run, on data that comes with the program: some minutes",
     "run": "train, compress, search and evaluate for one config",
     "train": "train a model",
     "compress": "a source of vectors into a codes folder",
@@ -42,8 +43,10 @@ def main() -> NoReturn:
 
         print(__version__)
     elif name in HELP:
-        print("compressae COMMAND --flags; `compressae COMMAND --help` lists them.\n")
-        print("\n".join(f"  {command:10s}{what}" for command, what in COMMANDS.items()))
+        print(
+            "compressae COMMAND --flags; `compressae COMMAND --help` lists them, experiments and fields of configs.\n"
+        )
+        print("\n".join(f"  {command:12s}{what}" for command, what in COMMANDS.items()))
     else:
         sys.exit(_say(f"the command must be one of {', '.join(COMMANDS)}, not {name!r}", 2))
     sys.exit(0)
@@ -56,7 +59,10 @@ def run(name: str) -> NoReturn:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors=_plainly.__name__)  # an ASCII terminal, a file name that is not UTF-8
     command = importlib.import_module(f"compressae_jax.jobs.commands.{name}")
-    own = _defined(command)
+    try:
+        own = _defined(command)
+    except ValueError as error:  # an InputError, whose module would be waited for here: an experiment of no name
+        sys.exit(_say(str(error), 2))
     if any(argument in HELP for argument in sys.argv[1:]):
         sys.exit(_answered(lambda: print(_help(command, own)), heard))
     flags = _parsed(sys.argv)
@@ -190,11 +196,9 @@ def _help(command: types.ModuleType, own: list[str]) -> str:
         default = "" if flag.default is None else f" (default: {flag.default})"
         lines.append(f"  --{flag.name}: {flag.help}{default}")
     if "config" in own:
-        from compressae_jax.jobs import defaults
         from compressae_jax.jobs.commands import experiment
 
-        lines += ["", "Fields of the config, each of them a flag; a tuple is written --config.evaluation.ks='(4, 8)':"]
-        lines += [f"  --config.{name}={value!r}" for name, value in experiment.fields(defaults.get_config())]
+        lines += ["", *experiment.described()]
     return "\n".join(lines)
 
 
