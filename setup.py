@@ -13,7 +13,7 @@ RAY = ["ray>=2.40"]
 SPARK = [*PARQUET, "pyspark[sql]>=4.0"]  # its tables need pandas
 TENSORBOARD = ["tensorboardX>=2.6"]
 NOTEBOOK = ["ipykernel", "nbclient", "nbformat"]
-BENCH = ["faiss-cpu>=1.15", "kannolo", "psutil", "sparse_dot_topn", "torch>=2.4", "usearch"]
+BENCH = ["faiss-cpu>=1.15", "kannolo", "psutil", "sparse_dot_topn", "torch>=2.4", "turbovec", "usearch"]
 TEST = [
     *FIGURES,
     *PARQUET,

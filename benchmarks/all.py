@@ -19,7 +19,7 @@ from tqdm import tqdm
 SMALL = {
     "search": ["--size=small"],
     "filters": ["--size=small"],
-    "packed": ["--n=30000", "--bytes", "16", "64", "--queries", "1", "64", "--repeats=5"],
+    "packed": ["--data=scifact", "--n=30000", "--bytes", "16", "--queries", "1", "64", "--repeats=5"],
     "encoders": ["--k", "16", "--repeats=3"],
     "train_step": ["--repeats=5", "--shapes", "384,2048,16,2048"],
     "memory": ["--n=200000"],
