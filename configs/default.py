@@ -12,6 +12,6 @@ The fields with their defaults and units: `compressae_jax/jobs/defaults.py`, tho
 `compressae_jax/training/recipes.py`.
 """
 
-from compressae_jax.jobs.defaults import get_config
+from compressae_jax.jobs.defaults import get_config, model
 
-__all__ = ["get_config"]
+__all__ = ["get_config", "model"]

@@ -1,4 +1,4 @@
-"""Item vectors of a real shop (2,600 x 128, shipped): the quickstart.
+"""Item vectors of a real shop (2,600 x 128, shipped), with purchases: published one-pass codes of few products.
 
     python launch/run.py --config=configs/shop.py --workdir=runs/shop
 
@@ -14,7 +14,7 @@ from configs import default
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """The quickstart's experiment."""
+    """h=1024, k=16, and at smaller k by prefix."""
     config = default.get_config("published")
     config.data.source = "shop"
     config.model.h, config.model.k = 1024, 16

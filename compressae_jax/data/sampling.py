@@ -64,30 +64,35 @@ class Rest:
 class Split:
     """Of n rows, drawn by seed: held out of training and of the index, held out of training, and all others.
 
-    At most a tenth is held out for each use. `queries` and `validation` are ascending row numbers, `train` a `Rest`;
-    `queries` do not depend on how many rows validate. `order` is how rows are drawn.
+    At most a tenth is held out for each use, but half as `unseen`, which are there to be searched alone. `queries`,
+    `validation` and `unseen` are ascending row numbers, `train` a `Rest`; the first do not depend on how many follow.
+    `order` is how rows are drawn.
     """
 
-    def __init__(self, n: int, queries: int, validation: int, seed: int = 0, order: Order | None = None):
+    def __init__(
+        self, n: int, queries: int, validation: int, seed: int = 0, order: Order | None = None, unseen: int = 0
+    ):
         check_range("n", n, 1, sys.maxsize)
         check_range("queries", queries, 0, sys.maxsize)
         check_range("validation", validation, 0, sys.maxsize)
+        check_range("unseen", unseen, 0, sys.maxsize)
         first = min(queries, n // 10)
         second = first + min(validation, n // 10)
-        drawn = (order or drawn_rows)(n, seed, second)
+        drawn = (order or drawn_rows)(n, seed, second + min(unseen, n // 2))
         self.queries: RowNumbers = np.sort(drawn[:first])
-        self.validation: RowNumbers = np.sort(drawn[first:])
+        self.validation: RowNumbers = np.sort(drawn[first:second])
+        self.unseen: RowNumbers = np.sort(drawn[second:])
         self.train: Any = Rest(n, drawn)
 
 
-def split_rows(n: int, queries: int, validation: int, seed: int = 0) -> Split:
+def split_rows(n: int, queries: int, validation: int, seed: int = 0, unseen: int = 0) -> Split:
     """The split of today's runs."""
-    return Split(n, queries, validation, seed)
+    return Split(n, queries, validation, seed, unseen=unseen)
 
 
-def split_of_0_1(n: int, queries: int, validation: int, seed: int = 0) -> Split:
+def split_of_0_1(n: int, queries: int, validation: int, seed: int = 0, unseen: int = 0) -> Split:
     """The split of runs whose config.json names no `sampling`: those of version 0.1, by a permutation of all rows."""
-    return Split(n, queries, validation, seed, _order_of_0_1)
+    return Split(n, queries, validation, seed, _order_of_0_1, unseen)
 
 
 def rows_of_step(seed: int, step: int, batch: int, n: int) -> Int64[np.ndarray, " batch"]:

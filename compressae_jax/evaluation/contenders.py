@@ -1,4 +1,4 @@
-"""Who is compared: CompresSAE by space and k, baselines at equal bytes; what they are asked is in `protocols`."""
+"""Who is compared: codes by model, space and k, baselines at equal bytes; what they are asked is in `protocols`."""
 
 import dataclasses
 import functools
@@ -12,11 +12,14 @@ from compressae_jax.baselines import binary, dense, int8, lsq, opq, pca, pq, prq
 from compressae_jax.baselines.flat import Flat
 from compressae_jax.baselines.quantisers import load_faiss
 from compressae_jax.codes import spaces
+from compressae_jax.codes.storage.kinds import storage_bits
 from compressae_jax.evaluation.corpus import Corpus
 from compressae_jax.evaluation.exclusion import Search
+from compressae_jax.model.weights import Weights
 from compressae_jax.notation import InputError, check_choice, check_range
 from compressae_jax.retrieval import filters
 
+ONE_PASS, PURSUIT = "published one-pass codes", "packed pursuit codes"
 PUBLISHED_BYTES = 8  # of a nonzero: float32 value and int32 column, as the paper counts
 BASELINE_ROWS = 65_536  # training rows that baselines are fitted to, at most: as many as faiss takes for 256 centroids
 
@@ -70,6 +73,8 @@ class Contender:
     budget: int | None = None
     space: str | None = None
     k: int | None = None
+    of: str | None = None  # the set of codes in the corpus
+    codes: str | None = None  # what kind of codes these are
 
     @property
     def bytes_as_published(self) -> int | None:
@@ -113,23 +118,43 @@ def peer(d: int) -> Contender:
     return _of_baseline(dense.fit(np.zeros((0, d), np.float32)), "dense", None)
 
 
-def codes(corpus: Corpus, spaces_: Iterable[str], ks: Iterable[int], backend: str) -> list[Contender]:
-    """CompresSAE in every space, at the k of the corpus's codes and at smaller ones, by prefix of the same codes."""
-    own = corpus.codes.k
+def kind_of_codes(weights: Weights) -> str:
+    """The name of what a model makes, as it is meant to be used."""
+    packed = storage_bits(weights.storage) is not None
+    if weights.encoder == "pursuit" and packed:
+        return PURSUIT
+    return ONE_PASS if weights.encoder == "topk" and not packed else f"{weights.encoder} codes, {weights.storage}"
+
+
+def spaces_of(weights: Weights) -> tuple[str, ...]:
+    """The spaces that a model's codes are meant for: values of least squares serve dense queries best."""
+    return spaces.SPACES if weights.encoder == "topk" else ("dense_query",)
+
+
+def codes(corpus: Corpus, of: str, spaces_: Iterable[str] | None, ks: Iterable[int], backend: str) -> list[Contender]:
+    """One model's codes in every space (None: those that they are meant for), at their k and at smaller ones.
+
+    Smaller ones are prefixes of the same codes.
+    """
+    weights, rows, budget = corpus.coded[of]
+    own, kind = rows.k, kind_of_codes(weights)
+    spaces_ = spaces_of(weights) if spaces_ is None else tuple(spaces_)
     for k in ks:
         check_range("evaluation.ks", k, 1, own)
     for space in spaces_:
         check_choice("evaluation.spaces", space, spaces.SPACES)
     found = []
     for k in sorted({own, *ks}, reverse=True):
-        cost = corpus.index("sparse", k).bytes_per_vector
+        cost = corpus.index(of, "sparse", k).bytes_per_vector
+        given = budget if budget is not None and k == own else int(cost)
         for space in spaces_:
-            find = functools.partial(_find_codes, space, k, backend)
-            found.append(Contender(f"CompresSAE {space}, k={k}", "code", cost, find, int(cost), space, k))
+            find = functools.partial(_find_codes, of, space, k, backend)
+            found.append(Contender(f"{kind}, {space}, k={k}", "code", cost, find, given, space, k, of, kind))
     return found
 
 
 def _find_codes(
+    of: str,
     space: str,
     k: int,
     backend: str,
@@ -138,7 +163,7 @@ def _find_codes(
     top: int,
     exclude: scipy.sparse.csr_matrix | None,
 ) -> Found:
-    return corpus.index(space, k).search(queries, top, backend=backend, exclude=exclude)
+    return corpus.index(of, space, k).search(queries, top, backend=backend, exclude=exclude)
 
 
 def baselines(

@@ -8,8 +8,10 @@ import numpy as np
 from jaxtyping import Float
 
 from compressae_jax.base import files
+from compressae_jax.evaluation import contenders as kinds
 from compressae_jax.notation import InputError
 
+PURSUIT = ("#CC79A7", "o")
 SPACES = {"dense_query": ("#0072B2", "o"), "reconstructed": ("#009E73", "s"), "sparse": ("#D55E00", "^")}
 BASELINES = ("#666666", "#8C6BB1", "#C49A00", "#A0522D", "#999999")
 MARKERS = "Dvp<>"
@@ -42,7 +44,8 @@ def recall_bytes(contenders: Sequence[Mapping[str, Any]], title: str, path: Path
     plain = iter(zip(BASELINES, MARKERS, strict=True))
     for method, points in methods.items():
         kind, space = points[0]["kind"], points[0]["space"]
-        looks = SPACES[space] if kind == "code" else DENSE if kind == "dense" else next(plain)
+        codes = PURSUIT if points[0].get("codes") == kinds.PURSUIT else SPACES.get(space, DENSE)
+        looks = codes if kind == "code" else DENSE if kind == "dense" else next(plain)
         _line(axes, method, points, metric, *looks, dashed=kind != "code")
     axes.set_xscale("log", base=2)
     sizes = np.log2([one["bytes_per_vector"] for one in contenders])
@@ -115,7 +118,8 @@ def _percent(value: float, _: object) -> str:
 
 
 def _method(one: Mapping[str, Any]) -> str:
-    return f"CompresSAE {one['space']}" if one["kind"] == "code" else one["name"].partition(",")[0]
+    """What a line joins: one kind of codes in one space, or one baseline."""
+    return one["name"].rpartition(", k=")[0] if one["kind"] == "code" else one["name"].partition(",")[0]
 
 
 def _line(

@@ -54,6 +54,8 @@ def measured(compared: Sequence[Contender], scores: Scores, d: int, resamples: i
             "kind": one.kind,
             "space": one.space,
             "k": one.k,
+            "of": one.of,
+            "codes": one.codes,
             "bytes_per_vector": one.bytes_per_vector,
             "bytes_as_published": one.bytes_as_published,
             "budget": one.budget,

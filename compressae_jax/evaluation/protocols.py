@@ -15,7 +15,7 @@ from compressae_jax.evaluation.exclusion import Search
 from compressae_jax.evaluation.rankings import PerQuery
 from compressae_jax.notation import InputError
 
-NAMES = ("neighbours", "judgements", "purchases")
+NAMES = ("neighbours", "unseen", "judgements", "purchases")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,13 +40,17 @@ class Neighbours(Protocol):
     truth: Int[np.ndarray, "q t"]
 
 
-def of_neighbours(source: Source, corpus: Corpus) -> Neighbours:
+def of_neighbours(
+    source: Source, corpus: Corpus, rows: Int[np.ndarray, " q"] | None = None, name: str = "neighbours"
+) -> Neighbours:
     """Rows left out of a corpus look for their nearest dense neighbours; zero rows, which have none, do not count.
+
+    `rows`: those of them that ask, by default all.
 
     Raises:
         InputError: no row was left out, or none that has a direction.
     """
-    rows = corpus.left_out
+    rows = corpus.left_out if rows is None else rows
     queries = streams.take(source, rows)
     rows, queries = rows[queries.any(axis=1)], queries[queries.any(axis=1)]
     if not len(queries) or len(corpus) <= min(neighbours.DEPTHS):
@@ -58,7 +62,7 @@ def of_neighbours(source: Source, corpus: Corpus) -> Neighbours:
 
     cut = _cut(neighbours.METRICS, len(corpus))
     return Neighbours(
-        name="neighbours",
+        name=name,
         corpus=corpus,
         headline=[metric for metric in neighbours.METRICS if metric not in cut][-1],
         scored=len(queries),

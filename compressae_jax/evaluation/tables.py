@@ -5,11 +5,13 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from compressae_jax.evaluation.corpus import OWN
 from compressae_jax.evaluation.evaluation import Evaluation
 
 Report = Mapping[str, Any]
 BEST = "*"
 LONGEST = 100  # characters of an item in the closing text
+NAME_ENDS = ": "
 
 
 def format_table(report: Report) -> str:
@@ -53,9 +55,10 @@ def closing(report: Report) -> str:
 
 
 def at_own_budget(report: Report) -> list[Mapping[str, Any]]:
-    """The contenders without those at the bytes of another k than the model's."""
-    codes = {one["k"]: one["budget"] for one in report["contenders"] if one["kind"] == "code"}
-    others = set(codes.values()) - {codes.get(report["model"]["k"])}
+    """The contenders without those at the bytes of another k than the model's, but for budgets that were asked for."""
+    codes = [one for one in report["contenders"] if one["kind"] == "code"]
+    prefixes = [one for one in codes if one.get("of", OWN) == OWN and one["k"] != report["model"]["k"]]
+    others = {one["budget"] for one in prefixes} - {one["budget"] for one in codes if one not in prefixes}
     return [one for one in report["contenders"] if one["budget"] not in others]
 
 
@@ -64,8 +67,9 @@ def markdown(report: Report) -> str:
     source, model = report["source"], report["model"]
     paragraphs = [
         f"# Evaluation on {source['name']}",
-        f"{source['rows']:,} vectors of width {source['width']}; CompresSAE with h={model['h']:,} and k={model['k']}, "
-        f"model {model['fingerprint']}.",
+        f"{source['rows']:,} vectors of width {source['width']}; {_model(model)}.",
+        *(["Beside them, on the same rows:"] if report.get("beside") else []),
+        *[f"- {name}: {_model(one)}" for name, one in report.get("beside", {}).items()],
         *[f"- {_asked(name, protocol)}" for name, protocol in report["protocols"].items()],
         _markdown_table(_headings(report), _rows(report, lambda text: f"**{text}**")),
         *_cut(report),
@@ -99,8 +103,8 @@ def _headings(report: Report) -> list[str]:
 
 
 def _metric(protocol: str, metric: str) -> str:
-    if protocol == "neighbours":
-        return metric
+    if protocol in ("neighbours", "unseen"):
+        return metric if protocol == "neighbours" else f"unseen {metric}"
     of = "purchase" if protocol == "purchases" else protocol.removeprefix("judgements").removeprefix(" on ")
     return f"{of} {metric}".strip()
 
@@ -136,7 +140,7 @@ def _verdicts(report: Report) -> list[str]:
         metric = protocol["headline"]
         winners = [one for one in report["contenders"] if one["name"] in best(report, name)]
         for winner in winners:
-            method = winner["name"].partition(", ")[0]
+            method = winner["name"].partition(", ")[0] if winner["kind"] == "baseline" else winner["name"]
             text = f"- {_metric(name, metric)} at {winner['budget']:,} bytes: highest is {method}, "
             text += f"{winner['scores'][name][metric]['mean']:.3f}"
             if winner["kind"] != "code":
@@ -145,6 +149,10 @@ def _verdicts(report: Report) -> list[str]:
                 text += f"; {code['name']} reaches {code['scores'][name][metric]['mean']:.3f}" if code else ""
             sentences.append(text + ".")
     return sentences
+
+
+def _model(one: Mapping[str, Any]) -> str:
+    return f"{one.get('codes', 'codes')} of h={one['h']:,} and k={one['k']}, model {one['fingerprint']}"
 
 
 def _asked(name: str, protocol: Mapping[str, Any]) -> str:
@@ -180,13 +188,21 @@ def _signed(score: Mapping[str, float]) -> str:
 
 
 def _example(example: Mapping[str, Any]) -> str:
-    lines = [textwrap.shorten(example["item"], LONGEST)]
+    lines, neighbours = [textwrap.shorten(example["item"], LONGEST)], example["neighbours"]
+    if all(NAME_ENDS in item for found in neighbours.values() for item in found):
+        width = max(map(len, neighbours))
+        return "\n".join(lines + [f"  {name.ljust(width)}  {_short(found)}" for name, found in neighbours.items()])
     for name, found in example["neighbours"].items():
         lines += [
             f"  {name}",
             *[f"    {place}. {textwrap.shorten(item, LONGEST)}" for place, item in enumerate(found, 1)],
         ]
     return "\n".join(lines)
+
+
+def _short(items: Sequence[str]) -> str:
+    """Items that are a name and more by their names alone."""
+    return ", ".join(item.partition(NAME_ENDS)[0] for item in items)
 
 
 def _markdown_example(example: Mapping[str, Any]) -> str:

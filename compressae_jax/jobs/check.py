@@ -12,8 +12,9 @@ from compressae_jax.codes.storage import kinds
 from compressae_jax.codes.storage.kinds import STORAGES, storage_bits
 from compressae_jax.data.sources import Source
 from compressae_jax.evaluation import contenders, protocols
+from compressae_jax.evaluation.examples import rows_named
 from compressae_jax.jobs import inputs, judged, run_folder
-from compressae_jax.model import encoders
+from compressae_jax.model import budgets, encoders
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import InputError, check_choice, check_range
 from compressae_jax.retrieval.index import BACKENDS
@@ -47,6 +48,8 @@ def whole(
     h, k = fields["model"]["h"], fields["model"]["k"]
     kinds.check(storage, h)
     evaluation(config, source.width, h, k, storage)
+    for name in config.evaluation.beside:
+        _beside(config, name, source, len(rows))
     known(config, source)
     outputs(workdir)
 
@@ -63,11 +66,23 @@ def evaluation(config: ml_collections.ConfigDict, d: int, h: int, k: int, storag
             f"evaluation.ks={tuple(wanted.ks)} asks for prefixes of rows, which packed rows have none of (storage "
             f"{storage}, k={k}); add --config.evaluation.ks='()'"
         )
+    for one in wanted.budgets:
+        budgets.of_dictionary(one, h, d)
     check_range("evaluation.resamples", wanted.resamples, 1, 10**7)
     contenders.check(wanted.baselines, wanted.spaces, _budgets(h, [k, *wanted.ks]), d)
     for name in wanted.judged:
         if data.load(name).judgements() is None:
             raise InputError(f"evaluation.judged: dataset {name!r} has no judgements")
+
+
+def _beside(config: ml_collections.ConfigDict, name: str, source: Source, rows: int) -> None:
+    """Raise InputError unless a model to be compared can be trained, in a folder of its name."""
+    if not name.isidentifier():
+        raise InputError(f"evaluation.beside: a name must be letters, digits and _, not {name!r}")
+    try:
+        resolved.of(inputs.beside(config, name).to_dict(), source, rows)
+    except InputError as error:
+        raise InputError(f"evaluation.beside.{name}: {error}") from None
 
 
 def known(config: ml_collections.ConfigDict, source: Source) -> None:
@@ -77,9 +92,14 @@ def known(config: ml_collections.ConfigDict, source: Source) -> None:
     judged.judgements(config, source)
     judged.purchases(config, source)
     dataset = inputs.dataset(config)
+    names = dataset.items if dataset is not None else None
+    if asked := tuple(config.evaluation.examples):
+        if names is None:
+            raise InputError(f"evaluation.examples={asked} are names, and {config.data.source} has none of its rows")
+        rows_named(names, asked)
     if dataset is None:
         return
-    wanted, _ = config.evaluation.protocols, dataset.items
+    wanted = config.evaluation.protocols
     if "judgements" in wanted:
         dataset.judgements()
     if "purchases" in wanted and dataset.train is not None and dataset.test is not None:
@@ -91,7 +111,7 @@ def known(config: ml_collections.ConfigDict, source: Source) -> None:
 def outputs(workdir: str | os.PathLike) -> None:
     """Raise InputError where something stands in the place of an output."""
     workdir = files.check_out(workdir)
-    for name in (run_folder.MODEL, run_folder.CODES):
+    for name in (run_folder.MODEL, run_folder.CODES, run_folder.BESIDE):
         files.check_out(Path(workdir) / name)
     for name in (run_folder.CONFIG, run_folder.FOUND, *run_folder.REPORTS):
         files.check_out(Path(workdir) / name, folder=False)

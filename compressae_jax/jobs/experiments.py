@@ -13,7 +13,7 @@ FOLDER = "configs"
 PACKED = Path(__file__).resolve().parent.parent / "shipped_configs"  # setup.py puts them there in a wheel
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 NAME = re.compile(r"\w+")
-QUICKSTART = "shop"
+QUICKSTART = "debian"
 
 
 def root() -> Path:

@@ -23,6 +23,16 @@ def source(config: ml_collections.ConfigDict) -> Source:
     )
 
 
+def beside(config: ml_collections.ConfigDict, name: str) -> ml_collections.ConfigDict:
+    """The experiment that trains the model of this name in `evaluation.beside`, on the same rows, and nothing else."""
+    own = config.copy_and_resolve_references()
+    wanted = own.evaluation.beside[name]
+    own.start, own.compress.encoder, own.compress.storage = "", "", ""
+    own.evaluation.beside, own.evaluation.ks, own.evaluation.budgets = ml_collections.ConfigDict(), (), ()
+    own.budget_bytes, own.model, own.train = wanted.budget_bytes, wanted.model, wanted.train
+    return own
+
+
 def start(config: ml_collections.ConfigDict) -> Weights | None:
     """The model that is trained on; None where training begins anew."""
     return model_weights.load(config.start) if config.start else None
@@ -35,5 +45,5 @@ def dataset(config: ml_collections.ConfigDict) -> data.Dataset | None:
 
 
 def split(config: ml_collections.ConfigDict, rows: int) -> data.Split:
-    """The rows of a source of so many that are held out as queries and for validation, and the others."""
-    return data.split_rows(rows, config.data.queries, config.data.validation)
+    """The rows of a source of so many that are held out as queries, for validation and as unseen, and the others."""
+    return data.split_rows(rows, config.data.queries, config.data.validation, unseen=config.data.unseen)

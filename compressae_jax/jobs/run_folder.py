@@ -17,10 +17,18 @@ from compressae_jax.notation import FolderError, InputError
 from compressae_jax.training import recipes, records
 
 MODEL, CODES, FOUND, CONFIG, DONE = "model", "codes", "found.npz", "config.json", "done.json"
+BESIDE = "beside"  # run folders of the models that are compared with this one
 REPORT = "report"  # no file: the name that an evaluation locks
 REPORTS = ("report.json", "report.md", "per_query.npz")
 DONE_VERSION = 1
-FIXED = ("seed", "budget_bytes", "data.queries", "data.validation", "data.zero_rows")  # that later jobs may not change
+FIXED = (
+    "seed",
+    "budget_bytes",
+    "data.queries",
+    "data.validation",
+    "data.unseen",
+    "data.zero_rows",
+)  # for no later job to change
 
 
 class Made(NamedTuple):
@@ -36,7 +44,10 @@ class Made(NamedTuple):
     def split(self, rows: int) -> data.Split:
         """The rows that were held out of a source of so many, and the others."""
         draw = data.split_rows if "sampling" in self.record else data.split_of_0_1
-        return draw(rows, _field(self.record, "data.queries"), _field(self.record, "data.validation"))
+        queries, validation, unseen = (
+            _field(self.record, f"data.{name}") for name in ("queries", "validation", "unseen")
+        )
+        return draw(rows, queries, validation, unseen=unseen)
 
     def config(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """What was asked for now, with the fields of model and training that the run had."""

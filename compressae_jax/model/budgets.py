@@ -38,6 +38,16 @@ def choose(budget_bytes: int, d: int, n: int) -> Budget:
     """
     check_range("budget_bytes", budget_bytes, 2, 4 * d)
     h = max(16, min(LARGEST_H, 1 << max(n // ROWS_A_LATENT, 1).bit_length() - 1))
+    return Budget(h, *of_dictionary(budget_bytes, h, d))
+
+
+def of_dictionary(budget_bytes: int, h: int, d: int) -> tuple[int, str]:
+    """k and storage of codes of at most so many bytes, by a dictionary of h that is there.
+
+    Raises:
+        InputError: a budget that holds no nonzero, or that holds the vectors as they are.
+    """
+    check_range("budget_bytes", budget_bytes, 2, 4 * d)
     for storage in STORAGES:
         k = largest_k(budget_bytes, h, storage)
         if k <= FILLED * d:
@@ -47,7 +57,7 @@ def choose(budget_bytes: int, d: int, n: int) -> Budget:
     k = min(k, h, d)
     if k < 1:
         raise InputError(f"budget_bytes={budget_bytes} holds no nonzero of h={h} columns; give at least 3")
-    return Budget(h, k, storage)
+    return k, storage
 
 
 def largest_k(budget_bytes: int, h: int, storage: str) -> int:

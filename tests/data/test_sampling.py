@@ -140,3 +140,13 @@ def test_what_is_refused():
     for arguments in ((0, 1, 1), (10, -1, 1), (10, 1, -1)):
         with pytest.raises(InputError):
             data.Split(*arguments)
+
+
+def test_unseen_rows_come_after_the_others_and_are_trained_on_by_nobody():
+    split, without = data.split_rows(1000, 50, 60, unseen=300), data.split_rows(1000, 50, 60)
+    assert_array_equal(split.queries, without.queries)
+    assert_array_equal(split.validation, without.validation)
+    assert len(without.unseen) == 0 and len(split.unseen) == 300 and (np.diff(split.unseen) > 0).all()
+    of_all = np.concatenate([split.queries, split.validation, split.unseen, np.asarray(split.train)])
+    assert_array_equal(np.sort(of_all), np.arange(1000))
+    assert len(data.split_rows(1000, 50, 60, unseen=900).unseen) == 500

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from evaluation import small
@@ -8,7 +10,7 @@ from compressae_jax.baselines import pca
 from compressae_jax.baselines.units import unit_rows
 from compressae_jax.codes import spaces
 from compressae_jax.evaluation import contenders
-from compressae_jax.evaluation.corpus import Corpus
+from compressae_jax.evaluation.corpus import OWN, Coded, Corpus
 from compressae_jax.notation import InputError
 
 N, D = 61, 12
@@ -19,7 +21,7 @@ LEFT_OUT = np.array([0, 7, 8, 60])
 def corpus():
     source, weights = data.open_source(small.vectors(N)), small.weights()
     codes = compression.encode(weights, small.vectors(N))
-    return Corpus(source, weights, codes, LEFT_OUT)
+    return Corpus(source, {OWN: Coded(weights, codes)}, LEFT_OUT)
 
 
 def test_a_corpus_numbers_what_is_left(corpus):
@@ -27,9 +29,9 @@ def test_a_corpus_numbers_what_is_left(corpus):
     assert len(corpus) == N - 4
     assert_array_equal(corpus.rows, kept)
     assert_array_equal(np.concatenate(list(corpus.pieces())), small.vectors(N)[kept])
-    codes = compression.encode(corpus.weights, small.vectors(N)[kept])
-    assert_array_equal(corpus.index("sparse", 6).codes.columns, codes.columns)
-    scales = corpus.index("reconstructed", 6).codes.scales("reconstructed")
+    codes = compression.encode(corpus.coded[OWN].weights, small.vectors(N)[kept])
+    assert_array_equal(corpus.index(OWN, "sparse", 6).codes.columns, codes.columns)
+    scales = corpus.index(OWN, "reconstructed", 6).codes.scales("reconstructed")
     assert_allclose(scales, spaces.row_scales(codes.norms, "reconstructed"), rtol=1e-6)
 
 
@@ -37,15 +39,17 @@ def test_a_corpus_numbers_what_is_left(corpus):
 @pytest.mark.parametrize("k", [2, 6])
 def test_codes_rank_by_the_cosine_of_their_space_and_budget(corpus, space, k):
     queries = small.vectors(5, seed=9)
-    one = next(c for c in contenders.codes(corpus, [space], [k, k], "host") if c.k == k)
+    one = next(c for c in contenders.codes(corpus, OWN, [space], [k, k], "host") if c.k == k)
 
     _, rows = one.search(corpus, queries, len(corpus))
 
     def seen(vectors, in_space):
-        dense = compression.encode(corpus.weights, vectors).prefix(k).to_dense()
-        return {"sparse": dense, "reconstructed": dense @ corpus.weights.params["decoder_w"], "dense_query": vectors}[
-            in_space
-        ]
+        dense = compression.encode(corpus.coded[OWN].weights, vectors).prefix(k).to_dense()
+        return {
+            "sparse": dense,
+            "reconstructed": dense @ corpus.coded[OWN].weights.params["decoder_w"],
+            "dense_query": vectors,
+        }[in_space]
 
     left = unit_rows(seen(queries, space))
     right = unit_rows(seen(small.vectors(N)[corpus.rows], "sparse" if space == "sparse" else "reconstructed"))
@@ -55,9 +59,43 @@ def test_codes_rank_by_the_cosine_of_their_space_and_budget(corpus, space, k):
 
 
 def test_every_space_at_every_k_once(corpus):
-    found = contenders.codes(corpus, spaces.SPACES, (2, 4, 2), "host")
+    found = contenders.codes(corpus, OWN, spaces.SPACES, (2, 4, 2), "host")
     assert [(c.space, c.k) for c in found] == [(s, k) for k in (6, 4, 2) for s in spaces.SPACES]
     assert len({c.name for c in found}) == 9
+
+
+@pytest.mark.parametrize(
+    ("encoder", "storage", "kind"),
+    [
+        ("topk", "float16", "published one-pass codes"),
+        ("pursuit", "packed4", "packed pursuit codes"),
+        ("pursuit", "fast4", "packed pursuit codes"),
+        ("refit", "float16", "refit codes, float16"),
+    ],
+)
+def test_codes_have_the_name_of_what_made_them(encoder, storage, kind):
+    made = dataclasses.replace(small.weights(k=3), encoder=encoder, storage=storage)
+    source = data.open_source(small.vectors(N))
+    rows = compression.encode(made, small.vectors(N), storage, encoder)
+    several = Corpus(source, {"small": Coded(made, rows, budget=9)}, LEFT_OUT)
+    found = contenders.codes(several, "small", None, (), "host")
+    assert [one.space for one in found] == list(spaces.SPACES if encoder == "topk" else ["dense_query"])
+    assert {(one.codes, one.of, one.budget) for one in found} == {(kind, "small", 9)}
+    assert found[-1].name == f"{kind}, dense_query, k=3"
+    assert (found[-1].search(several, small.vectors(4), 1)[1] >= 0).all()
+
+
+def test_several_models_share_a_corpus():
+    source, x = data.open_source(small.vectors(N)), small.vectors(N)
+    models = {"one": small.weights(), "two": small.weights(seed=3)}
+    coded = {name: Coded(weights, compression.encode(weights, x)) for name, weights in models.items()}
+    both = Corpus(source, coded, LEFT_OUT)
+    for name, weights in models.items():
+        alone = Corpus(source, {OWN: coded[name]}, LEFT_OUT)
+        (of_both,) = contenders.codes(both, name, ["sparse"], (), "host")
+        (of_one,) = contenders.codes(alone, OWN, ["sparse"], (), "host")
+        assert_array_equal(of_both.search(both, x[:3], 5)[1], of_one.search(alone, x[:3], 5)[1])
+        assert both.coded[name].weights is weights
 
 
 def test_dense_search_is_exact(corpus):
@@ -71,7 +109,7 @@ def test_dense_search_is_exact(corpus):
 def test_a_query_without_direction_finds_nothing(corpus):
     queries = small.vectors(3, seed=9)
     queries[1] = 0
-    for one in [contenders.peer(D), *contenders.codes(corpus, spaces.SPACES, (), "host")]:
+    for one in [contenders.peer(D), *contenders.codes(corpus, OWN, spaces.SPACES, (), "host")]:
         scores, rows = one.search(corpus, queries, 4)
         assert_array_equal(rows[1], -1)
         assert np.isneginf(scores[1]).all() and (rows[[0, 2]] >= 0).all()
@@ -159,6 +197,6 @@ def test_unknown_baselines(names, message):
 
 def test_unknown_spaces_and_ks(corpus):
     with pytest.raises(InputError, match=r"evaluation\.spaces must be one of"):
-        contenders.codes(corpus, ["sparce"], (), "host")
+        contenders.codes(corpus, OWN, ["sparce"], (), "host")
     with pytest.raises(InputError, match=r"evaluation\.ks must be an integer from 1 to 6, not 7"):
-        contenders.codes(corpus, ["sparse"], (7,), "host")
+        contenders.codes(corpus, OWN, ["sparse"], (7,), "host")

@@ -29,6 +29,7 @@ def test_recall_bytes(tmp_path):
         contender("dense float32", "dense", 512.0, 1.0),
         *[contender(f"CompresSAE sparse, k={k}", "code", 4.0 * k + 4, k / 40, "sparse") for k in (4, 8, 16)],
         *[contender(f"CompresSAE {s}, k=4", "code", 20.0, 0.5, s) for s in ("reconstructed", "dense_query")],
+        {**contender("packed pursuit codes, dense_query, k=9", "code", 32.0, 0.9), "codes": "packed pursuit codes"},
         *[
             contender(f"{name}, 20 bytes", "baseline", 20.0, 0.3)
             for name in ("truncation", "PCA", "PCA int8", "int8", "PQ")

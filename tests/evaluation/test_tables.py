@@ -83,7 +83,7 @@ def test_a_tie_is_won_by_both(report):
 def test_markdown_says_who_wins(report):
     page = tables.markdown(report)
     assert "- recall@100 at 68 bytes: highest is PCA int8, 0.500; CompresSAE sparse, k=16 reaches 0.300." in page
-    assert "- scifact nDCG@10 at 68 bytes: highest is CompresSAE sparse, 0.610." in page
+    assert "- scifact nDCG@10 at 68 bytes: highest is CompresSAE sparse, k=16, 0.610." in page
     assert "**0.500 [0.490, 0.510]**" in page and "**Lamp**" in page and "1,024, of which 3" in page
     assert "![recall_bytes.png](recall_bytes.png)" in page
     tables_ = [line for line in page.splitlines() if line.startswith("|")]
@@ -104,6 +104,13 @@ def test_examples(report):
     assert tables.closing(report).count("Lamp") == 0
 
 
+def test_examples_that_begin_with_a_name_take_a_line(report):
+    found = {"dense float32": ["krita: paints", "nip2: edits"], "codes": ["krita: paints"]}
+    report["examples"] = [{"item": "gimp: edits images", "neighbours": found}]
+    wanted = "gimp: edits images\n  dense float32  krita, nip2\n  codes          krita"
+    assert tables.format_examples(report) == wanted
+
+
 def test_a_depth_that_finds_all_rows_is_not_shown(report):
     for one in report["contenders"]:
         one["scores"]["neighbours"]["recall@10"] = score(0.4)
@@ -112,3 +119,16 @@ def test_a_depth_that_finds_all_rows_is_not_shown(report):
     page = tables.markdown(report)
     assert "has no recall@100 here: 86 rows are searched, too few" in page
     assert "| recall@100" not in page and "| recall@10 " in page
+
+
+def test_the_closing_table_leaves_out_smaller_ks_but_no_budget_that_was_asked_for(report):
+    own = {"k": 16, "of": "own"}
+    report["contenders"][1] |= own
+    report["contenders"] += [
+        one("CompresSAE sparse, k=4", "code", 20, 0.2, 0.2, 20) | {**own, "k": 4},
+        one("PCA int8, 20 bytes", "baseline", 20, 0.1, 0.1, 20),
+        one("packed pursuit codes, dense_query, k=9", "code", 32, 0.4, 0.4, 32) | {"k": 9, "of": "32 bytes"},
+        one("RQ, 32 bytes", "baseline", 32, 0.1, 0.1, 32),
+    ]
+    left = {o["name"] for o in report["contenders"]} - {o["name"] for o in tables.at_own_budget(report)}
+    assert left == {"CompresSAE sparse, k=4", "PCA int8, 20 bytes"}

@@ -5,6 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import ml_collections
 import numpy as np
 import pytest
 from evaluation import small
@@ -14,16 +15,20 @@ from numpy.testing import assert_allclose
 from compressae_jax import compression, data
 from compressae_jax.base import files
 from compressae_jax.baselines import dense
-from compressae_jax.evaluation import judgements, neighbours, protocols, purchases, report
-from compressae_jax.evaluation.corpus import Corpus
+from compressae_jax.evaluation import figures, judgements, neighbours, protocols, purchases, report
+from compressae_jax.evaluation.corpus import OWN, Coded, Corpus
+from compressae_jax.evaluation.examples import rows_named
 from compressae_jax.jobs import run_folder
 from compressae_jax.jobs.compress import compress as compress_job
 from compressae_jax.jobs.evaluate import evaluate, evaluate_once
+from compressae_jax.jobs.train import train as train_job
+from compressae_jax.model import budgets
 from compressae_jax.model import weights as model_weights
 from compressae_jax.notation import BusyError, InputError
 from compressae_jax.retrieval.index import Index
 from configs import default
 
+RECONSTRUCTED = "published one-pass codes, reconstructed, k=4"
 SPACES = ("sparse", "reconstructed", "dense_query")
 
 
@@ -48,10 +53,10 @@ def test_who_is_compared(run):
     assert [(one["name"], one["bytes_per_vector"]) for one in found["contenders"]] == [
         ("dense float32", 512),
         ("int8, 132 bytes", 132),
-        *[(f"CompresSAE {space}, k=4", 20) for space in SPACES],
+        *[(f"published one-pass codes, {space}, k=4", 20) for space in SPACES],
         ("truncation, 20 bytes", 20),
         ("PCA int8, 20 bytes", 20),
-        *[(f"CompresSAE {space}, k=2", 12) for space in SPACES],
+        *[(f"published one-pass codes, {space}, k=2", 12) for space in SPACES],
         ("truncation, 12 bytes", 12),
         ("PCA int8, 12 bytes", 12),
     ]
@@ -76,12 +81,10 @@ def test_neighbours_are_those_of_the_protocol(run):
         "cut": [],
     }
     for metric in ("recall@10", "recall@100"):
-        assert_allclose(
-            mean(found, "CompresSAE reconstructed, k=4", "neighbours", metric), expected[metric].mean(), atol=1e-6
-        )
+        assert_allclose(mean(found, RECONSTRUCTED, "neighbours", metric), expected[metric].mean(), atol=1e-6)
         assert mean(found, "dense float32", "neighbours", metric) == 1
     saved = np.load(workdir / "per_query.npz")
-    assert_allclose(saved["neighbours/CompresSAE reconstructed, k=4/recall@100"], expected["recall@100"], rtol=1e-6)
+    assert_allclose(saved[f"neighbours/{RECONSTRUCTED}/recall@100"], expected["recall@100"], rtol=1e-6)
 
 
 def test_purchases_of_dense_search_are_the_published_ones(run):
@@ -95,7 +98,7 @@ def test_files_are_whole(run):
     assert json.loads((workdir / "report.json").read_text()) == json.loads(json.dumps(found))
     assert found["config"]["evaluation"]["resamples"] == 100 and found["seed"] == config.seed
     assert len(report.format_table(found).splitlines()) == 2 + len(found["contenders"]) + 2
-    assert "CompresSAE dense_query, k=2" in (workdir / "report.md").read_text()
+    assert "published one-pass codes, dense_query, k=2" in (workdir / "report.md").read_text()
     names = {path.name for path in workdir.iterdir()}
     assert names >= {"report.json", "report.md", "per_query.npz", "recall_bytes.png", "training.png", "usage.png"}
     assert not [name for name in names if name.startswith(".")]
@@ -113,8 +116,15 @@ def test_examples_are_items_by_name(run):
     assert len(found["examples"]) == 3
     for example in found["examples"]:
         assert example["item"] in names
-        assert list(example["neighbours"]) == ["dense float32", "CompresSAE reconstructed, k=4"]
+        assert list(example["neighbours"]) == ["dense float32", "published one-pass codes, dense_query, k=4"]
         assert all(len(some) == 5 and set(some) <= set(names) for some in example["neighbours"].values())
+
+
+def test_examples_are_those_that_were_asked_for():
+    names = ["a: one", "b: two", "b", "a: three"]
+    assert rows_named(names, ["a", "b", "a: three", "b: two"]).tolist() == [0, 2, 3, 1]
+    with pytest.raises(InputError, match=r"evaluation.examples: no item is named 'c'"):
+        rows_named(names, ["a", "c"])
 
 
 def test_again_from_the_codes_on_disk_and_without_matplotlib(run, tmp_path, monkeypatch):
@@ -134,8 +144,8 @@ def test_again_from_the_codes_on_disk_and_without_matplotlib(run, tmp_path, monk
 
     found = evaluate(config, tmp_path, progress=False)
 
-    assert [one["name"] for one in found["contenders"]] == ["dense float32", "CompresSAE sparse, k=4"]
-    name = "CompresSAE sparse, k=4"
+    assert [one["name"] for one in found["contenders"]] == ["dense float32", "published one-pass codes, sparse, k=4"]
+    name = "published one-pass codes, sparse, k=4"
     assert mean(found, name, "neighbours", "recall@100") == mean(before, name, "neighbours", "recall@100")
     assert found["figures"] == [] and "compressae_jax[figures]" in (tmp_path / "report.md").read_text()
 
@@ -166,7 +176,7 @@ def test_codes_of_another_model_or_dtype_are_not_used(run, tmp_path):
 
     found = evaluate(config, tmp_path, progress=False)
 
-    name = "CompresSAE sparse, k=4"
+    name = "published one-pass codes, sparse, k=4"
     assert mean(found, name, "neighbours", "recall@100") == mean(before, name, "neighbours", "recall@100")
 
 
@@ -182,7 +192,7 @@ def test_a_model_carried_to_judged_data(tmp_path):
     assert found["protocols"]["judgements on scifact"]["scored"] == 300
     # 0.649 in the README of the data, which allows 0.001 for float16.
     assert mean(found, "dense float32", "judgements on scifact", "nDCG@10") == pytest.approx(0.649, abs=0.001)
-    assert 0 < mean(found, "CompresSAE dense_query, k=8", "judgements on scifact", "nDCG@10") < 0.649
+    assert 0 < mean(found, "published one-pass codes, dense_query, k=8", "judgements on scifact", "nDCG@10") < 0.649
     assert found["examples"] == []
 
 
@@ -195,7 +205,7 @@ def test_queries_that_are_rows_are_not_their_own_answers(tmp_path):
     )
     weights = small.weights()
     codes = compression.encode(weights, rows)
-    whole = Corpus(dataset.vectors, weights, codes, np.zeros(0, np.int64))
+    whole = Corpus(dataset.vectors, {OWN: Coded(weights, codes)}, np.zeros(0, np.int64))
 
     protocol = protocols.of_dataset("judgements", dataset, whole)
 
@@ -351,3 +361,59 @@ def test_flags_of_model_and_training_must_be_those_of_the_run(tmp_path):
     run_folder.check_given(tmp_path, {"start": ""})
     with pytest.raises(InputError, match=r"its start was none, config.start is [0-9a-f]{16}; give what it was made"):
         run_folder.check_given(tmp_path, {"start": str(tmp_path / "other")})
+
+
+def test_models_beside_and_other_budgets_are_trained_on_the_same_rows_and_compared(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "available", lambda: False)
+    np.save(tmp_path / "vectors.npy", small.vectors(400))
+    config = default.get_config()
+    config.data.source, config.data.queries, config.data.unseen = str(tmp_path / "vectors.npy"), 40, 120
+    config.budget_bytes, config.train.refine_rounds, config.data.validation = 8, 2, 0
+    config.evaluation.budgets, config.evaluation.baselines, config.evaluation.resamples = (4, 8), (), 50
+    config.evaluation.beside.published = default.model("published")
+    beside = config.evaluation.beside.published
+    beside.model.h, beside.model.k, beside.train.steps, beside.train.batch = 32, 2, 3, 32
+    beside.train.warmup_steps = 0
+    workdir = tmp_path / "run"
+    train_job(config, workdir, progress=False)
+    found = evaluate(config, workdir, progress=False)
+
+    own = model_weights.load(workdir / "model")
+    k, fewer = own.k, budgets.of_dictionary(4, own.h, own.d)[0]
+    names = [f"packed pursuit codes, dense_query, k={k}", f"packed pursuit codes, dense_query, k={fewer}"]
+    one_pass = [f"published one-pass codes, {space}, k=2" for space in SPACES]
+    bytes_of = {one["name"]: (one["budget"], one["bytes_per_vector"]) for one in found["contenders"][1:]}
+    assert list(bytes_of) == [*one_pass, *names]
+    assert bytes_of[names[0]][0] == 8 >= bytes_of[names[0]][1] > 4 == bytes_of[names[1]][0] >= bytes_of[names[1]][1]
+    assert found["protocols"]["unseen"]["rows"] == 120 and found["protocols"]["neighbours"]["rows"] == 360
+    assert list(found["beside"]) == ["4 bytes", "published"]
+
+    records_of = [json.loads((f / "config.json").read_text()) for f in (workdir, workdir / "beside" / "published")]
+    assert records_of[0]["rows"] == records_of[1]["rows"] and records_of[0]["rows"]["trained"] == 240
+    assert (records_of[0]["budget_bytes"], records_of[1]["budget_bytes"]) == (8, 0)
+    other = model_weights.load(workdir / "beside" / "published" / "model")
+    assert found["beside"]["published"]["fingerprint"] == other.fingerprint
+    page = (workdir / "report.md").read_text()
+    assert "unseen: 40 held-out rows, 120 rows searched" in page and "Beside them, on the same rows:" in page
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        (
+            "published",
+            {"model.k": 99, "model.h": 32},
+            r"evaluation\.beside\.published: k must be an integer from 1 to 32",
+        ),
+        ("published", {"budget_bytes": 4}, r"evaluation\.beside\.published: budget_bytes=4 chooses h, k, steps"),
+        ("a/b", {}, "evaluation.beside: a name must be letters, digits and _, not 'a/b'"),
+    ],
+)
+def test_a_model_beside_is_checked_before_anything_runs(tmp_path, name, change, message):
+    np.save(tmp_path / "vectors.npy", small.vectors(400))
+    config = experiment(str(tmp_path / "vectors.npy"))
+    config.evaluation.beside[name] = ml_collections.ConfigDict(default.model("published"))
+    config.evaluation.beside[name].update_from_flattened_dict(change)
+    with pytest.raises(InputError, match=message):
+        train_job(config, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()

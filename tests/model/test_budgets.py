@@ -45,3 +45,12 @@ def test_values_are_finer_where_atoms_would_fill_the_width():
 def test_budgets_out_of_range(budget):
     with pytest.raises(InputError, match="budget_bytes"):
         budgets.choose(budget, 384, 10**6)
+
+
+@pytest.mark.parametrize(("h", "d"), [(4096, 384), (64, 16)])
+def test_a_dictionary_that_is_there_makes_codes_of_other_budgets(h, d):
+    found = [budgets.of_dictionary(budget, h, d) for budget in (8, 16, 32)]
+    assert all(1 <= k <= d for k, _ in found)
+    assert all(record_width(storage, h, k) <= b for (k, storage), b in zip(found, (8, 16, 32), strict=True))
+    assert [k for k, _ in found] == sorted({k for k, _ in found})
+    assert found[1] == budgets.choose(16, d, 4 * h)[1:3]

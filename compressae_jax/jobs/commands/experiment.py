@@ -60,7 +60,7 @@ def described() -> Iterator[str]:
 def fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The fields of a config by dotted name, with their values."""
     for name, value in config.items():
-        if hasattr(value, "items"):
+        if hasattr(value, "items") and len(value):
             yield from fields(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
