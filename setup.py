@@ -8,6 +8,7 @@ from setuptools.command.build_py import build_py
 
 FIGURES = ["matplotlib>=3.8"]
 PARQUET = ["pyarrow>=14.0.1"]  # older ones execute code from a file (CVE-2023-47248)
+HDF5 = ["h5py>=3.12"]
 # Floors of these two were tried with the tests of tests/cluster, each with `==`, on 2026-11-26.
 RAY = ["ray>=2.40"]
 SPARK = [*PARQUET, "pyspark[sql]>=4.0"]  # its tables need pandas
@@ -17,14 +18,18 @@ BENCH = ["faiss-cpu>=1.15", "kannolo", "psutil", "sparse_dot_topn", "torch>=2.4"
 TEST = [
     *FIGURES,
     *PARQUET,
+    *HDF5,
     *TENSORBOARD,
     *NOTEBOOK,
     "beartype",
+    "datasets>=4",
     "faiss-cpu>=1.15",
     "hypothesis",
     "import-linter>=2.0",
     "ir-measures",
     "mypy",
+    "pandas",
+    "polars",
     "pytest",
     "pytest-xdist",
     "ruff",
@@ -95,6 +100,7 @@ setup(
         "cuda12": ["jax[cuda12]>=0.10"],
         "cuda13": ["jax[cuda13]>=0.10"],
         "figures": FIGURES,
+        "hdf5": HDF5,
         "notebook": NOTEBOOK,
         "parquet": PARQUET,
         "ray": RAY,

@@ -43,4 +43,4 @@ class Fvecs(Mapped):
         return np.ascontiguousarray(table[:, 1:])
 
 
-KIND = Kind("fvecs", (".fvecs",), Fvecs, "a row: its width as int32, then float32")
+KIND = Kind("fvecs", (".fvecs",), Fvecs, "a row: its width as int32, then float32", scale="floats need none")

@@ -65,5 +65,5 @@ HELD = Held(
     "a table: the one column of float lists, or the one named `column`; or all columns, where all are floats; "
     "a column of lists alone",
     frozenset({"column", "ids_column"}),
-    ids="the column `ids_column`, or `ids=`",
+    ids="the column `ids_column`, or given: `ids`",
 )

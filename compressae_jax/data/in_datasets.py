@@ -91,5 +91,5 @@ HELD = Held(
     open_dataset,
     "a Dataset: the one column of float lists, or the one named `column`; a column of one",
     frozenset({"column", "ids_column"}),
-    ids="the column `ids_column`, or `ids=`",
+    ids="the column `ids_column`, or given: `ids`",
 )

@@ -133,5 +133,5 @@ HELD = Held(
     "a frame: the one column of arrays or lists, or the one named `column`; or all columns, where all are floats; a "
     "series of arrays or lists",
     frozenset({"column", "ids_column"}),
-    ids="the column, or the level of the index, `ids_column`, or `ids=`; the index is not taken unasked",
+    ids="the column, or the level of the index, `ids_column`, or given: `ids`; the index is not taken unasked",
 )

@@ -34,5 +34,5 @@ HELD = Held(
     "a frame: the one column of lists or arrays of floats, or the one named `column`; or all columns, where all are "
     "floats; a series of lists or arrays",
     frozenset({"column", "ids_column"}),
-    ids="the column `ids_column`, or `ids=`",
+    ids="the column `ids_column`, or given: `ids`",
 )

@@ -19,8 +19,8 @@ class Kind(NamedTuple):
     open: Callable[..., Source]
     holds: str  # what the rows are
     options: frozenset[str] = frozenset()
-    ids: str = "beside it"
-    scale: str = "beside it"  # of int8 and uint8: where it is found
+    ids: str = "given: `ids`"
+    scale: str = "given: `scale`"  # of int8 and uint8: where it is found
     access: str = "by number"  # or 'in order'
     ranged: bool = True
     extra: str = ""  # of setup.py, that it needs
@@ -37,7 +37,7 @@ class Held(NamedTuple):
     open: Callable[..., Source]
     holds: str
     options: frozenset[str] = frozenset()
-    ids: str = "`ids=`"
+    ids: str = "given: `ids`"
 
 
 def is_of(package: str, *names: str) -> Callable[[Any], bool]:

@@ -240,6 +240,9 @@ def test_a_run_from_elsewhere(memory, copies, tmp_path):
     assert_array_equal(rows, local_rows)
     assert_array_equal(scores, local_scores)
     assert not list(copies.iterdir())
+    put(memory, files.write("npy", tmp_path, -x), "/x.npy")
+    with pytest.raises(InputError, match="other contents of the same shape"):
+        cs.fit(url, workdir=tmp_path / "run", **{**fields, "steps": 4})
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):

@@ -172,3 +172,41 @@ def test_an_environment_of_another_python_is_left_alone(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env={**environment, "PYTHON": sys.executable}, capture_output=True)
     assert done.stdout.decode().split() == [str(tmp_path / wanted)], done.stderr
     assert (tmp_path / ".venv" / "mine").read_text() == "precious"
+
+
+@pytest.mark.parametrize("kind", ["saved dataset", "HDF5", "scaled int8"])
+def test_sources_of_every_kind_by_flags(kind, run_folder, tmp_path):
+    """Compressed, added to an index and searched: the codes and ids of the same vectors in memory."""
+    model = f"--model={run_folder[0]}/model"
+    x = np.random.default_rng(0).integers(-127, 128, (40, 128)).astype(np.float32) / 128
+    names = [f"row-{i}" for i in range(40)]
+    if kind == "saved dataset":
+        datasets = pytest.importorskip("datasets")
+        features = datasets.Features({"v": datasets.List(datasets.Value("float32")), "name": datasets.Value("string")})
+        datasets.Dataset.from_dict({"v": x.tolist(), "name": names}, features).save_to_disk(tmp_path / "x")
+        flags = ("x", "--ids_column=name")
+    elif kind == "HDF5":
+        h5py = pytest.importorskip("h5py")
+        with h5py.File(tmp_path / "x.hdf5", "w") as file:
+            file["train"], file["test"], file["names"] = x, x[:3], names
+        flags = ("x.hdf5", "--key=train", "--ids_key=names")
+    else:
+        np.save(tmp_path / "x.npy", (x * 128).astype(np.int8))
+        (tmp_path / "names.txt").write_text("\n".join(names))
+        flags = ("x.npy", "--scale=0.0078125", "--ids=names.txt")
+    source, *more = flags
+    done = launch("compress.py", model, f"--source={source}", *more, "--out=codes", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    weights = model_weights.load(run_folder[0] / "model")
+    compression.to_folder(weights, data.open_source(x, ids=names), tmp_path / "wanted", progress=False)
+    for name in ("columns.npy", "values.npy", "records.npy", "ids.utf8", "ids.offsets.npy"):
+        if (tmp_path / "wanted" / name).exists():
+            assert (tmp_path / "codes" / name).read_bytes() == (tmp_path / "wanted" / name).read_bytes()
+
+    done = launch("add.py", model, "--index=index", f"--source={source}", *more, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    asked = ("--index=index", f"--queries={source}", *more, "--top=1", "--out=found.npz")
+    done = launch("search.py", *asked, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    with np.load(tmp_path / "found.npz") as found:
+        assert found["query_ids"].tolist() == names and found["ids"].shape == (40, 1)

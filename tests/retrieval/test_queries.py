@@ -8,10 +8,12 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from retrieval.test_index import make_index, make_vectors, make_weights
 
+from compressae_jax import data
 from compressae_jax.base import devices
 from compressae_jax.codes import spaces
 from compressae_jax.model import encoders
 from compressae_jax.model.encoders import Encoder
+from compressae_jax.notation import InputError
 from compressae_jax.retrieval.queries import Expander
 
 
@@ -43,3 +45,38 @@ def test_any_number_of_queries_costs_few_compilations_on_a_device(monkeypatch):
     for q in range(1, 6):
         assert_array_equal(index.search(x[:q], 3, backend="host").rows, wanted.rows[:q])
     assert encoders.encode._cache_size() - before <= 4  # of 1, 2, 4 and 8 queries
+
+
+def test_queries_from_wherever_vectors_may_be(tmp_path):
+    pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    expander, x = Expander(make_weights(), "dense_query"), make_vectors(9)
+    wanted = expander.expand(x)
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "none.npy", x[:0])
+    lists = polars.DataFrame({"v": x.tolist()}, schema={"v": polars.List(polars.Float32)})
+    frame = pandas.DataFrame({"id": range(9), "v": list(x)})
+    for held in (
+        tmp_path / "x.npy",
+        str(tmp_path / "x.npy"),
+        data.open_source(x),
+        frame,
+        frame["v"],
+        lists,
+        lists["v"],
+    ):
+        assert_array_equal(expander.expand(held), wanted)
+    for none in (tmp_path / "none.npy", [], x[:0].tolist(), lists[:0], frame[:0]):
+        assert expander.expand(none).shape == (0, expander.weights.h)
+    small = (x * 20).astype(np.int8)
+    np.save(tmp_path / "small.npy", small)
+    for held in (small, tmp_path / "small.npy"):
+        with pytest.raises(InputError, match="int8"):
+            expander.expand(held)
+    assert_allclose(expander.expand(data.open_source(small, scale=0.5)), expander.expand(small.astype(np.float32)))
+    for wrong, message in (
+        ("gone.npy", "there is no file gone.npy"),
+        (lists.lazy(), "collect"),
+        (frame["id"], "row 0"),
+    ):
+        with pytest.raises(InputError, match=message):
+            expander.expand(wrong)
