@@ -45,7 +45,7 @@ def test_every_field_has_its_comment():
     assert len(lines) == len(list(experiment.fields(defaults.get_config())))
     assert "  --config.train.b2=0.999  # Adam's decay of the square" in lines
     silent = {line.partition("=")[0].split(".", 1)[1] for line in lines if "  # " not in line}
-    assert silent <= {"mesh.model", "evaluation.spaces"}, "the one is told with mesh.data, the other by its values"
+    assert silent <= {"mesh.model"}, "told with mesh.data"
 
 
 def test_comments_of_a_table_in_a_file(tmp_path):

@@ -41,7 +41,7 @@ def resolve(argv: list[str], default: str = "") -> None:
 
 def described() -> Iterator[str]:
     """A line for every experiment, and for every field of a config, with its default and what stands beside it."""
-    yield "Experiments, by name (--config=shop):"
+    yield "Experiments, by name (--config=debian):"
     for name, path in experiments.names().items():
         yield f"  {name:10s}{experiments.about(path)}"
     yield ""
@@ -63,4 +63,4 @@ def fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         if hasattr(value, "items") and len(value):
             yield from fields(value, f"{prefix}{name}.")
         else:
-            yield prefix + name, value
+            yield prefix + name, value.to_dict() if hasattr(value, "to_dict") else value
