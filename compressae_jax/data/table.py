@@ -41,7 +41,7 @@ def with_tables(text: str) -> str:
     """A page with its tables made anew, each between `<!-- table NAME: … -->` and `<!-- /table -->`."""
     for name, made in (("files", files()), ("held", held()), ("options", options())):
         whole = f"<!-- table {name}: {COMMAND} -->\n{made}\n<!-- /table -->"
-        text = re.sub(rf"(?s)<!-- table {name}: .*?<!-- /table -->", lambda _, whole=whole: whole, text)
+        text = re.sub(rf"(?s)<!-- table {name}: .*?<!-- /table -->", whole.replace("\\", r"\\"), text)
     return text
 
 
