@@ -17,6 +17,7 @@ from compressae_jax.codes.rows import Rows, check_made_by
 from compressae_jax.codes.storage.packed import Packed
 from compressae_jax.compression import drift
 from compressae_jax.compression.drift import Drift
+from compressae_jax.model import budgets
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.encoders import Encoder
 from compressae_jax.model.weights import Weights
@@ -51,8 +52,18 @@ class Model:
         return self.weights.k
 
     def __repr__(self) -> str:
-        how = f"{self.weights.encoder}, {self.weights.storage}"
-        return f"<Model of d={self.d}, h={self.h}, k={self.k}, {how}, fingerprint {self.weights.fingerprint}>"
+        made = f"{self.weights.kind}, k={self.k} of h={self.h:,}, {self.weights.storage}"
+        return f"<Model of width {self.d}: {made}, fingerprint {self.weights.fingerprint}>"
+
+    def with_budget(self, budget_bytes: int) -> Model:
+        """The same dictionary for packed pursuit codes of at most so many bytes: k and storage are chosen anew.
+
+        A dictionary that was learned for the budget itself keeps a little more.
+
+        Raises:
+            InputError: a budget that holds no nonzero, or that holds the vectors as they are.
+        """
+        return Model(budgets.with_budget(self.weights, budget_bytes))
 
     def compress(
         self,

@@ -19,7 +19,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.data.source = "debian"
     config.data.unseen, config.data.validation = 8000, 0
     config.budget_bytes = 64
-    config.train.refine_rounds, config.train.refine_gain = 5, 2e-3
+    config.train.refine_rounds = 4
     config.evaluation.budgets = (32,)
     config.evaluation.beside.published = published()
     config.evaluation.baselines = ("int8", "pca_int8@64")

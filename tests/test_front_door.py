@@ -102,6 +102,40 @@ def test_a_budget_of_bytes_is_kept(vectors, space, tmp_path):
     assert opened.encoder == "pursuit" and opened.bytes_per_vector == index.bytes_per_vector
 
 
+def test_a_dictionary_makes_codes_of_other_budgets(vectors):
+    model = cs.fit(vectors, budget_bytes=8, refine_rounds=2, progress=False)
+    smaller, larger = model.with_budget(4), model.with_budget(12)
+    assert smaller.k < model.k <= larger.k and smaller.h == model.h
+    sizes = [one.index(vectors, progress=False).bytes_per_vector for one in (smaller, model, larger)]
+    assert sizes[0] <= 4 < sizes[1] <= 8 <= sizes[2] <= 12
+    with pytest.raises(cs.InputError, match="budget_bytes must be"):
+        model.with_budget(10**6)
+
+
+def test_each_shows_itself_in_a_line_or_two(vectors, model):
+    index, of_budget = model.index(vectors), cs.fit(vectors, budget_bytes=8, refine_rounds=1, progress=False)
+    named = of_budget.index(vectors, ids=[f"n{i}" for i in range(300)], progress=False)
+    fingerprint = model.weights.fingerprint
+    made = f"k=4 of h=64, float16, fingerprint {fingerprint}"
+    assert repr(model) == f"<Model of width 16: published one-pass codes, {made}>"
+    assert repr(of_budget).startswith("<Model of width 16: packed pursuit codes, k=")
+    assert repr(index) == "<Index of 300 rows, 20 bytes each: k=4 of h=64, float16 by topk, dense_query>"
+    assert "by pursuit, dense_query, with ids>" in repr(named)
+    codes = model.compress(vectors)
+    assert repr(codes).startswith("<Codes: 300 rows of 4 nonzeros out of 64 columns, float16, made by topk of model")
+    assert "with ids" in repr(named.codes) and "\n" not in repr(named.codes)
+    found = named.search(vectors[[3, 5]], top=7)
+    first, second = repr(found).split("\n")
+    assert first == "<Found: the 7 nearest of each of 2 queries, with ids"
+    assert second.startswith(f" of the first: n3 {found.scores[0, 0]:.3f}, ") and second.endswith(", …>")
+    assert repr(index.search(vectors[:0], top=3)) == "<Found: the 3 nearest of each of 0 queries>"
+    assert f" of the first: 0 {index.search(vectors[:1], top=1).scores[0, 0]:.3f}>" in repr(
+        index.search(vectors[:1], 1)
+    )
+    within = index.within(vectors[:2], at_least=0.5)
+    assert repr(within) == f"<Within: {len(within.rows):,} rows of 2 queries>"
+
+
 def test_encoder_and_storage_by_name(vectors, model):
     def cosine(codes):
         z = model.reconstruct(codes)

@@ -114,7 +114,9 @@ class Rows(abc.ABC):
 
     def __repr__(self) -> str:
         known = "" if self.made_by is None else f", made by {self.made_by.encoder} of model {self.made_by.fingerprint}"
-        return f"<{len(self):,} rows of {self.k} nonzeros out of {self.h:,} columns, {self.storage}{known}>"
+        named = ", with ids" if self.ids is not None else ""
+        size = f"{len(self):,} rows of {self.k} nonzeros out of {self.h:,} columns"
+        return f"<{type(self).__name__}: {size}, {self.storage}{named}{known}>"
 
     @abc.abstractmethod
     def arrays(self) -> dict[str, Any]:

@@ -12,14 +12,12 @@ from compressae_jax.baselines import binary, dense, int8, lsq, opq, pca, pq, prq
 from compressae_jax.baselines.flat import Flat
 from compressae_jax.baselines.quantisers import load_faiss
 from compressae_jax.codes import spaces
-from compressae_jax.codes.storage.kinds import storage_bits
 from compressae_jax.evaluation.corpus import Corpus
 from compressae_jax.evaluation.exclusion import Search
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import InputError, check_choice, check_range
 from compressae_jax.retrieval import filters
 
-ONE_PASS, PURSUIT = "published one-pass codes", "packed pursuit codes"
 PUBLISHED_BYTES = 8  # of a nonzero: float32 value and int32 column, as the paper counts
 BASELINE_ROWS = 65_536  # training rows that baselines are fitted to, at most: as many as faiss takes for 256 centroids
 
@@ -118,14 +116,6 @@ def peer(d: int) -> Contender:
     return _of_baseline(dense.fit(np.zeros((0, d), np.float32)), "dense", None)
 
 
-def kind_of_codes(weights: Weights) -> str:
-    """The name of what a model makes, as it is meant to be used."""
-    packed = storage_bits(weights.storage) is not None
-    if weights.encoder == "pursuit" and packed:
-        return PURSUIT
-    return ONE_PASS if weights.encoder == "topk" and not packed else f"{weights.encoder} codes, {weights.storage}"
-
-
 def spaces_of(weights: Weights) -> tuple[str, ...]:
     """The spaces that a model's codes are meant for: values of least squares serve dense queries best."""
     return spaces.SPACES if weights.encoder == "topk" else ("dense_query",)
@@ -137,7 +127,7 @@ def codes(corpus: Corpus, of: str, spaces_: Iterable[str] | None, ks: Iterable[i
     Smaller ones are prefixes of the same codes.
     """
     weights, rows, budget = corpus.coded[of]
-    own, kind = rows.k, kind_of_codes(weights)
+    own, kind = rows.k, weights.kind
     spaces_ = spaces_of(weights) if spaces_ is None else tuple(spaces_)
     for k in ks:
         check_range("evaluation.ks", k, 1, own)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from compressae_jax.base import files
-from compressae_jax.evaluation import contenders as kinds
+from compressae_jax.model import weights
 from compressae_jax.notation import InputError
 
 PURSUIT = ("#CC79A7", "o")
@@ -44,7 +44,7 @@ def recall_bytes(contenders: Sequence[Mapping[str, Any]], title: str, path: Path
     plain = iter(zip(BASELINES, MARKERS, strict=True))
     for method, points in methods.items():
         kind, space = points[0]["kind"], points[0]["space"]
-        codes = PURSUIT if points[0].get("codes") == kinds.PURSUIT else SPACES.get(space, DENSE)
+        codes = PURSUIT if points[0].get("codes") == weights.PURSUIT else SPACES.get(space, DENSE)
         looks = codes if kind == "code" else DENSE if kind == "dense" else next(plain)
         _line(axes, method, points, metric, *looks, dashed=kind != "code")
     axes.set_xscale("log", base=2)

@@ -33,8 +33,6 @@ from compressae_jax.model.weights import Weights
 from compressae_jax.notation import FolderError, InputError
 from compressae_jax.retrieval.index import SPACE
 
-PURSUIT = "pursuit"  # the encoder of codes of a budget
-
 
 def evaluate(config: ml_collections.ConfigDict, workdir: str | os.PathLike, progress: bool = True) -> dict[str, Any]:
     """Put the run folder's model beside dense search and baselines in all protocols that the data has.
@@ -97,7 +95,7 @@ def _evaluated(
     made = {
         "workdir": str(workdir),
         "source": source.summary(),
-        "model": {"d": model.d, **_described(model), "codes": contenders.kind_of_codes(coded[OWN].weights)},
+        "model": {"d": model.d, **_described(model), "codes": coded[OWN].weights.kind},
         "beside": {name: _described(one.weights) for name, one in coded.items() if name != OWN},
         "protocols": measures.described(asked, scores),
         "baseline_rows": len(training),
@@ -115,8 +113,7 @@ def _evaluated(
 
 
 def _described(weights: Weights) -> dict[str, Any]:
-    kind = contenders.kind_of_codes(weights)
-    return {"codes": kind, "h": weights.h, "k": weights.k, "fingerprint": weights.fingerprint}
+    return {"codes": weights.kind, "h": weights.h, "k": weights.k, "fingerprint": weights.fingerprint}
 
 
 def _coded(
@@ -140,9 +137,7 @@ def _coded(
     models: dict[str, tuple[Weights, int]] = {OWN: (own, own_budget)}
     for budget in wanted.budgets:
         if budget != own_budget:
-            k, storage = budgets.of_dictionary(budget, model.h, model.d)
-            one = dataclasses.replace(model.with_k(k), encoder=PURSUIT, storage=storage)
-            models[f"{budget} bytes"] = one, budget
+            models[f"{budget} bytes"] = budgets.with_budget(model, budget), budget
     for name in wanted.beside:
         asked, folder = inputs.beside(config, name), workdir / run_folder.BESIDE / name
         one = train(asked, folder, progress)

@@ -1,9 +1,11 @@
 """From bytes a vector to the h, k and storage that pursuit codes should have; results/frontier shows what they give."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from compressae_jax.codes.storage.kinds import record_width
+from compressae_jax.model.weights import Weights
 from compressae_jax.notation import InputError, check_range
 
 LARGEST_H = 8192  # 16,384 found a little more still, for four times the time and the memory of learning
@@ -58,6 +60,16 @@ def of_dictionary(budget_bytes: int, h: int, d: int) -> tuple[int, str]:
     if k < 1:
         raise InputError(f"budget_bytes={budget_bytes} holds no nonzero of h={h} columns; give at least 3")
     return k, storage
+
+
+def with_budget(weights: Weights, budget_bytes: int) -> Weights:
+    """The same dictionary, to make codes of at most so many bytes by pursuit; their levels are learned when it does.
+
+    Raises:
+        InputError: as `of_dictionary`.
+    """
+    k, storage = of_dictionary(budget_bytes, weights.h, weights.d)
+    return dataclasses.replace(weights.with_k(k), encoder="pursuit", storage=storage)
 
 
 def largest_k(budget_bytes: int, h: int, storage: str) -> int:

@@ -22,6 +22,7 @@ from compressae_jax.model.compressae import CompresSAE
 from compressae_jax.model.topk import ACTIVATIONS
 from compressae_jax.notation import FolderError, InputError, check_choice, check_range
 
+ONE_PASS, PURSUIT = "published one-pass codes", "packed pursuit codes"
 FORMAT_VERSION = 1
 PARAMS, META = "params.safetensors", "model.json"
 NAMES = ("encoder_w", "encoder_b", "decoder_w")  # of the published class, which has the same shapes
@@ -55,6 +56,14 @@ class Weights:
     def with_k(self, k: int) -> "Weights":
         """The same dictionary with another number of nonzeros, whose levels are others."""
         return dataclasses.replace(self, k=k, levels={})
+
+    @property
+    def kind(self) -> str:
+        """The name of the codes that it makes, as it is meant to be used."""
+        packed = storage_bits(self.storage) is not None
+        if self.encoder == "pursuit" and packed:
+            return PURSUIT
+        return ONE_PASS if self.encoder == "topk" and not packed else f"{self.encoder} codes, {self.storage}"
 
     @property
     def d(self) -> int:

@@ -23,6 +23,7 @@ from compressae_jax.retrieval import runs
 
 SUFFIXES = (".npz", ".parquet", ".run")  # .run: as TREC has it, see `runs`
 READ = (".npz", ".parquet")
+SHOWN, LONGEST = 5, 40  # rows in a line, and letters of an id
 NOTHING = -1  # in the place of a row, beside a score of -inf
 NOTE = "searched"  # what a file says of what was searched: an array of one text, or a key of a table's metadata
 
@@ -61,6 +62,16 @@ class Found(tuple):
         """The ids of the rows, None where the index has none: integers, or objects where there are texts or None."""
         return None if self._ids is None else self._ids()
 
+    def __repr__(self) -> str:
+        queries, top = self.rows.shape
+        line = f"<Found: the {top:,} nearest of each of {queries:,} queries{', with ids' * (self._ids is not None)}"
+        if not self.rows.size:
+            return f"{line}>"
+        best = Found(self.scores[:1, :SHOWN], self.rows[:1, :SHOWN], None if self.ids is None else self.ids[:1, :SHOWN])
+        names = (best.rows if best.ids is None else best.ids)[0].tolist()
+        told = [f"{str(name)[:LONGEST]} {score:.3f}" for name, score in zip(names, best.scores[0], strict=True)]
+        return f"{line}\n of the first: {', '.join(told)}{', …' * (top > SHOWN)}>"
+
     def __reduce__(self) -> tuple[Any, ...]:
         return Found, (self.scores, self.rows, self.ids)
 
@@ -82,6 +93,9 @@ class Within:
 
     def __len__(self) -> int:
         return len(self.indptr) - 1
+
+    def __repr__(self) -> str:
+        return f"<Within: {len(self.rows):,} rows of {len(self):,} queries{', with ids' * (self._ids_of is not None)}>"
 
     def __iter__(self) -> Iterator[np.ndarray]:
         return iter((self.indptr, self.scores, self.rows))

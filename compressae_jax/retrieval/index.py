@@ -93,9 +93,9 @@ class Index:
         return self._segments.alive
 
     def __repr__(self) -> str:
-        size = f"{self.bytes_per_vector:g} bytes each"
-        by = f"{self.codes.storage}, by {self.encoder}" + (", inner products" if self.similarity == "dot" else "")
-        return f"<Index of {len(self):,} rows in {self.space}, {size}, {by}>"
+        codes = f"k={self.codes.k} of h={self.codes.h:,}, {self.codes.storage} by {self.encoder}"
+        more = ", inner products" * (self.similarity == "dot") + ", with ids" * (self._segments.rows.ids is not None)
+        return f"<Index of {len(self):,} rows, {self.bytes_per_vector:g} bytes each: {codes}, {self.space}{more}>"
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_writing"}

@@ -492,7 +492,7 @@ def test_threads_and_a_forked_process_search_one_index(encoder):
 
 
 def test_the_line_that_a_notebook_shows():
-    assert repr(make_index()) == "<Index of 300 rows in reconstructed, 20 bytes each, float16, by topk>"
+    assert repr(make_index()) == "<Index of 300 rows, 20 bytes each: k=4 of h=40, float16 by topk, reconstructed>"
 
 
 def test_where_ids_stand_and_which_are_not_there():
