@@ -11,7 +11,7 @@ from compressae_jax.model import weights as model_weights
 DOCS = pathlib.Path(__file__).resolve().parent.parent / "docs"
 
 
-@pytest.mark.parametrize(("page", "d"), [("JUDGEMENTS.md", 16)])
+@pytest.mark.parametrize(("page", "d"), [("JUDGEMENTS.md", 16), ("ENCODERS.md", 16)])
 def test_examples_run(page, d, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model_weights.save(small.weights(d, 64, 4), "model")  # in the place of a training
