@@ -36,10 +36,10 @@ def open_arrow_file(file: File, column: str | None = None, ids_column: str | Non
     kept = file.kept()
 
     def chunks_of(name: str) -> list[Any]:
-        return kept.parsed(name, functools.partial(_mapped, arrow, file, places[name], name != column))
+        return kept.parsed(f"column {name}", functools.partial(_mapped, arrow, file, places[name], name != column))
 
     def seen() -> set[int]:
-        return kept.parsed("", lambda whole: set())
+        return kept.parsed("seen", lambda whole: set())
 
     whole = kept.mapped()
     first = _mapped(arrow, file, places[column], False, whole, most=1)
@@ -102,7 +102,7 @@ def _reading(file: File, fields: list[int] | None) -> Iterator[Any]:
         watched = Watched(opened)
         with _damage(file, watched):
             arrow = columns.pyarrow(file.suffix)
-            yield _reader(arrow, arrow.PythonFile(watched, mode="r"), opened.read(len(_FILE)) == _FILE, fields)
+            yield _reader(arrow, arrow.PythonFile(watched, mode="r"), watched.read(len(_FILE)) == _FILE, fields)
 
 
 @contextlib.contextmanager

@@ -57,7 +57,10 @@ def choose(name: str, column: str | None, kinds: Mapping[str, Any]) -> str:
         raise InputError(f"{name} has no column of float lists, only lists of others ({others})")
     if column is None:
         found = ", ".join(usable) or f"only {', '.join(kinds)}"
-        raise InputError(f"{name} has {len(usable)} columns of float lists ({found}); give the wanted one as column")
+        how = f" (--column={usable[0]}, open_source(…, column={usable[0]!r}))" if usable else ""
+        raise InputError(
+            f"{name} has {len(usable)} columns of float lists ({found}); give the wanted one as column{how}"
+        )
     check_choice(f"column ({name})", column, kinds)
     if column not in floats + bytes_:
         raise InputError(

@@ -55,8 +55,8 @@ def _choose(frame: Any, column: str | None, others: list[Any]) -> Any:
         return None
     found = ", ".join(map(str, rows)) or f"only {', '.join(f'{name} of {frame[name].dtype}' for name in others[:10])}"
     raise InputError(
-        f"frame has {len(rows)} columns of arrays or lists ({found}); give the wanted one as column, or a frame of "
-        "which all columns are floats"
+        f"frame has {len(rows)} columns of arrays or lists ({found}); give the wanted one as column (open_source(…, "
+        "column=…)), or a frame of which all columns are floats"
     )
 
 

@@ -69,14 +69,15 @@ def with_own(source: Source) -> Source:
     if source.plain_integers:
         return source
     raise InputError(
-        f"{source.name} holds {source.dtype} without a scale: give scale=1 to take them as they are (one scale for all "
-        "changes no cosine), or their scale, a number, one a row or one a column (of an .npy, NAME.scale.npy beside it)"
+        f"{source.name} holds {source.dtype} without a scale: give scale=1 (--scale=1, open_source(…, scale=1)) "
+        "to take them as they are, as one scale for all changes no cosine, or their scale: a number, one a row or one a "
+        "column, which may also lie beside an .npy as NAME.scale.npy"
     )
 
 
 def with_given(source: Source, scale: Any) -> Source:
     """The source scaled as it was asked for: a number, an array, or the path of an .npy."""
-    if source.own_scale() is not None:
+    if source.dtype in BYTES and source.own_scale() is not None:
         raise InputError(f"{source.name} has a scale of its own; leave out scale")
     scale = _number(scale)
     if isinstance(scale, (str, os.PathLike)):

@@ -166,3 +166,11 @@ class TestSaved:
             data.open_source(tmp_path / "in")
         (tmp_path / "in" / "state.json").write_text(json.dumps({"_data_files": [{"filename": "x.arrow"}]}))
         assert len(data.open_source(tmp_path / "in")) == 11
+
+
+def test_a_column_without_a_name(tmp_path):
+    lists = pyarrow.array(X.tolist(), pyarrow.list_(pyarrow.float32()))
+    with ipc.new_file(str(tmp_path / "x.arrow"), pyarrow.schema([("", lists.type)])) as writer:
+        writer.write_table(pyarrow.table({"": lists}))
+    source = data.open_source(tmp_path / "x.arrow")
+    assert_array_equal(source.take(np.array([10, 0])), X[[10, 0]])
