@@ -70,8 +70,8 @@ def with_own(source: Source) -> Source:
         return source
     raise InputError(
         f"{source.name} holds {source.dtype} without a scale: give scale=1 (--scale=1, open_source(…, scale=1)) "
-        "to take them as they are, as one scale for all changes no cosine, or their scale: a number, one a row or one a "
-        "column, which may also lie beside an .npy as NAME.scale.npy"
+        "to take them as they are, as one scale for all changes no cosine, or their scale: a number, one a row or one "
+        "a column, which may also lie beside an .npy as NAME.scale.npy"
     )
 
 
