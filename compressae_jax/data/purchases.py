@@ -17,7 +17,6 @@ from compressae_jax.notation import InputError
 
 COLUMNS = ("user", "item", "time")
 LAST = "last"
-DATE = "datetime64[us]"
 
 
 class Purchases(NamedTuple):
@@ -88,7 +87,7 @@ def read(given: Any, split: Any = LAST, names: Sequence[str] = COLUMNS) -> Purch
 def times(name: str, column: Ids) -> np.ndarray:
     """Times as numbers that can be compared: numbers, moments, texts of either (ISO 8601)."""
     if not isinstance(column, TextIds):
-        return column.astype(DATE).astype(np.int64) if column.dtype.kind == "M" else _finite(name, column)
+        return column.astype(tables.DATE).astype(np.int64) if column.dtype.kind == "M" else _finite(name, column)
     texts = list(column)
     try:
         return _finite(name, np.array(texts, dtype=np.float64))
@@ -96,7 +95,7 @@ def times(name: str, column: Ids) -> np.ndarray:
         if isinstance(error, InputError):
             raise
     try:
-        return np.array([_date(text) for text in texts], DATE).astype(np.int64)
+        return np.array([_date(text) for text in texts], tables.DATE).astype(np.int64)
     except ValueError as error:
         raise InputError(
             f"{name} must hold numbers or dates as in 2011-12-09 or 2011-12-09T08:26:00: {error}"
@@ -149,6 +148,6 @@ def _moment(name: str, split: Any, when: np.ndarray) -> Any:
     if share is not None and when.dtype.kind in "iuf":
         return share
     try:
-        return np.array(_date(split), DATE).astype(np.int64)
+        return np.array(_date(split), tables.DATE).astype(np.int64)
     except ValueError:
         raise InputError(f"split (of {name}) must be 'last', a share such as 0.8, or a moment, not {split!r}") from None

@@ -4,6 +4,7 @@ A column is an array of numbers or of moments (datetime64), or texts as `TextIds
 """
 
 import csv
+import datetime
 import io
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,6 +19,7 @@ from compressae_jax.data import columns
 from compressae_jax.data.opened import Watched
 from compressae_jax.notation import InputError
 
+DATE = "datetime64[us]"
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
@@ -81,10 +83,18 @@ def _plain(name: str, given: Any) -> Ids:
             return TextIds.of(values)
         if any(one is None or one != one for one in values):
             raise InputError(f"{name} has empty values")
+        if all(isinstance(one, datetime.date) for one in values):
+            return np.array([_in_utc(one) for one in values], DATE)
         array = np.array(values)
     if array.ndim != 1 or array.dtype.kind not in "iufM":
         raise InputError(f"{name} must hold numbers, texts or moments, not {array.dtype} of shape {array.shape}")
     return array
+
+
+def _in_utc(moment: datetime.date) -> datetime.date:
+    """A moment without a zone: of UTC, where it had one."""
+    zoned = isinstance(moment, datetime.datetime) and moment.tzinfo is not None
+    return moment.astimezone(datetime.UTC).replace(tzinfo=None) if zoned else moment  # type: ignore[attr-defined]
 
 
 def _of_arrow(name: str, column: Any) -> Any:

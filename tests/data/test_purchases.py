@@ -46,6 +46,14 @@ def test_from_a_moment_on(split):
     assert found == {"ann": ({"a"}, {"b"}), "bob": (set(), set()), "cat": (set(), set())}
 
 
+def test_moments_are_compared_wherever_their_zone_is():
+    east = datetime.timezone(datetime.timedelta(hours=9))
+    days = [("u", "b", datetime.datetime(2011, 1, 2, 3, tzinfo=east)), ("u", "a", datetime.datetime(2011, 1, 1, 19))]
+    assert told(purchases.read(table(days))) == {"u": ({"b"}, {"a"})}, "3 in the east is 18 in UTC"
+    dates = [("u", "b", datetime.date(2011, 1, 3)), ("u", "a", datetime.date(2011, 1, 2))]
+    assert told(purchases.read(table(dates))) == {"u": ({"a"}, {"b"})}
+
+
 def test_a_share_of_all_lines_is_earlier():
     days = [(user, item, day) for day, (user, item) in enumerate([("u", "a"), ("v", "a"), ("u", "b"), ("v", "c")])]
     for split in (0.5, "0.5"):
