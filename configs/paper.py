@@ -15,7 +15,7 @@ from configs import default
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """One model at k=32, evaluated at five budgets by prefix, beside plain methods at equal bytes."""
+    """One model of published one-pass codes at k=32, and at four other k by prefix, beside plain methods."""
     config = default.get_config("published")
     config.data.source = "wordnet768"
     config.model.h, config.model.k = 4096, 32

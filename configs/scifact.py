@@ -13,7 +13,7 @@ from configs import default
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """h=1024, k=16: few rows carry few latents."""
+    """Published one-pass codes of h=1024, k=16: few rows carry few latents."""
     config = default.get_config("published")
     config.data.source = "scifact"
     config.model.h, config.model.k = 1024, 16

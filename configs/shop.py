@@ -14,7 +14,7 @@ from configs import default
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """h=1024, k=16, and at smaller k by prefix."""
+    """Published one-pass codes of h=1024, k=16, and at smaller k by prefix."""
     config = default.get_config("published")
     config.data.source = "shop"
     config.model.h, config.model.k = 1024, 16

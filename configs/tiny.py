@@ -9,7 +9,7 @@ from configs import default
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """The smallest experiment that goes through every job."""
+    """The smallest experiment that goes through every job: published one-pass codes."""
     config = default.get_config("published")
     config.data.source = "shop"
     config.model.h, config.model.k = 128, 4

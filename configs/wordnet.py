@@ -15,7 +15,7 @@ from configs import default
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """h=2048, k=16 on the neighbour protocol."""
+    """Published one-pass codes of h=2048, k=16 on the neighbour protocol."""
     config = default.get_config("published")
     config.data.source = "wordnet"
     config.model.h, config.model.k = 2048, 16

@@ -74,8 +74,7 @@ def of_purchases(
     profile = purchases.profiles(train, streams.pieces(source, np.zeros(0, np.int64)), source.width)
     scores = purchases.per_user(search, profile, where.train, where.test)
     users = bought.users[purchases.tested(purchases.new(where.train, where.test))]
-    left_out = ", left out" if unknown == "drop" else ""
-    told = f"{where.unknown:,} items not in the index{left_out}" if where.unknown else ""
+    told = f"{where.unknown:,} unknown items" if where.unknown else ""
     return Evaluation(name, scores, users, "users with later purchases", told, seed=seed)
 
 

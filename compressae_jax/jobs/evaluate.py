@@ -130,7 +130,7 @@ def _coded(
     dictionary makes codes of the `budgets`. Those `beside` it are trained on the same rows, in run folders of their
     own, unless they are there.
     """
-    wanted, own_budget = config.evaluation, run.record["budget_bytes"]
+    wanted, own_budget = config.evaluation, run.budget_bytes
     k = max([model.k, *wanted.ks])
     encoder, storage = config.compress.encoder or model.encoder, config.compress.storage or model.storage
     own = dataclasses.replace(model if k == model.k else model.with_k(k), encoder=encoder, storage=storage)
@@ -141,7 +141,7 @@ def _coded(
     for name in wanted.beside:
         asked, folder = inputs.beside(config, name), workdir / run_folder.BESIDE / name
         one = train(asked, folder, progress)
-        models[name] = one, run_folder.made(folder, asked, source).record["budget_bytes"]
+        models[name] = one, run_folder.made(folder, asked, source).budget_bytes
     trained = run.split(len(source)).train
     coded = {}
     for name, (one, budget) in models.items():

@@ -41,6 +41,11 @@ class Made(NamedTuple):
         """Of all that was drawn."""
         return self.record["seed"]
 
+    @property
+    def budget_bytes(self) -> int:
+        """Bytes of a vector that chose h and k; 0 where none did, as in runs of version 0.1."""
+        return _field(self.record, "budget_bytes")
+
     def split(self, rows: int) -> data.Split:
         """The rows that were held out of a source of so many, and the others."""
         draw = data.split_rows if "sampling" in self.record else data.split_of_0_1
@@ -51,7 +56,8 @@ class Made(NamedTuple):
 
     def config(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """What was asked for now, with the fields of model and training that the run had."""
-        return {**asked, **{name: self.record[name] for name in ("model", "train", "budget_bytes")}}
+        own = {name: self.record[name] for name in ("model", "train")}
+        return {**asked, **own, "budget_bytes": self.budget_bytes}
 
 
 def made(workdir: str | os.PathLike, config: ml_collections.ConfigDict, source: Source) -> Made:

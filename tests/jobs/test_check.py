@@ -1,6 +1,7 @@
 """One check of a whole config before anything runs: whatever any job would refuse, at the start."""
 
 import gzip
+import importlib
 import sys
 
 import numpy as np
@@ -11,7 +12,7 @@ from jobs.small_run import experiment
 from compressae_jax.jobs import check, inputs
 from compressae_jax.jobs.train import train
 from compressae_jax.notation import InputError
-from configs import default
+from configs import debian, default
 
 
 @pytest.fixture
@@ -67,6 +68,18 @@ def test_codes_of_a_budget_are_checked_as_well(config, tmp_path, change, message
     of_budget = default.get_config()
     of_budget.data.source = config.data.source
     refused(of_budget, tmp_path, change, message)
+
+
+@pytest.mark.parametrize("name", ["debian", "shop", "scifact", "tiny"])
+def test_experiments_on_shipped_data_pass(name, tmp_path):
+    one = importlib.import_module(f"configs.{name}").get_config()
+    check.whole(one, tmp_path / "run", inputs.source(one))
+
+
+def test_the_quickstart_s_table_is_short():
+    wanted = debian.get_config().evaluation
+    own, beside = 1 + len(wanted.budgets), 3 * len(wanted.beside)  # in one space, and in three
+    assert 1 + own + beside + len(wanted.baselines) <= 10
 
 
 def refused(config, tmp_path, change, message):

@@ -417,3 +417,10 @@ def test_a_model_beside_is_checked_before_anything_runs(tmp_path, name, change, 
     with pytest.raises(InputError, match=message):
         train_job(config, tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_knew_no_budget_had_none():
+    made = run_folder.Made({"seed": 0, "model": {"h": 8}, "train": {"lr": 0.1}})
+    assert made.budget_bytes == 0
+    told = made.config({"budget_bytes": 9, "model": {}})
+    assert told == {"budget_bytes": 0, "model": {"h": 8}, "train": {"lr": 0.1}}

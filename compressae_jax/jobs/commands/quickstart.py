@@ -12,9 +12,10 @@ from compressae_jax.jobs.commands import experiment, processes, run
 
 WORKDIR = "runs/quickstart"
 MORE = """\
-With more time codes keep more: here there are at most 5 rounds and a dictionary of 4,096, by default up to 15 and 8,192
-from 32,768 rows on, and published one-pass codes get ten times the steps. For that, and for vectors of your own (a
-file, folder, glob or url; `compressae run --help` lists all fields):"""
+With more time codes keep more: here rounds end once they gain less than .001 (some eight of up to 15) and there are
+4,096 atoms, by default they end below .0001 and there are 8,192 from 32,768 rows on; published one-pass codes get six
+times the steps. For that, and for vectors of your own (a file, folder, glob or url; `compressae run --help` lists all
+fields):"""
 
 
 def define() -> None:
