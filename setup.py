@@ -17,6 +17,7 @@ TENSORBOARD = ["tensorboardX>=2.6"]
 NOTEBOOK = ["ipykernel", "nbclient", "nbformat"]
 BENCH = ["faiss-cpu>=1.15", "kannolo", "psutil", "sparse_dot_topn", "torch>=2.4", "turbovec", "usearch"]
 TEST = [
+    "aiohttp",  # what https:// needs
     *FIGURES,
     *PARQUET,
     *HDF5,

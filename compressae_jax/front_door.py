@@ -187,7 +187,7 @@ def fit(
     held_out: int | None = None,
     **fields: Any,
 ) -> Model:
-    """Train a model on vectors (n, d): an array, or the path of a file, folder or glob, or the name of a dataset.
+    """Train a model on vectors (n, d): whatever `open_source` takes, in memory, by path or by name of a dataset.
 
     By default it makes *packed pursuit codes* of `budget_bytes` a vector in an index, everything included: they keep
     the most of a vector in given bytes, and dense queries search them as they are. The budget (64; of vectors narrower

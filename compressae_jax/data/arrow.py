@@ -48,7 +48,7 @@ def open_arrow_file(file: File, column: str | None = None, ids_column: str | Non
     if not _lies_in(arrow, whole, first[0]):
         return ArrowStreamed(file, places, named, kinds[column])
     id_chunks = None if ids_column is None else functools.partial(chunks_of, ids_column)
-    source = Chunked(path, "arrow", functools.partial(chunks_of, column), named, id_chunks, file, seen)
+    source = Chunked(path, "arrow", functools.partial(chunks_of, column), named, id_chunks, file, seen, kept.forget)
     kept.close()  # thousands of files may be opened before one is read
     return source
 

@@ -26,11 +26,13 @@ class Chunked(Source):
         id_chunks: Callable[[], Sequence[Any]] | None = None,
         file: File | None = None,
         seen: Callable[[], set[int]] | None = None,
+        done: Callable[[], None] = lambda: None,
     ):
         """`named`: the column, and that of the ids or nothing. `seen`: of chunks that nobody has looked at yet, the
-        numbers of those that are known to lead nowhere outside their bytes.
+        numbers of those that are known to lead nowhere outside their bytes. `done` is called after rows in order.
         """
         self._chunks, self._named, self._id_chunks, self._seen = chunks, list(named), id_chunks, seen
+        self._done = done
         held = chunks()
         self._first = np.cumsum([0, *map(len, held)])
         if not self._first[-1]:
@@ -59,6 +61,7 @@ class Chunked(Source):
             lists = chunks[number].slice(low, high - low)
             self._check(lists)
             some[row - start : row - start + high - low] = columns.rows_of(lists, self.width, row, self.where)
+        self._done()
         return some
 
     def _take(self, rows: Integer[np.ndarray, " b"]) -> Block:

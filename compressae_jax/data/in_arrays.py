@@ -20,8 +20,13 @@ def open_array(given: Any) -> Source:
         raise InputError(f"source must hold dense rows, not {type(given).__name__}: take its toarray()")
     array = arrays.vectors("vectors", given)
     if array.dtype == object and not isinstance(given, np.ndarray):
-        kind = type(given).__name__
-        raise InputError(f"source must be a path, the name of a dataset, or rows of numbers of one width, not {kind}")
+        from compressae_jax.data import kinds  # which list this file
+
+        held = ", ".join(kind.name for kind in kinds.HELD)
+        raise InputError(
+            f"source must be a path, a url, the name of a dataset, or rows of numbers of one width ({held}), not "
+            f"{type(given).__name__}"
+        )
     return InMemory(
         array.astype(np.float64) if isinstance(given, (list, tuple)) and array.dtype.kind in "iu" else array
     )

@@ -74,7 +74,8 @@ def of_purchases(
     profile = purchases.profiles(train, streams.pieces(source, np.zeros(0, np.int64)), source.width)
     scores = purchases.per_user(search, profile, where.train, where.test)
     users = bought.users[purchases.tested(purchases.new(where.train, where.test))]
-    told = f"{where.unknown:,} unknown items" if where.unknown else ""
+    left_out = ", left out" if unknown == "drop" else ""
+    told = f"{where.unknown:,} items not in the index{left_out}" if where.unknown else ""
     return Evaluation(name, scores, users, "users with later purchases", told, seed=seed)
 
 

@@ -232,5 +232,6 @@ def test_purchases_of_items_that_are_not_there(index):
         cs.evaluate_purchases(index, source, table)
     kept, dropped = (cs.evaluate_purchases(index, source, table, unknown=how) for how in ("keep", "drop"))
     assert kept.query_ids[:] == ["u", "v"] and kept.scores["recall@20"][1] == 0 and dropped.query_ids[:] == ["u"]
+    assert "1 items not in the index;" in repr(kept) and "1 items not in the index, left out;" in repr(dropped)
     with pytest.raises(InputError, match="vectors must be those of the index, 150 rows, not 149"):
         cs.evaluate_purchases(index, VECTORS[1:], table, unknown="drop")
