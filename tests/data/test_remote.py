@@ -229,7 +229,7 @@ def test_a_run_from_elsewhere(memory, copies, tmp_path):
     x = np.random.default_rng(0).standard_normal((300, 8)).astype(np.float32)
     url = put(memory, files.write("npy", tmp_path, x), "/x.npy")
     table = put(memory, files.write("parquet, lists", tmp_path, x), "/x.parquet")
-    fields = {"h": 16, "k": 2, "steps": 2, "batch": 32, "progress": False}
+    fields = {"h": 16, "k": 2, "steps": 2, "batch": 32, "progress": False, "held_out": 0}
     model = cs.fit(url, workdir=tmp_path / "run", **fields)
     compression.to_folder(model.weights, data.open_source(table, ids_column="id"), tmp_path / "codes", progress=False)
     index = model.index(url, progress=False)

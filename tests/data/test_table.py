@@ -28,10 +28,10 @@ def test_no_two_kinds_claim_an_ending():
 
 def test_the_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    x = np.random.default_rng(0).standard_normal((300, 16)).astype(np.float32)
+    x = np.random.default_rng(0).standard_normal((150, 16)).astype(np.float32)
     np.save("vectors.npy", x)
     np.save("queries.npy", x[:5])
-    rows = pyarrow.table({"sku": [f"sku-{i}" for i in range(300)], "vector": list(x)})
+    rows = pyarrow.table({"sku": [f"sku-{i}" for i in range(150)], "vector": list(x)})
     parquet.write_table(rows, "shop.parquet")
     code = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)[0]
     names: dict = {}
