@@ -11,6 +11,7 @@ from pathlib import Path
 import fsspec
 import numpy as np
 import pytest
+from compression.test_to_folder import make_weights
 from data import files
 from numpy.testing import assert_array_equal
 
@@ -221,27 +222,31 @@ def test_an_error_of_the_file_system_is_the_systems(memory, tmp_path, monkeypatc
         source.read(0, 11)
 
 
-def test_a_run_from_elsewhere(memory, copies, tmp_path):
-    """Trained, compressed into a folder, added to an index and searched, all by url."""
+def test_jobs_from_elsewhere(memory, copies, tmp_path):
+    """Rows for training at hand by number, a codes folder, an index that is added to and searched, all by url."""
     import compressae_jax as cs
     from compressae_jax import compression
+    from compressae_jax.training import corpus
 
-    x = np.random.default_rng(0).standard_normal((300, 8)).astype(np.float32)
+    weights = make_weights()
+    x = np.random.default_rng(0).standard_normal((50, weights.d)).astype(np.float32)
     url = put(memory, files.write("npy", tmp_path, x), "/x.npy")
     table = put(memory, files.write("parquet, lists", tmp_path, x), "/x.parquet")
-    fields = {"h": 16, "k": 2, "steps": 2, "batch": 32, "progress": False, "held_out": 0}
-    model = cs.fit(url, workdir=tmp_path / "run", **fields)
-    compression.to_folder(model.weights, data.open_source(table, ids_column="id"), tmp_path / "codes", progress=False)
+    source = data.open_source(url)
+    near, rows = corpus.prepared(
+        source, source.identity(), data.Rest(50, np.arange(2)), "stop", tmp_path / "run", False
+    )
+    assert_array_equal(near.take(rows[:]), x[2:])
+    folder = tmp_path / "codes"
+    compression.to_folder(weights, data.open_source(table, ids_column="id"), folder, progress=False)
+    model = cs.Model(weights)
     index = model.index(url, progress=False)
     index.add(table)
-    scores, rows = index.search(url, top=1)
-    local_scores, local_rows = index.search(x, top=1)
-    assert_array_equal(rows, local_rows)
+    scores, found = index.search(url, top=1)
+    local_scores, local_found = model.index(x, progress=False).search(x, top=1)
+    assert_array_equal(found, local_found)
     assert_array_equal(scores, local_scores)
     assert not list(copies.iterdir())
-    put(memory, files.write("npy", tmp_path, -x), "/x.npy")
-    with pytest.raises(InputError, match="other contents of the same shape"):
-        cs.fit(url, workdir=tmp_path / "run", **{**fields, "steps": 4})
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
