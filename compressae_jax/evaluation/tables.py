@@ -70,6 +70,7 @@ def markdown(report: Report) -> str:
         f"{source['rows']:,} vectors of width {source['width']}; {_model(model)}.",
         *(["Beside them, on the same rows:"] if report.get("beside") else []),
         *[f"- {name}: {_model(one)}" for name, one in report.get("beside", {}).items()],
+        "Asked:",
         *[f"- {_asked(name, protocol)}" for name, protocol in report["protocols"].items()],
         _markdown_table(_headings(report), _rows(report, lambda text: f"**{text}**")),
         *_cut(report),
@@ -156,7 +157,8 @@ def _model(one: Mapping[str, Any]) -> str:
 
 
 def _asked(name: str, protocol: Mapping[str, Any]) -> str:
-    return f"{name}: {protocol['scored']:,} {protocol['unit']}, {protocol['rows']:,} rows searched"
+    new = ", to none of which anything was fitted" if name == "unseen" else ""
+    return f"{name}: {protocol['scored']:,} {protocol['unit']}, {protocol['rows']:,} rows searched{new}"
 
 
 def _cut(report: Report) -> list[str]:
