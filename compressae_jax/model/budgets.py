@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from compressae_jax.codes.storage.kinds import record_width
+from compressae_jax.codes.storage.kinds import FASTER, record_width
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import InputError, check_range
 
@@ -13,9 +13,9 @@ ROWS_A_LATENT = (
     4  # that a dictionary is learned from, at least; h=1,024 of 2,080 rows found more still, but is half of them
 )
 STORAGES = ("packed4", "packed5", "packed6", "packed8")  # finer values where more atoms would gain less
-# Read ten times as fast, and taken where it holds this share of the nonzeros: it then finds less than a point fewer of
-# the 100 nearest (results/storages).
-FAST, FAST_SHARE = {"packed4": "fast4"}, 0.9
+# The faster form is taken where it holds this share of the nonzeros: it then finds less than a point fewer of the 100
+# nearest (results/storages).
+FAST_SHARE = 0.9
 STAGES = ({"kind": "rounds", "rounds": 15},)  # from rows of the data; at equal time they find more than gradients do
 FILLED = 0.5  # of d: more atoms than this share of the width are no longer sparse in it
 
@@ -54,7 +54,7 @@ def of_dictionary(budget_bytes: int, h: int, d: int) -> tuple[int, str]:
         k = largest_k(budget_bytes, h, storage)
         if k <= FILLED * d:
             break
-    if (fast := FAST.get(storage)) and (fewer := largest_k(budget_bytes, h, fast)) >= FAST_SHARE * k:
+    if (fast := FASTER.get(storage)) and (fewer := largest_k(budget_bytes, h, fast)) >= FAST_SHARE * k:
         k, storage = fewer, fast
     k = min(k, h, d)
     if k < 1:

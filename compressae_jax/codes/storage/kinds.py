@@ -13,6 +13,7 @@ PACKINGS: dict[str, tuple[type[Packing], int]] = {  # and the bits of a value
     "fast4": (Fast, 4),
 }
 STORAGES = (*FLOATS, *PACKINGS)
+FASTER = {"packed4": "fast4"}  # of the same values, and read ten times as fast
 
 
 def storage_bits(storage: str) -> int | None:

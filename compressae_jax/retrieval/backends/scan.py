@@ -16,6 +16,8 @@ from compressae_jax.base.arrays import padded
 from compressae_jax.codes import spaces
 from compressae_jax.codes.rows import Rows, Some
 from compressae_jax.codes.storage import fast_on_device
+from compressae_jax.codes.storage.convert import stored
+from compressae_jax.codes.storage.kinds import FASTER, PACKINGS
 from compressae_jax.notation import Expanded, InputError, check_range
 from compressae_jax.retrieval import filters
 from compressae_jax.retrieval.backends import running_top
@@ -61,15 +63,15 @@ jax.tree_util.register_dataclass(Held, data_fields=["arrays", "signed"], meta_fi
 class Placed:
     """Rows on devices (all local ones by default), split evenly; one copy, which all three spaces share.
 
-    Rows of ranks are held there decoded, `fast` ones as they are, and scales, 4 bytes a row, for each space that was
-    asked for.
+    Records of `fast` rows are held as they are, of ranks in that form, or decoded where it does not hold them, and
+    scales, 4 bytes a row, for each space that was asked for.
     """
 
     def __init__(self, rows: Rows, on: Sequence[jax.Device] | None = None) -> None:
         self.mesh = Mesh(np.array(on or jax.local_devices()), (AXIS,))
         self._rows, self._length = rows, -(-len(rows) // self.mesh.size) * self.mesh.size
         self._scales: dict[str, jax.Array] = {}
-        read, signed = _arrays(rows, None, LONGEST_CHUNK)
+        read, signed = _arrays(_faster(rows), None, LONGEST_CHUNK)
         arrays = [np.zeros((self._length, *one.shape[1:]), one.dtype) for one in read(slice(0, 1))[0]]
         for start in range(0, len(rows), LONGEST_CHUNK):
             here = slice(start, min(start + LONGEST_CHUNK, len(rows)))
@@ -162,6 +164,14 @@ def _arrays(rows: Rows, space: str | None, most: int) -> tuple[Callable[[Some], 
     return part, None
 
 
+def _faster(rows: Rows) -> Rows:
+    """Rows of ranks in the form that devices take apart, others as they are; so are unchecked ones, which may be bad."""
+    storage = FASTER.get(rows.storage)
+    if storage is None or rows.h > PACKINGS[storage][0].MOST_COLUMNS or not rows.verified:
+        return rows
+    return stored(rows, storage, rows.levels, rows.similarity)
+
+
 def fits(rows: Rows) -> bool:
     """Whether the local accelerators together hold the rows, as `Placed` has them, in half of their memory.
 
@@ -169,7 +179,7 @@ def fits(rows: Rows) -> bool:
     """
     if devices.on_cpu():
         return False
-    first, _ = _arrays(rows, None, 1)[0](slice(0, 1))
+    first, _ = _arrays(_faster(rows[:1]), None, 1)[0](slice(0, 1))
     width = sum(one.nbytes for one in first) + len(spaces.SPACES) * 4
     return 2 * len(rows) * width <= devices.memory()
 

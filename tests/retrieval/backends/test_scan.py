@@ -3,6 +3,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from retrieval import oracle
 
+from compressae_jax.codes.storage.fast import Fast
 from compressae_jax.retrieval.backends import scan
 
 
@@ -37,6 +38,17 @@ def test_records_lie_on_devices_as_they_are():
     for one in (space, "sparse"):
         for found, wanted in zip(scan.search(placed, one, u, 33), scan.search(rows, one, u, 33), strict=True):
             assert_array_equal(found, wanted)
+
+
+def test_checked_ranks_lie_on_devices_in_the_fast_form():
+    rows, space, u = oracle.packed_problem(33, 4, h=300, storage="packed4")
+    fast, unchecked = Fast(rows.h, rows.k, 4, rows.levels), oracle.replaced(rows, verified=False)
+    for given, nbytes in [(rows.check(), 36 * fast.width), (unchecked, 36 * rows.k * (4 + 2))]:
+        placed = scan.Placed(given, jax.devices()[:4])
+        assert placed.held.nbytes == nbytes
+        for one in (space, "sparse"):
+            for found, wanted in zip(scan.search(placed, one, u, 33), scan.search(rows, one, u, 33), strict=True):
+                assert_array_equal(found, wanted)
 
 
 def test_one_compilation_serves_corpora_of_three_sizes():
