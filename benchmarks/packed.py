@@ -318,6 +318,7 @@ def table(report: dict[str, Any]) -> str:
 def draw(report: dict[str, Any], path: Path) -> None:
     """Recall against milliseconds, a point a method: budgets across, numbers of queries down."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
     queries = [report["settings"]["queries"][0], report["settings"]["queries"][-1]]
     figure = Figure(figsize=(4.6 * len(report["results"]), 6.4), layout="constrained")
@@ -340,6 +341,10 @@ def draw(report: dict[str, Any], path: Path) -> None:
                 )
             panel.set(xscale="log", xlabel=f"ms for {q} quer{'y' if q == 1 else 'ies'}", ylabel=f"recall@{DEPTH}")
             panel.set_title(f"{result['bytes']} bytes", loc="left")
+            panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            panel.xaxis.set_major_formatter(ScalarFormatter())
+            panel.xaxis.set_minor_locator(NullLocator())
+            panel.margins(0.1)
             panel.grid(alpha=0.3)
             panel.spines[["top", "right"]].set_visible(False)
     panels[0, 0].legend(frameon=False, fontsize=8)
