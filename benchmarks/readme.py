@@ -1,58 +1,164 @@
-"""README's tables, made anew from committed results.
+"""The tables and sentences of README and docs/MEASURED, made anew from committed results.
 
-python -m benchmarks.readme        # results/wordnet/report.json, results/frontier/measured.jsonl → README.md
+python -m benchmarks.readme              # from results/ alone
+python -m benchmarks.readme --examples   # and what README's first Python block prints, run on the shipped data
 """
 
+import argparse
+import ast
+import contextlib
+import io
 import json
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from compressae_jax.evaluation.tables import at_own_budget
 
 ROOT = Path(__file__).resolve().parent.parent
-REPORT = ROOT / "results" / "wordnet" / "report.json"
-MEASURED = ROOT / "results" / "frontier" / "measured.jsonl"
-BEGIN, END = "<!-- table: python -m benchmarks.readme -->\n", "<!-- /table -->"
-BEGIN_FRONTIER, END_FRONTIER = "<!-- frontier: python -m benchmarks.readme -->\n", "<!-- /frontier -->"
+README, MEASURED_PAGE = ROOT / "README.md", ROOT / "docs" / "MEASURED.md"
+RESULTS = ROOT / "results"
+COMMAND = "python -m benchmarks.readme"
+EXAMPLE = "example", f"{COMMAND} --examples"
 BUDGETS = (16, 32, 64)
 OURS = ("pursuit", "shortlist", "refit")
 NO_PEERS = (*OURS, "ideal")
 UNSEEN = ":unseen"
+PACKED = "packed pursuit codes"
 
 
 def main() -> None:
-    """Put the table between its marks."""
-    readme = ROOT / "README.md"
-    readme.write_text(with_table(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    """Put tables and sentences between their marks."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--examples", action="store_true", help="run the first Python block, too: two minutes")
+    flags = parser.parse_args()
+    for page in (README, MEASURED_PAGE):
+        text = with_results(page, page.read_text(encoding="utf-8"))
+        if flags.examples and page == README:
+            text = with_example(text)
+        page.write_text(text, encoding="utf-8")
 
 
-def with_table(text: str) -> str:
-    """The README's text with the tables of the committed results."""
-    report = json.loads(REPORT.read_text(encoding="utf-8"))
-    lines = [json.loads(line) for line in MEASURED.read_text(encoding="utf-8").splitlines()]
-    text = _between(text, BEGIN, END, table(report))
-    return _between(text, BEGIN_FRONTIER, END_FRONTIER, frontier(lines))
+def with_results(page: Path, text: str) -> str:
+    """A page's text with what follows from committed results."""
+    for mark, made in PAGES[page].items():
+        text = between(text, mark, COMMAND, made())
+    return text
 
 
-def _between(text: str, begin: str, end: str, content: str) -> str:
+def with_example(text: str) -> str:
+    """The README with what its first Python block prints, a comment behind each statement that prints."""
+    begin, _ = _marks(*EXAMPLE)
+    code = text.split(begin)[1].split("```python\n")[1].split("```")[0]
+    return between(text, *EXAMPLE, f"```python\n{run(code)}```\n")
+
+
+def run(code: str) -> str:
+    """Code with what each statement printed, as comments in place of those there were."""
+    lines = [line for line in code.splitlines() if not line.startswith("# ")]
+    shown, scope = [], {"__name__": "example"}
+    body = ast.parse("\n".join(lines)).body
+    for statement, following in zip(body, [*body[1:], None], strict=True):
+        end = following.lineno - 1 if following else len(lines)
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(ast.Module([statement], []), "README.md", "exec"), scope)
+        own = lines[statement.lineno - 1 : end]
+        blank = [line for line in own if not line.strip()]
+        shown += [line for line in own if line.strip()] + [f"# {line}" for line in printed.getvalue().splitlines()]
+        shown += blank
+    return "\n".join(shown) + "\n"
+
+
+def between(text: str, mark: str, command: str, content: str) -> str:
+    """A text with something else between the marks of a name."""
+    begin, end = _marks(mark, command)
     before, rest = text.split(begin)
     _, after = rest.split(end)
     return before + begin + content + end + after
 
 
-def table(report: dict[str, Any]) -> str:
-    """Dense search, the three spaces at the model's k, and what has no more bytes; headline of every protocol."""
+def _marks(mark: str, command: str) -> tuple[str, str]:
+    return f"<!-- {mark}: {command} -->\n", f"<!-- /{mark} -->"
+
+
+def _read(*path: str) -> dict[str, Any]:
+    return json.loads(RESULTS.joinpath(*path).read_text(encoding="utf-8"))
+
+
+def headline() -> str:
+    """What the quickstart keeps of rows that nothing was fitted to, in a sentence."""
+    report = _read("debian", "report.json")
+    codes = [one for one in report["contenders"] if one.get("codes") == PACKED]
+    ours = min(codes, key=lambda one: one["bytes_per_vector"])
+    peer = next(one for one in report["contenders"] if one["kind"] == "baseline" and one["budget"] == ours["budget"])
+    kept, of_peer = (one["scores"]["unseen"]["recall@100"]["mean"] for one in (ours, peer))
+    width, size = report["model"]["d"], ours["bytes_per_vector"]
+    return (
+        f"A {width}-number vector in {size:.0f} bytes: {ours['ratio']:.0f} times smaller, and {kept:.3f} of its 100 "
+        f"nearest are found, where {peer['name'].split(',')[0]} of as many bytes finds {of_peer:.3f} (rows that "
+        "neither was fitted to).\n"
+    )
+
+
+def quickstart() -> str:
+    """The quickstart's table: the headline of every protocol for every contender."""
+    report = _read("debian", "report.json")
     protocols = report["protocols"]
-    names = [name if name != "judgements" else report["source"]["name"] for name in protocols]
-    heads = ["method", "bytes", "smaller", *map(_head, names, protocols.values())]
-    lines = ["| " + " | ".join(heads) + " |", "|---|---:|---:|" + "---|" * len(protocols)]
-    for one in at_own_budget(report):
-        scores = [one["scores"][name][asked["headline"]] for name, asked in protocols.items()]
-        cells = [one["name"].split(", ")[0] if one["kind"] == "baseline" else one["name"]]
-        cells += [f"{one['bytes_per_vector']:,.0f}", f"{one['ratio']:.1f}×"]
-        cells += [f"{score['mean']:.3f} ± {(score['high'] - score['low']) / 2:.3f}" for score in scores]
-        lines.append("| " + " | ".join(cells) + " |")
-    asked, hardware = protocols["neighbours"], report["hardware"]
+    asked, unseen, hardware = protocols["neighbours"], protocols["unseen"], report["hardware"]
+    lines = [
+        *_scores(report, report["contenders"]),
+        "",
+        f"{report['source']['rows']:,} packages × {report['model']['d']}, queries {asked['scored']:,} packages held "
+        f"out; *unseen*: the {unseen['rows']:,} rows that nothing was fitted to, alone; nDCG@10 of packages with like "
+        f"tags. ± half of the 95 % bootstrap interval. {hardware['cores']} CPU cores, {report['date'][:10]}, "
+        f"`{report['command']}`; more in [results/debian](results/debian/report.md).",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def speed() -> str:
+    """Our rows beside the compressed peers, and codes as floats beside the fastest exact dense search."""
+    packed, search = _read("packed.json"), _read("search.json")
+    smallest = packed["results"][0]
+    sides, queries = smallest["sides"], packed["settings"]["queries"]
+    peers = [name for name in sides if name.startswith(("faiss", "turbovec"))]
+    fastest = min(peers, key=lambda name: sides[name]["ms"][str(queries[-1])]["median_ms"])
+    closest = max(peers, key=lambda name: sides[name]["recall"]["mean"])
+
+    def told(name: str) -> str:
+        times = " / ".join(f"{sides[name]['ms'][str(q)]['median_ms']:.0f}" for q in queries)
+        return f"{times} ms, recall@100 {sides[name]['recall']['mean']:.3f}"
+
+    rows = packed["data"]["searched"] * packed["data"]["copies"]
+    lines = [
+        f"Exact scans on {packed['threads']} cores of {rows / 1e6:.0f} million rows of {smallest['bytes']} bytes, at "
+        f"{' / '.join(map(str, queries))} queries: packed pursuit codes (`fast4`) {told('fast4')}; the fastest "
+        f"compressed peer, {fastest}, {told(fastest)}; the most accurate one, {closest}, {told(closest)} "
+        "([all](results/packed.md)). Published one-pass codes of d=768, beside the fastest exact dense search of as "
+        f"many rows: {_times_as_fast(search)} times as fast ([search](results/search.md)).",
+        "",
+        "![recall and time at 32 and 64 bytes](results/packed.png)",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _times_as_fast(search: dict[str, Any]) -> str:
+    """Of `host` with dense u beside the fastest exact peer on dense vectors, by numbers of queries."""
+    found = []
+    for q in (1, 16, 64):
+        here = [one for one in search["results"] if one["queries"] == q and one["exact"] and not one["wrong"]]
+        ours = next(one["median_ms"] for one in here if one["side"] == "host, dense u")
+        dense = [one["median_ms"] for one in here if not one["ours"] and one["scores"] == "dense"]
+        found.append(f"{min(dense) / ours:.0f}")
+    return " / ".join(found) + " (at 1 / 16 / 64 queries)"
+
+
+def one_pass() -> str:
+    """Dense search, the three spaces at the model's k, and what has no more bytes; headline of every protocol."""
+    report = _read("wordnet", "report.json")
+    lines = _scores(report, at_own_budget(report))
+    asked, hardware = report["protocols"]["neighbours"], report["hardware"]
     lines += [
         "",
         f"{asked['rows']:,} definitions of WordNet × {report['model']['d']}, h={report['model']['h']:,}; recall@100 of "
@@ -60,13 +166,15 @@ def table(report: dict[str, Any]) -> str:
         "judgements. Baselines get dense queries, as `dense_query` does; `sparse` and `reconstructed` search with "
         "compressed ones. Half widths of 95 % "
         f"bootstrap intervals; {hardware['cores']} CPU cores, {report['date'][:10]}, `{report['command']}`; "
-        "all of it in [results/wordnet](results/wordnet/report.md).",
+        "all of it in [results/wordnet](../results/wordnet/report.md).",
     ]
     return "\n".join(lines) + "\n"
 
 
-def frontier(lines: list[dict[str, Any]]) -> str:
+def frontier() -> str:
     """Packed pursuit codes and the best peer measured at the same budget, on rows not fitted to, and on others."""
+    measured = RESULTS / "frontier" / "measured.jsonl"
+    lines = [json.loads(line) for line in measured.read_text(encoding="utf-8").splitlines()]
     found = {(o["dataset"], o["budget"], o["method"]): o["scores"]["recall@100"] for o in lines if _counts(o)}
     seen, unseen = ({key: v for key, v in found.items() if key[0].endswith(UNSEEN) == kind} for kind in (False, True))
     return (
@@ -99,9 +207,29 @@ def _pair(found: dict[tuple[str, int, str], list[float]], dataset: str, budget: 
     return f"**{text}**" if wins else text, "" if best is None else f"{peers[best]:.3f} ({best})"
 
 
+def _scores(report: dict[str, Any], contenders: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A table: methods down; bytes and the headline of every protocol across."""
+    protocols = report["protocols"]
+    names = [name if name != "judgements" else report["source"]["name"] for name in protocols]
+    heads = ["method", "bytes", "smaller", *map(_head, names, protocols.values())]
+    lines = ["| " + " | ".join(heads) + " |", "|---|---:|---:|" + "---|" * len(protocols)]
+    for one in contenders:
+        scores = [one["scores"][name][asked["headline"]] for name, asked in protocols.items()]
+        cells = [one["name"].split(", ")[0] if one["kind"] == "baseline" else one["name"]]
+        cells += [f"{one['bytes_per_vector']:,.0f}", f"{one['ratio']:.1f}×"]
+        cells += [f"{score['mean']:.3f} ± {(score['high'] - score['low']) / 2:.3f}" for score in scores]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
 def _head(name: str, asked: dict[str, Any]) -> str:
     return asked["headline"] if name == "neighbours" else f"{name.removeprefix('judgements on ')} {asked['headline']}"
 
+
+PAGES: dict[Path, dict[str, Callable[[], str]]] = {
+    README: {"headline": headline, "table": quickstart, "speed": speed},
+    MEASURED_PAGE: {"frontier": frontier, "wordnet": one_pass},
+}
 
 if __name__ == "__main__":
     main()
