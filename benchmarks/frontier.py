@@ -34,7 +34,7 @@ from compressae_jax.notation import InputError
 from compressae_jax.retrieval.index import Index
 from compressae_jax.training import loop
 
-SEEN = ("wordnet", "wordnet768", "scifact", "vaswani", "clinc150", "shop", "glove", "cifar10")
+SEEN = ("wordnet", "wordnet768", "scifact", "vaswani", "clinc150", "shop", "glove", "cifar10", "debian")
 UNSEEN = ":unseen"
 DATASETS = (*SEEN, *(f"{dataset}{UNSEEN}" for dataset in SEEN))
 BUDGETS = (8, 16, 32, 64, 128)
