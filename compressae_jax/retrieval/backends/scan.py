@@ -165,7 +165,7 @@ def _arrays(rows: Rows, space: str | None, most: int) -> tuple[Callable[[Some], 
 
 
 def _faster(rows: Rows) -> Rows:
-    """Rows of ranks in the form that devices take apart, others as they are; so are unchecked ones, which may be bad."""
+    """Ranks in the form that devices take apart, others as they are, and so unchecked ones, which may be bad."""
     storage = FASTER.get(rows.storage)
     if storage is None or rows.h > PACKINGS[storage][0].MOST_COLUMNS or not rows.verified:
         return rows
