@@ -13,7 +13,9 @@ DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
 
 
-@pytest.mark.parametrize(("page", "d"), [("JUDGEMENTS.md", 16), ("ENCODERS.md", 16), ("INDEXES.md", 16)])
+@pytest.mark.parametrize(
+    ("page", "d"), [("JUDGEMENTS.md", 16), ("ENCODERS.md", 16), ("INDEXES.md", 16), ("SERVING.md", 16)]
+)
 def test_examples_run(page, d, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model_weights.save(small.weights(d, 64, 4), "model")  # in the place of a training

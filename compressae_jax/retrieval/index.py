@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ from compressae_jax.retrieval.additions import rows_like
 from compressae_jax.retrieval.backends import bcoo, host, lists, scan, within
 from compressae_jax.retrieval.found import Found, Within
 from compressae_jax.retrieval.queries import Expander, without_direction
-from compressae_jax.retrieval.segments import Segment, Segments
+from compressae_jax.retrieval.segments import PIECE, Segment, Segments
 
 BACKENDS = {"host": host.search, "scan": scan.search, "bcoo": bcoo.search}
 LISTS = "lists"  # a backend, too, of an index `with_lists`
@@ -304,6 +304,13 @@ class Index:
         """
         segments = self._segments
         return segments.rows[segments.numbers(ids)]
+
+    def pieces(self, size: int = PIECE) -> Iterator[tuple[Int[np.ndarray, " m"], Rows]]:
+        """The rows that are there, some at a time, with their numbers, of one state of the index.
+
+        What is added or removed meanwhile makes no difference.
+        """
+        return self._segments.numbered_pieces(size)
 
     def where(self, ids: Any) -> Int[np.ndarray, " m"]:
         """The row numbers of these ids, -1 of one that no row bears which is there; numbers where rows have no ids.

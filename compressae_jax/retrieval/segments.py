@@ -209,13 +209,19 @@ class Segments:
 
     def alive_pieces(self, size: int = PIECE) -> Iterator[Rows]:
         """Rows that are not removed, some at a time."""
-        for part in self.parts:
+        for _, some in self.numbered_pieces(size):
+            yield some
+
+    def numbered_pieces(self, size: int = PIECE) -> Iterator[tuple[Int[np.ndarray, " m"], Rows]]:
+        """The same, with their numbers."""
+        for part, first in zip(self.parts, self.firsts.tolist(), strict=False):
             for start in range(0, len(part), size):
                 some = part.rows[start : start + size]
-                kept = None if part.removed is None else ~part.removed[start : start + size]
-                some = some if kept is None or kept.all() else some[kept]
+                numbers = np.arange(first + start, first + start + len(some))
+                if part.removed is not None and (gone := part.removed[start : start + size]).any():
+                    some, numbers = some[~gone], numbers[~gone]
                 if len(some):
-                    yield some
+                    yield numbers, some
 
     def _numbered(self, rows: Any, argument: str) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"]]:
         rows = np.asarray(rows.to_numpy() if hasattr(rows, "to_numpy") else list(rows))
