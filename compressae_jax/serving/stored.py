@@ -23,10 +23,12 @@ PIECE = 2**14  # rows at once
 class Stored(NamedTuple):
     """Some rows as CSR: those of row i at `starts[i]:starts[i + 1]`, columns rising, no zero, none twice, all finite.
 
-    `ids` name them, row numbers where the index has no ids.
+    `ids` name them, row numbers where the index has no ids; `places` are theirs among the rows that are there, in the
+    order of `index.ids`.
     """
 
     ids: Ids
+    places: Int64[np.ndarray, " m"]
     starts: Int64[np.ndarray, " m_and_1"]
     columns: Int32[np.ndarray, " nonzeros"]
     values: Float32[np.ndarray, " nonzeros"]
@@ -50,9 +52,11 @@ def stored(index: Index, zero_rows: str = "stop", size: int = PIECE) -> Iterator
             zero_rows='stop'.
     """
     check_choice("zero_rows", zero_rows, ZERO_ROWS)
+    first = 0
     for numbers, rows in index.pieces(size):
         ids = numbers if rows.ids is None else rows.ids
-        some = _of_rows(ids, rows, index.space)
+        some = _of_rows(ids, np.arange(first, first + len(rows)), rows, index.space)
+        first += len(rows)
         used = np.diff(some.starts) > 0
         if used.all():
             yield some
@@ -62,10 +66,11 @@ def stored(index: Index, zero_rows: str = "stop", size: int = PIECE) -> Iterator
                 "zero_rows='drop' leaves such rows out"
             )
         elif used.any():
-            yield Stored(ids[used], np.append(some.starts[:-1][used], some.starts[-1]), some.columns, some.values)
+            starts = np.append(some.starts[:-1][used], some.starts[-1])
+            yield Stored(ids[used], some.places[used], starts, some.columns, some.values)
 
 
-def _of_rows(ids: Ids, rows: Rows, space: str) -> Stored:
+def _of_rows(ids: Ids, places: Int64[np.ndarray, " m"], rows: Rows, space: str) -> Stored:
     values, columns, scales = rows.reader(space, len(rows))(slice(0, len(rows)))
     with np.errstate(over="ignore", invalid="ignore"):
         values = np.asarray(values, np.float32) * np.asarray(scales, np.float32)[:, None]
@@ -81,7 +86,9 @@ def _of_rows(ids: Ids, rows: Rows, space: str) -> Stored:
     there = columns < rows.h
     starts = np.zeros(len(rows) + 1, np.int64)
     np.cumsum(used.sum(axis=1), out=starts[1:])
-    return Stored(ids, starts, columns[there].astype(np.int32), np.take_along_axis(values, order, axis=1)[there])
+    return Stored(
+        ids, places, starts, columns[there].astype(np.int32), np.take_along_axis(values, order, axis=1)[there]
+    )
 
 
 def _plain(one: object) -> object:
