@@ -4,4 +4,4 @@
 set -euo pipefail
 . "$(dirname "$0")/environment.sh" test,duckdb,clickhouse
 export COMPRESSAE_ENGINES=1
-python -m pytest tests/serving --durations=3 "$@"
+python -m pytest tests/serving/test_engines.py --durations=3 "$@"
