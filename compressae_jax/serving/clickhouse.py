@@ -71,7 +71,13 @@ class Engine:
         uploaded.check_expander(self.folder, table.made_by, self.expander)
         if not table.rows:
             return uploaded.collected([], len(u), top, u)
-        return uploaded.collected((self._asked(_files(table), one, top, where) for one in u), len(u), top, u)
+        try:
+            found = [self._asked(_files(table), one, top, where) for one in u]
+        except InputError:
+            if parquet.read(self.folder) == table:
+                raise
+            return self.search(queries, top, where)  # an upload took the files away
+        return uploaded.collected(found, len(u), top, u)
 
     def _asked(self, files: str, one: np.ndarray, top: int, where: str | None) -> list[tuple[Any, float]]:
         try:

@@ -18,7 +18,7 @@ import numpy as np
 import xxhash
 
 from compressae_jax.base import files, progress
-from compressae_jax.notation import FolderError, InputError, check_range
+from compressae_jax.notation import BusyError, FolderError, InputError, check_range
 from compressae_jax.retrieval.index import Index
 from compressae_jax.retrieval.queries import Expander
 from compressae_jax.serving import terms as terms_of
@@ -29,6 +29,7 @@ from compressae_jax.serving.uploaded import Answers, MadeBy
 APPLICATION = 0x43535131  # of a file that is ours, and its format
 PIECE = 2**12  # rows a transaction
 TOP = 2**16
+WAIT = 60  # seconds for another connection's transaction
 SUFFIXES = (".sqlite", ".db")
 REMEDY = "upload the index again"
 
@@ -67,7 +68,7 @@ def upload(
         InputError: rows that `stored` refuses, ids beyond 64 signed bits, payload of another length or of other columns
             than there are, vectors of another model or space.
         FolderError: another file stands at that name.
-        BusyError: another process uploads into it.
+        BusyError: another process uploads into it, or reads it for a minute.
     """
     check_range("batch", batch, 1, 2**24)
     payload = uploaded.checked_payload(payload, len(index))
@@ -166,7 +167,7 @@ class Engine:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(path, isolation_level=None)  # transactions are ours
+    return sqlite3.connect(path, timeout=WAIT, isolation_level=None)  # transactions are ours
 
 
 @contextlib.contextmanager
@@ -186,6 +187,11 @@ def _refusals(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # those of Python's own have none
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise BusyError(f"{path} is held by another process for more than {WAIT} s: {error}") from None
+        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY):
+            raise OSError(f"{path}: {error}") from None  # no fault of the file
         raise FolderError(f"{path}: {error}; {REMEDY}, under another name if this file is not ours") from None
 
 

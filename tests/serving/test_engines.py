@@ -6,7 +6,9 @@ import importlib
 import json
 import os
 import sqlite3
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +20,7 @@ from retrieval.test_index import make_vectors, make_weights
 from compressae_jax import compression
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.spaces import SPACES
-from compressae_jax.notation import FolderError, InputError
+from compressae_jax.notation import BusyError, FolderError, InputError
 from compressae_jax.retrieval.index import Index
 from compressae_jax.retrieval.queries import Expander
 from compressae_jax.serving import clickhouse, comparing, duckdb, parquet, sqlite
@@ -112,6 +114,38 @@ def test_additions_removals_and_payload_follow(kind, tmp_path):
     index.remove(index.ids)
     kind.upload(index, place, {"price": [], "kind": []})
     assert (opened.search(queries, 3).scores == -np.inf).all()
+
+
+def test_searches_meanwhile_find_rows_of_some_state(kind, tmp_path):
+    index, queries, place = make_index(ids="numbers"), make_vectors(2, seed=2), tmp_path / f"t{kind.suffix}"
+    kind.upload(index, place)
+    opened, stop, found = kind.open(place, index.expander), threading.Event(), []
+
+    def search():
+        while not stop.is_set():
+            found.append(opened.search(queries, 5))
+
+    ids, best = index.ids[:40], index.search(queries, 5)
+    with ThreadPoolExecutor(1) as pool:
+        searching = pool.submit(search)
+        for some in (ids[:20], ids[20:]):
+            index.remove(some)
+            kind.upload(index, place)
+        stop.set()
+        searching.result()
+    assert found and all((one.scores <= best.scores + 1e-5).all() and (one.scores > -np.inf).all() for one in found)
+    assert_array_equal(opened.search(queries, 5).ids, index.search(queries, 5).ids)
+
+
+def test_a_locked_sqlite_is_said_to_be_so(tmp_path, monkeypatch):
+    index, path = make_index(), tmp_path / "t.sqlite"
+    sqlite.upload(index, path)
+    monkeypatch.setattr(sqlite, "WAIT", 0.1)
+    with sqlite3.connect(path) as other:
+        other.execute("begin exclusive")
+        with pytest.raises(BusyError, match="is held by another process"):
+            sqlite.upload(index, path, payload={})
+        other.rollback()
 
 
 def test_what_an_engine_refuses(kind, tmp_path):
