@@ -30,6 +30,14 @@ LARGEST_HEADER = 2**20  # bytes of what names the arrays of a file; ours have so
 UNIT_TOLERANCE = 1e-3  # on the length of a decoder row
 
 
+def kind_of(encoder: str, storage: str) -> str:
+    """The name of the codes that an encoder and a storage make together."""
+    packed = storage_bits(storage) is not None
+    if encoder == "pursuit" and packed:
+        return PURSUIT
+    return ONE_PASS if encoder == "topk" and not packed else f"{encoder} codes, {storage}"
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Weights:
     """What a model folder holds: float32 encoder_w (d, h), encoder_b (h,), decoder_w (h, d) of unit rows.
@@ -60,10 +68,7 @@ class Weights:
     @property
     def kind(self) -> str:
         """The name of the codes that it makes, as it is meant to be used."""
-        packed = storage_bits(self.storage) is not None
-        if self.encoder == "pursuit" and packed:
-            return PURSUIT
-        return ONE_PASS if self.encoder == "topk" and not packed else f"{self.encoder} codes, {self.storage}"
+        return kind_of(self.encoder, self.storage)
 
     @property
     def d(self) -> int:

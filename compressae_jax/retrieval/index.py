@@ -27,7 +27,7 @@ from compressae_jax.compression import drift
 from compressae_jax.compression.drift import Drift
 from compressae_jax.data.sources import Source
 from compressae_jax.model import weights as model_weights
-from compressae_jax.model.weights import Weights
+from compressae_jax.model.weights import Weights, kind_of
 from compressae_jax.notation import AnyArray, Expanded, FolderError, InputError, check_choice, check_range
 from compressae_jax.retrieval import filters, found, index_folder, rescoring
 from compressae_jax.retrieval.additions import rows_like
@@ -151,7 +151,7 @@ class Index:
     @property
     def name(self) -> str:
         """How tables call it."""
-        return f"CompresSAE k={self.codes.k}, {self.space}"
+        return f"{kind_of(self.encoder, self.codes.storage)}, {self.space}, k={self.codes.k}"
 
     def search(
         self,

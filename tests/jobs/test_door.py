@@ -154,6 +154,7 @@ def test_help_names_all_flags_and_fields():
         "tuple",
     ):
         assert name in out
+    assert "compressae run --config=default" in out and "launch/" not in out  # what a wheel has, too
 
 
 def test_the_console_script_knows_its_commands():

@@ -104,7 +104,7 @@ def test_other_forms_of_queries():
 def test_size_counts_values_columns_and_one_scale():
     index = make_index()
     assert len(index) == N and index.bytes_per_vector == K * (2 + 2) + 4 and index.nbytes == N * index.bytes_per_vector
-    assert index.name == "CompresSAE k=4, reconstructed"
+    assert index.name == "published one-pass codes, reconstructed, k=4"
 
 
 def test_prefix_is_the_index_of_a_smaller_budget():
@@ -221,7 +221,7 @@ def test_a_packed_vector_costs_its_record(tmp_path, space):
     assert index.bytes_per_vector == packed_width(H, K, 4) == index.codes.packing.width
     records = tmp_path / "index" / "segments" / "000001" / "records.npy"
     assert index.bytes_per_vector == (records.stat().st_size - 128) / N
-    assert index.name == f"CompresSAE k=4, {space}"
+    assert index.name == f"topk codes, packed4, {space}, k=4"
     assert not any(isinstance(held, np.ndarray) for held in vars(index).values())  # no number for each row
 
 

@@ -1,7 +1,7 @@
 """Add vectors to an index folder, which is begun where --model is given; an interrupted addition continues.
 
-python launch/add.py --index=runs/mine/index --model=runs/mine/model --source=vectors.parquet --ids_column=id
-python launch/add.py --index=runs/mine/index --source=new.npy --ids=new-ids.txt
+compressae add --index=runs/mine/index --model=runs/mine/model --source=vectors.parquet --ids_column=id
+compressae add --index=runs/mine/index --source=new.npy --ids=new-ids.txt
 """
 
 from absl import flags

@@ -1,6 +1,6 @@
 """Give back the room of removed rows of an index folder, and make one segment of many; rows are numbered anew.
 
-python launch/compact.py --index=runs/mine/index
+compressae compact --index=runs/mine/index
 """
 
 from absl import flags

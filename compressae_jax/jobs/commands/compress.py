@@ -1,7 +1,7 @@
 """Compress a source of vectors with a trained model into a codes folder; an interrupted run continues.
 
-python launch/compress.py --model=runs/mine/model --source=vectors.npy --out=runs/mine/codes
-python launch/compress.py --model=… --source=… --out=parts/3 --part=3/8    # on the third of eight machines
+compressae compress --model=runs/mine/model --source=vectors.npy --out=runs/mine/codes
+compressae compress --model=… --source=… --out=parts/3 --part=3/8    # on the third of eight machines
 """
 
 from absl import flags

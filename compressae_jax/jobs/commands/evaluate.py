@@ -1,6 +1,6 @@
 """Evaluate the model of a run folder: report.json, report.md and figures.
 
-python launch/evaluate.py --config=configs/shop.py --workdir=runs/shop
+compressae evaluate --config=shop --workdir=runs/shop
 """
 
 from absl import flags

@@ -1,7 +1,7 @@
 """Join codes folders that were compressed in parts into one: the same bytes as of one go.
 
-python launch/join.py --parts='parts/*' --out=runs/mine/codes
-python launch/join.py --parts=codes-monday,codes-tuesday --out=codes       # of one model: one after the other
+compressae join --parts='parts/*' --out=runs/mine/codes
+compressae join --parts=codes-monday,codes-tuesday --out=codes       # of one model: one after the other
 """
 
 from absl import flags

@@ -1,7 +1,7 @@
 """Score rankings by judgements: what `search` found beside what any other engine did, query by query.
 
-python launch/judge.py --runs=found.npz,bm25.run --judgements=qrels.tsv
-python launch/judge.py --runs='runs/*.run' --judgements=scifact --metrics=nDCG@10,MAP@100 --out=scores.npz
+compressae judge --runs=found.npz,bm25.run --judgements=qrels.tsv
+compressae judge --runs='runs/*.run' --judgements=scifact --metrics=nDCG@10,MAP@100 --out=scores.npz
 
 Runs are files of `search` (.npz, .parquet) or TREC's (.run). The last column is the paired difference to the first run.
 """

@@ -1,7 +1,7 @@
 """Merge what `search` found in several shards into one: the same as of one search of all rows.
 
-python launch/merge.py --found='found/*.npz' --out=found.npz
-python launch/merge.py --found=found.npz --out=found.run    # the same in TREC's format
+compressae merge --found='found/*.npz' --out=found.npz
+compressae merge --found=found.npz --out=found.run    # the same in TREC's format
 
 Shards that `compress --part=i/m` made come in the order of their parts; others in that of the names, a glob's sorted.
 """

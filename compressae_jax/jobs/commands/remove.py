@@ -1,6 +1,6 @@
 """Remove rows from an index folder by their ids, or by their numbers where the index has none.
 
-python launch/remove.py --index=runs/mine/index --ids=gone.txt
+compressae remove --index=runs/mine/index --ids=gone.txt
 """
 
 from absl import flags

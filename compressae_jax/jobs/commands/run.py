@@ -1,6 +1,6 @@
 """Train, compress, search and evaluate for one config; an interrupted run continues.
 
-python launch/run.py --config=configs/default.py --config.data.source=vectors.npy --workdir=runs/mine
+compressae run --config=default --config.data.source=vectors.npy --workdir=runs/mine
 """
 
 from absl import flags

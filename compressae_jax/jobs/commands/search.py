@@ -1,7 +1,7 @@
 """Search an index, or a codes folder and its model, for the nearest rows of every query.
 
-python launch/search.py --index=runs/mine/codes --model=runs/mine/model --queries=queries.npy --out=found.npz
-python launch/search.py --index=parts/3 --model=… --queries=… --out=found/3.npz    # a shard, for `merge`
+compressae search --index=runs/mine/codes --model=runs/mine/model --queries=queries.npy --out=found.npz
+compressae search --index=parts/3 --model=… --queries=… --out=found/3.npz    # a shard, for `merge`
 """
 
 from pathlib import Path

@@ -1,8 +1,8 @@
 """Train one experiment; an interrupted run continues, a finished one returns at once.
 
-    python launch/train.py --config=configs/shop.py --workdir=runs/shop
+    compressae train --config=shop --workdir=runs/shop
 
-A model is trained on, with other vectors, by --config=configs/default.py:continue --config.start=runs/old/model.
+A model is trained on, with other vectors, by --config=default:continue --config.start=runs/old/model.
 
 On several hosts run it on each, with --coordinator=first-host:1234 --num_processes=2 --process_id=0 (and 1), and a
 workdir that all of them see.
