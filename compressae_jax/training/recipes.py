@@ -39,7 +39,7 @@ PUBLISHED: Fields = {
         "weight_prefixes": 0.0,  # of the terms with k/2 and k/4 nonzeros, for codes that are cut: evaluation.ks
         "b1": 0.9,  # Adam's decay of the mean
         "b2": 0.999,  # Adam's decay of the square
-        "refine_rounds": 0,  # after the steps: rounds, at most, of pursuit codes and the best decoder for them
+        "refine_rounds": 0,  # after the steps: rounds, at most, of pursuit codes and their best decoder; 0: a budget's
         "refine_gain": 1e-4,  # of mean cosine: rounds end when the last three gained less than this each; 0: never
         "log_every": 1,  # steps from one line of metrics.jsonl to the next
         "validate_every": 250,  # steps; 0: at the end only
