@@ -36,6 +36,16 @@ def compiled(function: Callable | None = None, **options: Any) -> Any:
     return dispatcher
 
 
+def inlined(function: Callable | None = None, **options: Any) -> Any:
+    """`compiled`, as a part of each loop that calls it and never by itself.
+
+    A function that stays one exists twice: in the process that compiles it, and as a copy in what is kept on disk of
+    each caller. These are optimised apart, so that sums differ in the last bits, and which one runs is a matter of what
+    was loaded first.
+    """
+    return compiled(function, forceinline=True, **options)
+
+
 @functools.cache
 def version() -> str:
     """16 hex digits of all kernel modules and of the compiler's versions."""

@@ -8,14 +8,14 @@ the others.
 
 import numpy as np
 
-from compressae_jax.base.compiled import compiled
-from compressae_jax.model import pursuit_vectors as vectors
-from compressae_jax.model.pursuit_vectors import FINITE
+from compressae_jax.base.compiled import compiled, inlined
+from compressae_jax.model import vector_kernels as vectors
+from compressae_jax.model.vector_kernels import FINITE
 
 NEW_DIRECTION = np.float32(1e-4)  # as in `pursuit`
 
 
-@compiled(fastmath=FINITE)
+@inlined(fastmath=FINITE)
 def _add(c, a, g):
     for i in range(len(c)):
         c[i] += a * g[i]
@@ -34,7 +34,7 @@ def pursue(correlations, gram, values, columns):
         _pursue(correlations[row], gram, values[row], columns[row], room)
 
 
-@compiled(fastmath=FINITE)
+@inlined(fastmath=FINITE)
 def _pursue(c, gram, value, column, along):
     """`pursue` of one row; `along` (k h,) gets the correlations of the orthonormal directions with all atoms."""
     h, k, chosen = len(c), len(value), 0
@@ -63,7 +63,7 @@ def _pursue(c, gram, value, column, along):
     _fill(column, chosen)
 
 
-@compiled
+@inlined
 def _fill(column, chosen):
     """The lowest columns that are not among the first `chosen` in the places behind them."""
     free = 0
@@ -90,7 +90,7 @@ def correlate(units, decoder_w, columns, correlations):
             correlations[row, j] = total
 
 
-@compiled(fastmath=FINITE)
+@inlined(fastmath=FINITE)
 def _gather(gram, among, their_gram):
     """⟨w_i, w_j⟩ of the columns of a shortlist."""
     for i in range(len(among)):
@@ -98,7 +98,7 @@ def _gather(gram, among, their_gram):
             their_gram[i, j] = gram[among[i], among[j]]
 
 
-@compiled(fastmath=FINITE)
+@inlined(fastmath=FINITE)
 def _places(among, columns, places):
     """Where in a row's shortlist its columns stand."""
     for t in range(len(columns)):
@@ -112,12 +112,12 @@ def _places(among, columns, places):
 def pursue_among(correlations, gram, among, values, columns):
     """`pursue` of every row on the columns `among` (b, c) alone; `correlations` (b, c) are overwritten likewise."""
     c, k = among.shape[1], values.shape[1]
-    their_gram, places = np.empty((c, c), np.float32), np.empty((1, k), np.int32)
+    their_gram, places, room = np.empty((c, c), np.float32), np.empty(k, np.int32), vectors.aligned(k * c)
     for row in range(len(correlations)):
         _gather(gram, among[row], their_gram)
-        pursue(correlations[row : row + 1], their_gram, values[row : row + 1], places)
+        _pursue(correlations[row], their_gram, values[row], places, room)
         for t in range(k):
-            columns[row, t] = among[row, places[0, t]]
+            columns[row, t] = among[row, places[t]]
 
 
 @compiled(fastmath=FINITE)
@@ -159,7 +159,7 @@ def along(correlations, among, values, columns, out):
         out[row] = total
 
 
-@compiled(fastmath=FINITE)
+@inlined(fastmath=FINITE)
 def nearest(value, levels):
     """The signed level next to a value; there is no zero among them."""
     magnitude, best = abs(value), 0
@@ -189,7 +189,7 @@ def descend(correlations, lengths, gram, values, columns, levels, sweeps, swap, 
         _descend(correlations[row], lengths[row], gram, values[row], columns[row], how, room)
 
 
-@compiled
+@inlined
 def _room(h, k):
     """What `_descend` overwrites: `left`, `ease`, the ease of what is free, `atoms`, `own`, `inner`, and peaks."""
     h = vectors.padded(h)
@@ -199,7 +199,7 @@ def _room(h, k):
     return left, ease, free, atoms.reshape((k, h)), own, inner, peak, peaks.reshape((k, h // vectors.GROUP))
 
 
-@compiled(fastmath=FINITE)
+@inlined(fastmath=FINITE)
 def _descend(a, length, gram, value, column, how, room):
     """`descend` of one row."""
     levels, sweeps, swap, weight = how
@@ -246,7 +246,7 @@ def _descend(a, length, gram, value, column, how, room):
             break
 
 
-@compiled(fastmath=FINITE)
+@inlined(fastmath=FINITE)
 def _take_own(g, pull, a, ease, value, column, own, inner):
     """What `vectors.take` does, for the columns that are taken."""
     for t in range(len(column)):
@@ -255,7 +255,7 @@ def _take_own(g, pull, a, ease, value, column, own, inner):
         own[t] -= value * inner[t]
 
 
-@compiled(fastmath=FINITE)
+@inlined(fastmath=FINITE)
 def _exchange(s, j, i, left, ease, free, atoms, own, inner, peaks):
     """Column j, the s-th that was taken, is free, and i is in its place; of the atom s itself nothing is left."""
     left[j], free[j] = own[s], ease[j]
@@ -298,11 +298,11 @@ def pursue_on_levels(correlations, gram, values, columns, times, fold, levels, s
 def descend_among(correlations, lengths, gram, among, values, columns, levels, sweeps, swap, weight):
     """`descend` on the columns `among` (b, c) alone, a row's own among them; `correlations` (b, c) are theirs."""
     c, k = among.shape[1], values.shape[1]
-    their_gram, places = np.empty((c, c), np.float32), np.empty((1, k), np.int32)
+    their_gram, places, room = np.empty((c, c), np.float32), np.empty(k, np.int32), _room(c, k)
+    how = levels, sweeps, swap, weight
     for row in range(len(correlations)):
         _gather(gram, among[row], their_gram)
-        _places(among[row], columns[row], places[0])
-        here = slice(row, row + 1)
-        descend(correlations[here], lengths[here], their_gram, values[here], places, levels, sweeps, swap, weight)
+        _places(among[row], columns[row], places)
+        _descend(correlations[row], lengths[row], their_gram, values[row], places, how, room)
         for t in range(k):
-            columns[row, t] = among[row, places[0, t]]
+            columns[row, t] = among[row, places[t]]

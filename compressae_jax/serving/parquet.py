@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import xxhash
 
-from compressae_jax.base import files, progress, sealed
+from compressae_jax.base import files, sealed
+from compressae_jax.base.progress import bar as progress_bar
 from compressae_jax.codes.ids import TextIds
 from compressae_jax.data import columns
 from compressae_jax.notation import FolderError, InputError, check_range
@@ -45,7 +46,7 @@ def upload(
     payload: Mapping[str, Any] | None = None,
     zero_rows: str = "stop",
     batch: int = PIECE,
-    shown: bool = True,
+    progress: bool = True,
 ) -> None:
     """Make a folder's rows those of the index in its space, `batch` a file, with columns of `payload` beside them.
 
@@ -63,7 +64,7 @@ def upload(
     with files.locked(folder):
         _prepare(folder, made)
         names, rows = [], 0
-        with progress.bar(len(index), "upload", shown=shown) as bar:
+        with progress_bar(len(index), "upload", shown=progress) as bar:
             for some in stored(index, zero_rows, batch):
                 names.append(_write(folder, some, payload))
                 rows += len(some)

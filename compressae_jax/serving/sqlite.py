@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from compressae_jax.base import files, progress
+from compressae_jax.base import files
+from compressae_jax.base.progress import bar as progress_bar
 from compressae_jax.notation import BusyError, FolderError, InputError, check_range
 from compressae_jax.retrieval.index import Index
 from compressae_jax.retrieval.queries import Expander
@@ -56,7 +57,7 @@ def upload(
     payload: Mapping[str, Any] | None = None,
     zero_rows: str = "stop",
     batch: int = PIECE,
-    shown: bool = True,
+    progress: bool = True,
 ) -> None:
     """Make the rows of a .sqlite file those of the index in its space, with columns of `payload` beside them.
 
@@ -78,7 +79,7 @@ def upload(
     with files.locked(path), _refusals(path), contextlib.closing(_connect(path)) as connection:
         _prepare(connection, path, made, payload)
         connection.execute("create temp table wanted (id primary key) without rowid")
-        with progress.bar(len(index), "upload", shown=shown) as bar:
+        with progress_bar(len(index), "upload", shown=progress) as bar:
             for some in stored(index, zero_rows, batch):
                 with _transaction(connection):
                     _put(connection, some, payload)

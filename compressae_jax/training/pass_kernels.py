@@ -6,7 +6,7 @@ is summed by one thread in a fixed order: the result does not depend on how many
 
 import numpy as np
 
-from compressae_jax.base.compiled import FAST, compiled
+from compressae_jax.base.compiled import FAST, compiled, inlined
 from compressae_jax.model.topk_kernels import select
 
 
@@ -89,7 +89,7 @@ def backward(low, high, ends, rows, pulls, values, slopes, x, of_z, decoder_w, e
             p += 1
 
 
-@compiled(fastmath=FAST)
+@inlined(fastmath=FAST)
 def _add_atoms(z, w, columns, values):
     """z += Σ_j values[j] w[columns[j]], four a time."""
     whole = len(columns) - len(columns) % 4
@@ -104,7 +104,7 @@ def _add_atoms(z, w, columns, values):
             z[i] += v0 * w0[i]
 
 
-@compiled(fastmath=FAST)
+@inlined(fastmath=FAST)
 def _pull(x, z, weight, pull):
     """cos(x, z) of a unit x, and into `pull` the gradient of weight · (1 − cos) by z; 0 both where z is zero."""
     square, inner = np.float64(0), np.float64(0)
@@ -121,7 +121,7 @@ def _pull(x, z, weight, pull):
     return np.float32(inner / np.sqrt(square))
 
 
-@compiled(fastmath=FAST)
+@inlined(fastmath=FAST)
 def _dot(a, b):
     total = np.float32(0)
     for i in range(len(a)):

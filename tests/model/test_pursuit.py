@@ -10,7 +10,7 @@ from oracle import unit
 from sklearn.linear_model import orthogonal_mp_gram
 
 from compressae_jax.base import products
-from compressae_jax.model import pursuit, pursuit_host, pursuit_vectors
+from compressae_jax.model import pursuit, pursuit_host, vector_kernels
 
 B, D, H = 67, 24, 61
 
@@ -169,11 +169,11 @@ def test_both_in_one_pass_are_one_after_the_other(times, h):
 def test_the_largest_is_found_at_its_first_place(n):
     c = np.random.default_rng(n).standard_normal(n).astype(np.float32)
     for _ in range(min(n, 30)):
-        assert pursuit_vectors.largest(c) == np.abs(c).argmax()
+        assert vector_kernels.largest(c) == np.abs(c).argmax()
         c[np.abs(c).argmax()] = 0
     c[:] = 0
     c[n // 2 :] = -2
-    assert pursuit_vectors.largest(c) == n // 2
+    assert vector_kernels.largest(c) == n // 2
 
 
 def test_swaps_help():

@@ -12,7 +12,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from compressae_jax.base.compiled import FAST, compiled
+from compressae_jax.base.compiled import FAST, inlined
 from compressae_jax.base.llvm_kernels import (
     FLOAT,
     INT,
@@ -38,7 +38,7 @@ FINITE = FAST | {"nnan", "ninf"}  # all numbers here are finite
 NONE = ir.Constant(ir.VectorType(FLOAT, LANES), [-1.0] * LANES)  # below all sizes
 
 
-@compiled
+@inlined
 def aligned(n):
     """`numpy.empty` of n float32 that begins with a line of the cache."""
     room = np.empty(n + LANES, np.float32)
@@ -46,13 +46,13 @@ def aligned(n):
     return room[start : start + n]
 
 
-@compiled(fastmath=FINITE)
+@inlined(fastmath=FINITE)
 def largest(c):
     """Where |c| is largest, the lower place of two."""
     return place_of(c, most(c))
 
 
-@compiled(fastmath=FINITE)
+@inlined(fastmath=FINITE)
 def most(c):
     """The largest |c|."""
     best = _most(c)
@@ -61,7 +61,7 @@ def most(c):
     return best
 
 
-@compiled(fastmath=FINITE)
+@inlined(fastmath=FINITE)
 def place_of(c, best):
     """The first place where |c| is `best`, which is somewhere."""
     whole = len(c) - len(c) % WORD
@@ -75,19 +75,19 @@ def place_of(c, best):
     return 0
 
 
-@compiled
+@inlined
 def padded(h):
     """The length of arrays of h numbers in which chunks are whole."""
     return (h + CHUNK - 1) // CHUNK * CHUNK
 
 
-@compiled
+@inlined
 def group_of(i):
     """The place of the peak of the numbers that the i-th is among: of those in one lane of a chunk's vectors."""
     return i // CHUNK * LANES + i % LANES
 
 
-@compiled(fastmath=FINITE)
+@inlined(fastmath=FINITE)
 def take(g, pull, a, ease, value, left, out, peak, peaks, following):
     """out = ease (g + pull a), left −= value out, with the peaks of both, |left| and |out|, zeros behind h.
 
@@ -106,7 +106,7 @@ def take(g, pull, a, ease, value, left, out, peak, peaks, following):
         peak[group], peaks[group] = max(peak[group], abs(left[i])), max(peaks[group], abs(out[i]))
 
 
-@compiled(fastmath=FINITE)
+@inlined(fastmath=FINITE)
 def stronger(left, peak, value, atom, peaks, least):
     """The place where |left + value atom| is largest, if it is above `least`, or -1; of two the lower.
 
@@ -198,7 +198,7 @@ def _vectors_of(builder: ir.IRBuilder, low: ir.Value) -> list[ir.Value]:
     return [builder.add(low, INT(step)) for step in range(0, CHUNK, LANES)]
 
 
-@compiled(fastmath=FINITE)
+@inlined(fastmath=FINITE)
 def orthogonal(g, along, shares, k, t, scaled, part, c):
     """along[t] = (g − Σ_{s<t} shares[s] along[s]) / shares[t], c −= part along[t]; gives the largest |c|.
 
@@ -219,7 +219,7 @@ def orthogonal(g, along, shares, k, t, scaled, part, c):
     return best
 
 
-@compiled
+@inlined
 def place_along(h, k, s, i):
     """Where `orthogonal` has the i-th number of a direction."""
     whole = h - h % CHUNK

@@ -1,0 +1,127 @@
+"""Codes in other search engines: what they find of our exact search's answers, bytes a row, and milliseconds a query.
+
+    python -m benchmarks.engines --out=results
+
+Published one-pass codes of a shipped dataset, in two spaces. Queries are asked one by one, engines in turn; those that
+are not installed (extras [duckdb], [clickhouse]) are left out.
+"""
+
+import argparse
+import functools
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import compressae_jax as cs
+from benchmarks import timing
+from compressae_jax import data
+from compressae_jax.notation import InputError
+from compressae_jax.retrieval.index import Index
+from compressae_jax.serving import clickhouse, comparing, duckdb, parquet, sqlite
+
+SPACES = ("dense_query", "sparse")
+TOP = 100
+
+
+def main() -> None:
+    """Train, upload, compare and time; write the table."""
+    flags = parse()
+    source = data.load(flags.data).vectors
+    drawn = data.split_rows(len(source), flags.queries, 0)
+    rows, queries = source.take(drawn.train), source.take(drawn.queries)
+    model = cs.fit(rows, h=flags.h, k=flags.k, steps=flags.steps, seed=flags.seed, progress=False)
+    index = model.index(rows, ids=np.arange(len(rows)), progress=False)
+    results = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for space in SPACES:
+            asked = index.in_space(space)
+            ours = {"search": functools.partial(asked.search, top=TOP), "bytes": asked.bytes_per_vector}
+            sides = {"ours": ours, **engines(asked, Path(scratch) / space, len(rows))}
+            for name, side in sides.items():
+                found = side["search"](queries)
+                judged = comparing.compare(asked, found, queries)
+                results.append({"space": space, "engine": name, "bytes": side["bytes"], "recall": judged.recall[TOP]})
+            ms = times({name: side["search"] for name, side in sides.items()}, queries)
+            for row in results[-len(sides) :]:
+                row["ms"] = ms[row["engine"]]
+                print(row, flush=True)
+    report = {
+        "command": "python -m benchmarks.engines",
+        "settings": vars(flags),
+        "rows": len(rows),
+        "d": rows.shape[1],
+        "machine": timing.machine(),
+        "results": results,
+    }
+    if flags.out:
+        timing.write(flags.out, "engines", report, table(report))
+    print(table(report))
+
+
+def parse() -> argparse.Namespace:
+    """The flags; the defaults take three minutes on two cores."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", default="debian")
+    parser.add_argument("--h", type=int, default=4096)
+    parser.add_argument("--k", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--queries", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", default="", help="folder for engines.json and engines.md")
+    return parser.parse_args()
+
+
+def engines(index: Index, folder: Path, n: int) -> dict[str, dict[str, Any]]:
+    """Each engine with the index's rows: its search, and the bytes a row that its files take."""
+    folder.mkdir()
+    parquet.upload(index, folder / "files", progress=False)
+    sqlite.upload(index, folder / "one.sqlite", progress=False)
+    of_files = sum(file.stat().st_size for file in (folder / "files").iterdir()) / n
+    lite = sqlite.Engine(folder / "one.sqlite", index.expander)
+    of_sqlite = (folder / "one.sqlite").stat().st_size / n
+    found: dict[str, dict[str, Any]] = {}
+    for name, engine in {"DuckDB": duckdb.Engine, "ClickHouse in process": clickhouse.Engine}.items():
+        try:
+            opened = engine(folder / "files", index.expander)
+        except InputError as error:  # not installed
+            print(error)
+            continue
+        found[name] = {"search": functools.partial(opened.search, top=TOP), "bytes": of_files}
+    found["SQLite, 256 terms"] = {"search": functools.partial(lite.search, top=TOP), "bytes": of_sqlite}
+    found["SQLite, 64 terms"] = {"search": functools.partial(lite.search, top=TOP, terms=64), "bytes": of_sqlite}
+    return found
+
+
+def times(searches: dict[str, Callable[[np.ndarray], Any]], queries: np.ndarray) -> dict[str, dict[str, float]]:
+    """Milliseconds of one query at a time, by turns: a query goes to every side before the next one is asked."""
+    seconds: dict[str, list[float]] = {name: [] for name in searches}
+    for query in queries[: len(queries) // 2]:
+        sides = {name: functools.partial(search, query[None]) for name, search in searches.items()}
+        for name, some in timing.alternate(sides, 1).items():
+            seconds[name] += some
+    return {name: timing.milliseconds(some) for name, some in seconds.items()}
+
+
+def table(report: dict[str, Any]) -> str:
+    """Engines down in each space; recall beside our exact search, bytes and times across."""
+    s = report["settings"]
+    rows = [
+        [one["space"], one["engine"], f"{one['bytes']:.0f}", f"{one['recall']:.3f}", timing.shown(one["ms"], 1, "_ms")]
+        for one in report["results"]
+    ]
+    lines = [
+        f"{report['rows']:,} rows of {s['data']} (d={report['d']}), published one-pass codes of h={s['h']:,} and "
+        f"k={s['k']} ({s['steps']} steps), integers as ids, top {TOP}. Recall: share of our exact search's answers, "
+        f"{s['queries']} queries; times of {s['queries'] // 2} of them, one by one, engines in turn, median (least to "
+        f"greatest). Bytes: files by rows. Seed {s['seed']}. `{report['command']}`.",
+        "",
+        *timing.markdown("space | engine | bytes a row | recall | ms a query", rows),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
