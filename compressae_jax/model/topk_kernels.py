@@ -8,7 +8,7 @@ counting entries. XLA's `top_k` uses one core; `benchmarks.encoders` times both,
 
 import numpy as np
 
-from compressae_jax.base.compiled import FAST, compiled
+from compressae_jax.base.compiled import FAST, compiled, inlined
 
 LOOKS = 24  # bisections at most; what is then left (ties) is selected from whatever its number
 GROUP = 16  # entries at most, of whose maxima `keep` reach the threshold, so that most entries are read once
@@ -71,7 +71,7 @@ def order(a, columns):
             columns[row, j] = keys[j] & ALL
 
 
-@compiled(fastmath=FAST)
+@inlined(fastmath=FAST)
 def _limit(magnitude, keep):
     """A number that at least `keep` magnitudes reach and, unless many are alike, at most a quarter more."""
     low, high, found = np.float32(0), np.float32(0), np.int64(len(magnitude))
@@ -91,7 +91,7 @@ def _limit(magnitude, keep):
     return low
 
 
-@compiled(fastmath=FAST)
+@inlined(fastmath=FAST)
 def _partition(keys, n, k):
     """Bring the k least of the first n distinct keys to the front (quickselect, Hoare 1961)."""
     low, high = 0, n - 1

@@ -1,5 +1,6 @@
 """The cache of compiled loops: its name follows every kernel module, and no writable place is no error."""
 
+import ast
 import importlib.util
 import os
 import shutil
@@ -64,3 +65,43 @@ def test_a_package_behind_a_link_has_the_same_cache(tmp_path):
     linked = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(linked)
     assert linked.version() == compiled.version()
+
+
+PURSUIT = """
+import hashlib
+import numpy as np
+from compressae_jax.model import pursuit_host
+rng = np.random.default_rng(0)
+atoms, rows = (rng.normal(size=(n, 48)).astype("f4") for n in (256, 32))
+found = pursuit_host.pursue(rows @ atoms.T / 48, atoms @ atoms.T / 48, 9)
+print(hashlib.md5(b"".join(some.tobytes() for some in found)).hexdigest())
+"""
+
+
+def test_who_compiles_a_loop_gets_the_bits_of_who_finds_it_compiled(tmp_path):
+    env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    first, second = (
+        subprocess.run([sys.executable, "-c", PURSUIT], env=env, capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    )
+    assert first == second
+
+
+# Their sums are emitted in one order, so a copy of them has the same bits.
+ORDERED = {"scan_one", "scan_block"}
+
+
+def test_loops_whose_sums_may_be_reordered_are_parts_of_those_that_call_them():
+    seen = set()
+    for path in compiled.PACKAGE.rglob("*.py"):
+        functions = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
+        loops = {node.name: ast.unparse(node.decorator_list[0]) for node in functions if node.decorator_list}
+        loops = {name: how for name, how in loops.items() if how.startswith(("compiled", "inlined"))}
+        assert not loops or path.name.endswith("kernels.py"), f"{path}: its name is not in the cache's"
+        for node in functions:
+            if node.name in loops:
+                names = {ast.unparse(call.func) for call in ast.walk(node) if isinstance(call, ast.Call)}
+                seen |= {name for name in names & loops.keys() if "fastmath" in loops[name]}
+                wrong = {name for name in names & loops.keys() if loops[name].startswith("compiled(fastmath")}
+                assert wrong <= ORDERED, f"{path}: {node.name} calls {wrong}, which must be `inlined`"
+    assert len(seen) > len(ORDERED)
