@@ -63,7 +63,7 @@ TABLES = {
     "arrow, tensors": tensors,
     "datasets": dataset,
     "datasets, selected": selected,
-    "datasets, as torch": lambda: dataset().with_format("torch"),
+    "datasets, as torch": lambda: pytest.importorskip("torch") and dataset().with_format("torch"),
 }
 COLUMNS = {
     "pandas": lambda: frame(list(X))["v"],
