@@ -18,6 +18,7 @@ from compressae_jax.serving import parquet, uploaded
 from compressae_jax.serving.uploaded import Answers
 
 TOP = 2**16
+ATTEMPTS = 5  # at a whole answer
 LONGEST_QUERY = 2**30  # bytes of a statement, which holds u
 
 
@@ -67,23 +68,33 @@ class Engine:
         uploaded.check_whole("ClickHouse", terms, rescored)
         check_range("top", top, 1, TOP)
         u = self.expander.expand(queries)
-        table = parquet.read(self.folder)
-        uploaded.check_expander(self.folder, table.made_by, self.expander)
-        if not table.rows:
-            return uploaded.collected([], len(u), top, u)
-        try:
-            found = [self._asked(_files(table), one, top, where) for one in u]
-        except InputError:
-            if parquet.read(self.folder) == table:
-                raise
-            return self.search(queries, top, where)  # an upload took the files away
-        return uploaded.collected(found, len(u), top, u)
+        while True:
+            table = parquet.read(self.folder)
+            uploaded.check_expander(self.folder, table.made_by, self.expander)
+            if not table.rows:
+                return uploaded.collected([], len(u), top, u)
+            try:
+                found = [self._asked(_files(table), one, top, where) for one in u]
+            except InputError:
+                if parquet.read(self.folder) == table:
+                    raise
+                continue  # an upload took files away
+            # Of several files ClickHouse passes over those that are gone, without a word.
+            if all(path.exists() for path in table.files):
+                return uploaded.collected(found, len(u), top, u)
 
     def _asked(self, files: str, one: np.ndarray, top: int, where: str | None) -> list[tuple[Any, float]]:
-        try:
-            found = self._session.query(statement(files, one, top, where), "ArrowTable")
-        except RuntimeError as error:
-            raise InputError(f"ClickHouse refused the query, where={where!r}: {_short(error)}") from None
+        text, broken = statement(files, one, top, where), 0
+        while True:
+            try:
+                found = self._session.query(text, "ArrowTable")
+                break
+            except ValueError as error:  # an answer that broke off: its file went away, or chdb, which does that rarely
+                broken += 1
+                if broken == ATTEMPTS:
+                    raise InputError(f"ClickHouse gave no whole answer, where={where!r}: {_short(error)}") from None
+            except RuntimeError as error:
+                raise InputError(f"ClickHouse refused the query, where={where!r}: {_short(error)}") from None
         return list(zip(found["id"].to_pylist(), found["score"].to_pylist(), strict=True))
 
 
