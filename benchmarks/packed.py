@@ -94,7 +94,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--n", type=int, default=1_000_000, help="rows, at least, that are timed")
     parser.add_argument("--bytes", type=int, nargs="+", default=[32, 64], help="a row; a divisor of d / 2, for faiss")
     parser.add_argument("--queries", type=int, nargs="+", default=[1, 16, 64])
-    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=10, help="after which a side sits out")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default="", help="folder for packed.json, packed.md and packed.png")
