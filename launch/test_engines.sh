@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Exports to real search engines, with none skipped: a minute on two cores, after installing half a gigabyte.
-# Installs the extras [duckdb] and [clickhouse] where they are not; what is installed already is tried by launch/test.sh.
+# Installs the extra [engines] where it is not; what is installed already is tried by launch/test.sh.
 set -euo pipefail
-. "$(dirname "$0")/environment.sh" test,duckdb,clickhouse
+. "$(dirname "$0")/environment.sh" test,engines
 export COMPRESSAE_ENGINES=1
-python -m pytest tests/serving/test_engines.py --durations=3 "$@"
+python -m pytest tests/serving --durations=3 "$@"

@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from compressae_jax.notation import InputError, check_range
+from compressae_jax.notation import InputError
 from compressae_jax.retrieval.queries import Expander
 from compressae_jax.serving import parquet, uploaded
 from compressae_jax.serving.uploaded import Answers
 
-TOP = 2**16
 ATTEMPTS = 5  # at a whole answer
 LONGEST_QUERY = 2**30  # bytes of a statement, which holds u
 
@@ -66,8 +65,7 @@ class Engine:
             InputError: queries that `Expander.expand` refuses, `terms` or `rescored`, what ClickHouse refuses.
         """
         uploaded.check_whole("ClickHouse", terms, rescored)
-        check_range("top", top, 1, TOP)
-        u = self.expander.expand(queries)
+        u = uploaded.expanded(self.expander, queries, top)
         while True:
             table = parquet.read(self.folder)
             uploaded.check_expander(self.folder, table.made_by, self.expander)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from compressae_jax.notation import InputError, check_range
+from compressae_jax.notation import InputError
 from compressae_jax.retrieval.queries import Expander
 from compressae_jax.serving import parquet, uploaded
 from compressae_jax.serving.uploaded import Answers
-
-TOP = 2**16
 
 
 def statement(table: str, where: str | None = None) -> str:
@@ -50,8 +48,7 @@ class Engine:
             InputError: queries that `Expander.expand` refuses, `terms` or `rescored`, a condition that DuckDB refuses.
         """
         uploaded.check_whole("DuckDB", terms, rescored)
-        check_range("top", top, 1, TOP)
-        u = self.expander.expand(queries)
+        u = uploaded.expanded(self.expander, queries, top)
         table = parquet.read(self.folder)
         uploaded.check_expander(self.folder, table.made_by, self.expander)
         if not table.rows:

@@ -29,7 +29,6 @@ from compressae_jax.serving.uploaded import Answers, MadeBy
 
 APPLICATION = 0x43535131  # of a file that is ours, and its format
 PIECE = 2**12  # rows a transaction
-TOP = 2**16
 WAIT = 60  # seconds for another connection's transaction
 SUFFIXES = (".sqlite", ".db")
 REMEDY = "upload the index again"
@@ -120,10 +119,9 @@ class Engine:
             InputError: queries that `Expander.expand` refuses, `terms` out of range, `rescored` below `top`, a
                 condition that SQLite refuses.
         """
-        check_range("top", top, 1, TOP)
+        u = uploaded.expanded(self.expander, queries, top)
         rescored = max(top, terms_of.RESCORED) if rescored is None else rescored
         terms_of.check_rescored(rescored, top)
-        u = self.expander.expand(queries)
         parts = terms_of.largest(u, min(terms_of.TERMS, u.shape[1]) if terms is None else terms)
         with self._opened() as connection:
             connection.execute("create temp table u (col integer primary key, weight real)")

@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32, Shaped
 
-from compressae_jax.notation import Expanded, InputError, check_choice
+from compressae_jax.notation import Expanded, InputError, check_choice, check_range
 from compressae_jax.retrieval.index import Index
 from compressae_jax.retrieval.queries import Expander
 from compressae_jax.serving.stored import kind
 
 OWN = ("id", "columns", "vals")  # columns of every table; payload has other names
+TOP = 2**16  # answers a query, at most
+EXTRAS = ("clickhouse", "duckdb", "postgres", "qdrant")
 
 
 class MadeBy(NamedTuple):
@@ -79,6 +81,12 @@ def checked_payload(payload: Mapping[str, Any] | None, n: int) -> dict[str, Any]
     return columns
 
 
+def expanded(expander: Expander, queries: Any, top: int, most: int = TOP) -> Expanded:
+    """u of the queries of a search; raises InputError as `Expander.expand` does, and for `top` outside 1 to `most`."""
+    check_range("top", top, 1, most)
+    return expander.expand(queries)
+
+
 def check_whole(engine: str, terms: int | None, rescored: int | None) -> None:
     """Raise InputError where a scan, whose time does not go by the terms of a query, is to take a part of them."""
     if terms is not None or rescored is not None:
@@ -104,7 +112,7 @@ def engine(module: str, package: str, extra: str) -> Any:
     Raises:
         InputError: it is not installed; the message says what to install.
     """
-    check_choice("extra", extra, ("duckdb", "clickhouse"))
+    check_choice("extra", extra, EXTRAS)
     try:
         return importlib.import_module(module)
     except ImportError as error:
