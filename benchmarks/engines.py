@@ -3,7 +3,7 @@
     python -m benchmarks.engines --out=results
 
 Published one-pass codes of a shipped dataset, in two spaces. Queries are asked one by one, engines in turn; those that
-are not installed (extras [duckdb], [clickhouse]) are left out.
+are not installed (extra [engines]) are left out.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from benchmarks import timing
 from compressae_jax import data
 from compressae_jax.notation import InputError
 from compressae_jax.retrieval.index import Index
-from compressae_jax.serving import clickhouse, comparing, duckdb, parquet, sqlite
+from compressae_jax.serving import clickhouse, comparing, duckdb, kannolo, parquet, sqlite
 
 SPACES = ("dense_query", "sparse")
 TOP = 100
@@ -79,9 +79,9 @@ def engines(index: Index, folder: Path, n: int) -> dict[str, dict[str, Any]]:
     folder.mkdir()
     parquet.upload(index, folder / "files", progress=False)
     sqlite.upload(index, folder / "one.sqlite", progress=False)
-    of_files = sum(file.stat().st_size for file in (folder / "files").iterdir()) / n
+    of_files = on_disk(folder / "files") / n
     lite = sqlite.Engine(folder / "one.sqlite", index.expander)
-    of_sqlite = (folder / "one.sqlite").stat().st_size / n
+    of_sqlite = on_disk(folder / "one.sqlite") / n
     found: dict[str, dict[str, Any]] = {}
     for name, engine in {"DuckDB": duckdb.Engine, "ClickHouse in process": clickhouse.Engine}.items():
         try:
@@ -92,7 +92,21 @@ def engines(index: Index, folder: Path, n: int) -> dict[str, dict[str, Any]]:
         found[name] = {"search": functools.partial(opened.search, top=TOP), "bytes": of_files}
     found["SQLite, 256 terms"] = {"search": functools.partial(lite.search, top=TOP), "bytes": of_sqlite}
     found["SQLite, 64 terms"] = {"search": functools.partial(lite.search, top=TOP, terms=64), "bytes": of_sqlite}
+    for name, form in {"kANNolo, flat": "flat", "kANNolo, graph": "hnsw"}.items():
+        try:
+            kannolo.upload(index, folder / form, progress=False, form=form)
+        except InputError as error:  # not installed
+            print(error)
+            break
+        opened = kannolo.Engine(folder / form, index.expander)
+        found[name] = {"search": functools.partial(opened.search, top=TOP), "bytes": on_disk(folder / form) / n}
     return found
+
+
+def on_disk(path: Path) -> int:
+    """Bytes of the blocks that a file takes, or all of a folder."""
+    blocks = [each.stat().st_blocks for each in ([path] if path.is_file() else path.rglob("*"))]
+    return 512 * sum(blocks)
 
 
 def times(searches: dict[str, Callable[[np.ndarray], Any]], queries: np.ndarray) -> dict[str, dict[str, float]]:
@@ -116,7 +130,7 @@ def table(report: dict[str, Any]) -> str:
         f"{report['rows']:,} rows of {s['data']} (d={report['d']}), published one-pass codes of h={s['h']:,} and "
         f"k={s['k']} ({s['steps']} steps), integers as ids, top {TOP}. Recall: share of our exact search's answers, "
         f"{s['queries']} queries; times of {s['queries'] // 2} of them, one by one, engines in turn, median (least to "
-        f"greatest). Bytes: files by rows. Seed {s['seed']}. `{report['command']}`.",
+        f"greatest). Bytes: blocks on disk by rows. Seed {s['seed']}. `{report['command']}`.",
         "",
         *timing.markdown("space | engine | bytes a row | recall | ms a query", rows),
     ]

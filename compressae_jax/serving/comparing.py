@@ -12,7 +12,7 @@ from compressae_jax.retrieval.index import Index
 from compressae_jax.serving import rescoring
 
 DEPTHS = (10, 100)
-TIE = 1e-5  # how far below our last score a row's may lie and still be as good
+TIE = 1e-5  # how far below our last score, or its share of one above 1, a row's may lie and still be as good
 
 
 class Compared(NamedTuple):
@@ -62,7 +62,8 @@ def compare(index: Index, found: Any, queries: Any) -> Compared:
             once[first] = True
             once &= its >= 0
             exact.append(np.isin(its[once], wanted).sum() / len(wanted))
-            ties.append(min(1.0, (of_its[once] >= best[len(wanted) - 1] - TIE).sum() / len(wanted)))
+            last = best[len(wanted) - 1]
+            ties.append(min(1.0, (of_its[once] >= last - TIE * max(1, abs(last))).sum() / len(wanted)))
         recall[depth] = float(np.mean(exact)) if exact else float("nan")
         with_ties[depth] = float(np.mean(ties)) if ties else float("nan")
     short = int(((answers | unknown).sum(axis=1) < (ours.rows >= 0).sum(axis=1)).sum())

@@ -2,6 +2,7 @@
 `launch/test_engines.sh`, which sets COMPRESSAE_ENGINES.
 """
 
+import functools
 import importlib
 import json
 import os
@@ -23,7 +24,7 @@ from compressae_jax.codes.spaces import SPACES
 from compressae_jax.notation import BusyError, FolderError, InputError
 from compressae_jax.retrieval.index import Index
 from compressae_jax.retrieval.queries import Expander
-from compressae_jax.serving import clickhouse, comparing, duckdb, parquet, sqlite
+from compressae_jax.serving import clickhouse, comparing, duckdb, kannolo, parquet, sqlite
 
 N, BATCH = 150, 64
 
@@ -33,11 +34,14 @@ class Kind(NamedTuple):
     upload: Callable
     open: Callable
     suffix: str = ""  # of what it writes
+    filters: bool = True  # and carries payload
 
 
 KINDS = {
     "duckdb": Kind("duckdb", parquet.upload, duckdb.Engine),
     "clickhouse": Kind("chdb", parquet.upload, clickhouse.Engine),
+    "kannolo": Kind("kannolo", kannolo.upload, kannolo.Engine, filters=False),
+    "kannolo, graph": Kind("kannolo", functools.partial(kannolo.upload, form="hnsw"), kannolo.Engine, filters=False),
     "sqlite": Kind("sqlite3", sqlite.upload, sqlite.Engine, ".sqlite"),
 }
 SCANS = ["clickhouse", "duckdb"]
@@ -46,12 +50,16 @@ SCANS = ["clickhouse", "duckdb"]
 @pytest.fixture(params=sorted(KINDS))
 def kind(request):
     """An engine that is installed."""
-    needs = KINDS[request.param].needs
-    if os.environ.get("COMPRESSAE_ENGINES"):
-        importlib.import_module(needs)
-    else:
-        pytest.importorskip(needs)
+    needed(KINDS[request.param].needs)
     return KINDS[request.param]
+
+
+def needed(package):
+    """Skip what an engine tests that is not installed, but for `launch/test_engines.sh`."""
+    if os.environ.get("COMPRESSAE_ENGINES"):
+        importlib.import_module(package)
+    else:
+        pytest.importorskip(package)
 
 
 def make_index(space="dense_query", ids="texts", similarity="cosine", storage="float16"):
@@ -89,30 +97,34 @@ def test_answers_are_ours_in_every_space(kind, ids, similarity, tmp_path):
         assert_allclose(found.scores, ours.scores, rtol=1e-5, atol=1e-5)
         assert judged.with_ties == {10: 1, 100: 1} and judged.short == 0
         assert space == "sparse" or min(judged.recall.values()) > 0.99  # many rows score 0 there, which are all tied
-    assert len(list(tmp_path.glob("both/*.parquet"))) == (0 if kind.suffix else 3)  # of two spaces
+    assert len(list(tmp_path.glob("both/*.parquet"))) == (3 if kind.upload is parquet.upload else 0)  # of two spaces
 
 
 def test_additions_removals_and_payload_follow(kind, tmp_path):
     index, queries, place = make_index(), make_vectors(4, seed=2), tmp_path / f"t{kind.suffix}"
     prices = np.arange(N, dtype=np.float64)
-    kind.upload(index, place, {"price": prices, "kind": ["a", "b'"] * (N // 2)}, batch=BATCH)
+    payload = {"price": prices, "kind": ["a", "b'"] * (N // 2)} if kind.filters else None
+    kind.upload(index, place, payload, batch=BATCH)
     opened = kind.open(place, index.expander)
-    kept = index.ids[np.flatnonzero((prices < 90) & (np.arange(N) % 2 == 1))]
-    found = opened.search(queries, 30, where="price < 90 and kind = 'b'''")
-    assert_array_equal(found.ids, index.search(queries, 30, allow=kept).ids)
+    found = opened.search(queries, 30)
+    if kind.filters:
+        kept = index.ids[np.flatnonzero((prices < 90) & (np.arange(N) % 2 == 1))]
+        found = opened.search(queries, 30, where="price < 90 and kind = 'b'''")
+        assert_array_equal(found.ids, index.search(queries, 30, allow=kept).ids)
     index.remove(list(found.ids[0, :3]))
     changed = index.ids[5]
     index.remove([changed])
     index.add(make_vectors(9, seed=3), ids=[changed, *(f"new {i}" for i in range(8))])
-    payload = {"price": np.arange(len(index)), "kind": ["c"] * len(index)}
+    payload = {"price": np.arange(len(index)), "kind": ["c"] * len(index)} if kind.filters else None
     for _ in range(2):  # the second changes nothing
         kind.upload(index, place, payload, batch=BATCH)
         found = opened.search(queries, 30)
         assert_array_equal(found.ids, index.search(queries, 30).ids)
         assert_allclose(found.scores, index.search(queries, 30).scores, atol=1e-5)
-    assert (opened.search(queries, 3, where="kind = 'a'").scores == -np.inf).all()
+    if kind.filters:
+        assert (opened.search(queries, 3, where="kind = 'a'").scores == -np.inf).all()
     index.remove(index.ids)
-    kind.upload(index, place, {"price": [], "kind": []})
+    kind.upload(index, place, {"price": [], "kind": []} if kind.filters else None)
     assert (opened.search(queries, 3).scores == -np.inf).all()
 
 
@@ -152,7 +164,7 @@ def test_what_an_engine_refuses(kind, tmp_path):
     index, queries, place = make_index(), make_vectors(2, seed=2), tmp_path / f"t{kind.suffix}"
     kind.upload(index, place)
     opened = kind.open(place, index.expander)
-    with pytest.raises(InputError, match="refused the query, where='price <'"):
+    with pytest.raises(InputError, match="refused the query, where='price <'" if kind.filters else "has no filter"):
         opened.search(queries, where="price <")
     with pytest.raises(InputError, match="top must be an integer from 1"):
         opened.search(queries, top=0)
@@ -164,7 +176,7 @@ def test_what_an_engine_refuses(kind, tmp_path):
         kind.open(place, Expander(make_weights(seed=1), "dense_query"))
     with pytest.raises(InputError, match="holds vectors of model"):
         kind.upload(index.in_space("sparse"), place)
-    with pytest.raises(InputError, match="payload: 'price' must have 150 values"):
+    with pytest.raises(InputError, match="payload: 'price' must have 150 values" if kind.filters else "payload: "):
         kind.upload(index, place, payload={"price": [1, 2]})
     with pytest.raises(FolderError, match="is no f"):
         kind.open(tmp_path / f"none{kind.suffix}", index.expander)
