@@ -25,6 +25,8 @@ COMMANDS = {
     "search": "the nearest rows of every query",
     "merge": "what was found in several shards into one",
     "judge": "what was found, here or by other engines, scored by judgements",
+    "export": "the rows of an index into a search engine",
+    "check_engine": "a search engine's answers and time beside our exact search",
     "evaluate": "a run's model beside dense search and other methods",
 }
 HELP = ("-h", "-help", "--help", "--helpshort", "--helpfull")
@@ -46,7 +48,7 @@ def main() -> NoReturn:
         print(
             "compressae COMMAND --flags; `compressae COMMAND --help` lists them, experiments and fields of configs.\n"
         )
-        print("\n".join(f"  {command:12s}{what}" for command, what in COMMANDS.items()))
+        print("\n".join(f"  {command:14s}{what}" for command, what in COMMANDS.items()))
     else:
         sys.exit(_say(f"the command must be one of {', '.join(COMMANDS)}, not {name!r}", 2))
     sys.exit(0)

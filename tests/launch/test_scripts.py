@@ -1,17 +1,22 @@
 """The launch scripts as a user runs them: real processes, real files, one line and exit code 2 for bad input."""
 
+import contextlib
+import json
 import os
 import pathlib
+import sqlite3
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import scipy.sparse
+from evaluation import small
 
 from compressae_jax import compression, data
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.encoders import BLOCK
+from compressae_jax.retrieval.index import Index
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
@@ -138,6 +143,8 @@ def test_a_budget_goes_through_all_four_jobs(tmp_path):
         ("join.py", ["--parts=absent-*", "--out=x"], "no folder is named absent-*"),
         ("merge.py", ["--found=absent-*", "--out=x.npz"], "no file is named absent-*"),
         ("search.py", ["--index=absent", "--queries=shop", "--out=x.csv"], ".npz or .parquet or .run"),
+        ("export.py", ["--index=absent", "--engine=duckdbb", "--out=x"], "did you mean 'duckdb'"),
+        ("check_engine.py", ["--index=absent", "--engine=sqlite", "--place=x", "--queries=shop"], "is no index folder"),
         ("evaluate.py", ["shop"], "--workdir"),
     ],
 )
@@ -148,6 +155,26 @@ def test_bad_input_is_one_line_and_exit_code_2(script, flags, message, tmp_path)
     assert "Traceback" not in done.stderr
     assert message in done.stderr.strip().splitlines()[-1]
     assert not list(tmp_path.iterdir()), "a refused command leaves nothing behind"
+
+
+def test_an_index_in_an_engine_and_what_it_finds(tmp_path):
+    weights, vectors = small.weights(8, 32, 4), small.vectors(60, 8)
+    index = Index(compression.encode(weights, vectors), weights, ids=[f"a{i}" for i in range(60)])
+    index.save(tmp_path / "index")
+    np.save(tmp_path / "q.npy", vectors[:9])
+    (tmp_path / "t.csv").write_text("name,price\n" + "".join(f"a{i},{i}\n" for i in reversed(range(60))))
+    flags = ("--index=index", "--engine=sqlite")
+    done = launch("export.py", *flags, "--out=t.db", "--payload=t.csv", "--payload_ids=name", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "60 rows (dense_query), with price: t.db, a file that ends in .sqlite or .db\n"
+    with contextlib.closing(sqlite3.connect(tmp_path / "t.db")) as there:
+        assert there.execute("select id from items where price = 7").fetchall() == [("a7",)]
+    asked = ("--place=t.db", "--queries=q.npy", "--timed=2", "--most=5", "--out=check.json")
+    done = launch("check_engine.py", *flags, *asked, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "5 queries, the 100 nearest of 60 rows (dense_query)" in done.stdout
+    report = json.loads((tmp_path / "check.json").read_text())
+    assert report["engine"] == "sqlite" and report["recall"]["10"] == 1 and report["ms"]["ours"]["median"] > 0
 
 
 def test_evaluate_refuses_flags_that_contradict_the_run(run_folder):
