@@ -42,3 +42,16 @@ def check_rescored(rescored: int, top: int) -> None:
     """Raise InputError unless at least `top` rows are scored again."""
     if isinstance(rescored, bool) or not isinstance(rescored, (int, np.integer)) or rescored < top:
         raise InputError(f"rescored must be an integer of at least top={top}, not {rescored!r}")
+
+
+def check_both(terms: int | None, rescored: int | None, top: int) -> int:
+    """How many rows are scored again, for engines that ask all terms where none are named.
+
+    Raises:
+        InputError: `rescored` without `terms`, or below `top`.
+    """
+    if terms is None and rescored is not None:
+        raise InputError("rescored is for answers by a part of the query: name terms, too, or leave it out")
+    rescored = max(top, RESCORED) if rescored is None else rescored
+    check_rescored(rescored, top)
+    return rescored

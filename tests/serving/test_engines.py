@@ -24,9 +24,33 @@ from compressae_jax.codes.spaces import SPACES
 from compressae_jax.notation import BusyError, FolderError, InputError
 from compressae_jax.retrieval.index import Index
 from compressae_jax.retrieval.queries import Expander
-from compressae_jax.serving import clickhouse, comparing, duckdb, kannolo, parquet, sqlite
+from compressae_jax.serving import clickhouse, comparing, duckdb, kannolo, parquet, qdrant, sqlite
 
 N, BATCH = 150, 64
+
+
+class Filters(NamedTuple):
+    """What one engine calls these conditions on columns `price` and `kind`, as arguments of `search`."""
+
+    cheap_b: dict  # price below 90, kind "b'"
+    kind_a: dict
+    wrong: dict
+    told: str  # of the wrong one
+
+
+SQL = Filters(
+    {"where": "price < 90 and kind = 'b'''"}, {"where": "kind = 'a'"}, {"where": "price <"}, "where='price <'"
+)
+QDRANT = Filters(
+    {
+        "filter": {
+            "must": [{"key": "price", "range": {"lt": 90}}, {"key": "kind", "match": {"value": "b'"}}],
+        }
+    },
+    {"filter": {"must": {"key": "kind", "match": {"value": "a"}}}},
+    {"filter": {"must": [{"key": "price", "wrong": 1}]}},
+    "filter=",
+)
 
 
 class Kind(NamedTuple):
@@ -34,15 +58,34 @@ class Kind(NamedTuple):
     upload: Callable
     open: Callable
     suffix: str = ""  # of what it writes
-    filters: bool = True  # and carries payload
+    filters: Filters | None = SQL  # None: no filter, no payload
+    whole: bool = True  # rows that share no column with the query are found, too
+    at: Callable = lambda path: path  # the place that a path stands for
+
+
+@functools.cache
+def local_client():
+    """Qdrant's client without a server: the double of one, for the shape of requests."""
+    from qdrant_client import QdrantClient
+
+    return QdrantClient(":memory:", force_disable_check_same_thread=True)
 
 
 KINDS = {
     "duckdb": Kind("duckdb", parquet.upload, duckdb.Engine),
     "clickhouse": Kind("chdb", parquet.upload, clickhouse.Engine),
-    "kannolo": Kind("kannolo", kannolo.upload, kannolo.Engine, filters=False),
-    "kannolo, graph": Kind("kannolo", functools.partial(kannolo.upload, form="hnsw"), kannolo.Engine, filters=False),
-    "sqlite": Kind("sqlite3", sqlite.upload, sqlite.Engine, ".sqlite"),
+    "kannolo": Kind("kannolo", kannolo.upload, kannolo.Engine, filters=None),
+    "kannolo, graph": Kind("kannolo", functools.partial(kannolo.upload, form="hnsw"), kannolo.Engine, filters=None),
+    "qdrant": Kind("qdrant_edge", qdrant.upload, qdrant.Engine, filters=QDRANT, whole=False),
+    "qdrant_client": Kind(
+        "qdrant_client",
+        qdrant.upload,
+        qdrant.Engine,
+        filters=QDRANT,
+        whole=False,
+        at=lambda path: qdrant.Collection(local_client(), str(path).replace("/", "_")),
+    ),
+    "sqlite": Kind("sqlite3", sqlite.upload, sqlite.Engine, ".sqlite", whole=False),
 }
 SCANS = ["clickhouse", "duckdb"]
 
@@ -81,13 +124,13 @@ def test_answers_are_ours_in_every_space(kind, ids, similarity, tmp_path):
     queries[2] = 0
     for space in SPACES:
         index = make_index(space, ids, similarity)
-        place = tmp_path / f"{'sparse' if space == 'sparse' else 'both'}{kind.suffix}"
+        place = kind.at(tmp_path / f"{'sparse' if space == 'sparse' else 'both'}{kind.suffix}")
         kind.upload(index, place, batch=BATCH)
         found = kind.open(place, index.expander).search(queries, 100)
         ours, judged = index.search(queries, 100), comparing.compare(index, found, queries)
         assert judged.unknown == 0
         assert all(one is None for one in found.ids[2]) and (found.scores[2] == -np.inf).all()
-        if space == "sparse" and kind.suffix:  # which finds rows with a column of the query
+        if space == "sparse" and not kind.whole:
             for i in range(len(queries)):
                 there = [one for one in found.ids[i] if one is not None]
                 zero = index.within(queries[i : i + 1], 1e-6)
@@ -101,7 +144,7 @@ def test_answers_are_ours_in_every_space(kind, ids, similarity, tmp_path):
 
 
 def test_additions_removals_and_payload_follow(kind, tmp_path):
-    index, queries, place = make_index(), make_vectors(4, seed=2), tmp_path / f"t{kind.suffix}"
+    index, queries, place = make_index(), make_vectors(4, seed=2), kind.at(tmp_path / f"t{kind.suffix}")
     prices = np.arange(N, dtype=np.float64)
     payload = {"price": prices, "kind": ["a", "b'"] * (N // 2)} if kind.filters else None
     kind.upload(index, place, payload, batch=BATCH)
@@ -109,7 +152,7 @@ def test_additions_removals_and_payload_follow(kind, tmp_path):
     found = opened.search(queries, 30)
     if kind.filters:
         kept = index.ids[np.flatnonzero((prices < 90) & (np.arange(N) % 2 == 1))]
-        found = opened.search(queries, 30, where="price < 90 and kind = 'b'''")
+        found = opened.search(queries, 30, **kind.filters.cheap_b)
         assert_array_equal(found.ids, index.search(queries, 30, allow=kept).ids)
     index.remove(list(found.ids[0, :3]))
     changed = index.ids[5]
@@ -122,14 +165,14 @@ def test_additions_removals_and_payload_follow(kind, tmp_path):
         assert_array_equal(found.ids, index.search(queries, 30).ids)
         assert_allclose(found.scores, index.search(queries, 30).scores, atol=1e-5)
     if kind.filters:
-        assert (opened.search(queries, 3, where="kind = 'a'").scores == -np.inf).all()
+        assert (opened.search(queries, 3, **kind.filters.kind_a).scores == -np.inf).all()
     index.remove(index.ids)
     kind.upload(index, place, {"price": [], "kind": []} if kind.filters else None)
     assert (opened.search(queries, 3).scores == -np.inf).all()
 
 
 def test_searches_meanwhile_find_rows_of_some_state(kind, tmp_path):
-    index, queries, place = make_index(ids="numbers"), make_vectors(2, seed=2), tmp_path / f"t{kind.suffix}"
+    index, queries, place = make_index(ids="numbers"), make_vectors(2, seed=2), kind.at(tmp_path / f"t{kind.suffix}")
     kind.upload(index, place)
     opened, stop, found = kind.open(place, index.expander), threading.Event(), []
 
@@ -161,11 +204,12 @@ def test_a_locked_sqlite_is_said_to_be_so(tmp_path, monkeypatch):
 
 
 def test_what_an_engine_refuses(kind, tmp_path):
-    index, queries, place = make_index(), make_vectors(2, seed=2), tmp_path / f"t{kind.suffix}"
+    index, queries, place = make_index(), make_vectors(2, seed=2), kind.at(tmp_path / f"t{kind.suffix}")
     kind.upload(index, place)
     opened = kind.open(place, index.expander)
-    with pytest.raises(InputError, match="refused the query, where='price <'" if kind.filters else "has no filter"):
-        opened.search(queries, where="price <")
+    wrong = kind.filters or SQL
+    with pytest.raises(InputError, match=f"refused the query, {wrong.told}" if kind.filters else "has no filter"):
+        opened.search(queries, **wrong.wrong)
     with pytest.raises(InputError, match="top must be an integer from 1"):
         opened.search(queries, top=0)
     with pytest.raises(InputError, match="queries have width"):
@@ -178,8 +222,8 @@ def test_what_an_engine_refuses(kind, tmp_path):
         kind.upload(index.in_space("sparse"), place)
     with pytest.raises(InputError, match="payload: 'price' must have 150 values" if kind.filters else "payload: "):
         kind.upload(index, place, payload={"price": [1, 2]})
-    with pytest.raises(FolderError, match="is no f"):
-        kind.open(tmp_path / f"none{kind.suffix}", index.expander)
+    with pytest.raises(FolderError, match=r"is no (folder|file|collection)"):
+        kind.open(kind.at(tmp_path / f"none{kind.suffix}"), index.expander)
 
 
 @pytest.mark.parametrize("kind", SCANS, indirect=True)
