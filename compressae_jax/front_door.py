@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compressae_jax import compression, data
+from compressae_jax import compression, data, hub
 from compressae_jax.codes import on_host, spaces
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.ids import as_ids
@@ -17,7 +17,8 @@ from compressae_jax.codes.rows import Rows, check_made_by
 from compressae_jax.codes.storage.packed import Packed
 from compressae_jax.compression import drift
 from compressae_jax.compression.drift import Drift
-from compressae_jax.model import budgets
+from compressae_jax.evaluation import carded
+from compressae_jax.model import budgets, card
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.encoders import Encoder
 from compressae_jax.model.weights import Weights
@@ -149,9 +150,43 @@ class Model:
         how = Encoder(self.weights, self.weights.encoder, self.weights.storage)
         return drift.of(how, vectors, reference, tolerance=tolerance, seed=seed)
 
-    def save(self, folder: str | os.PathLike) -> None:
-        """Write a model folder, complete or not at all."""
-        model_weights.save(self.weights, folder)
+    def save(self, folder: str | os.PathLike, evaluation: Any = None, licence: str | None = None) -> None:
+        """Write a model folder, complete or not at all, with a model card, README.md, for people and for the Hub.
+
+        `evaluation`, for the card: what `cs.evaluate` gives, a list of such, or a run folder with its report.
+        `licence`: an identifier such as 'mit'; without one the card says that none is stated. In a card that is there
+        already what was written above or below the lines of this program stays, and one whose lines were changed is
+        left alone.
+
+        Raises:
+            InputError: an evaluation of another model, a licence that is no identifier.
+            FolderError: something else stands at that name.
+        """
+        model_weights.save(self.weights, folder, self._told(evaluation, licence))
+
+    def push(
+        self,
+        repository: str,
+        evaluation: Any = None,
+        licence: str | None = None,
+        private: bool | None = None,
+        message: str | None = None,
+    ) -> str:
+        """Write the model and its card to the Hugging Face Hub, as one commit; its address. See `save`.
+
+        `repository`: 'owner/name', which is made where it is missing, 'owner/name@branch' for a branch that is there.
+        The token is huggingface_hub's: HF_TOKEN, or `hf auth login`. `cs.load('hf://owner/name')` reads it back.
+
+        Raises:
+            InputError: as `save`; no right to write there, no network, huggingface_hub is not installed.
+            FolderError: a repository that holds something else.
+        """
+        told = self._told(evaluation, licence)
+        return hub.push(self.weights, repository, told, private=private, message=message)
+
+    def _told(self, evaluation: Any, licence: str | None) -> card.Told:
+        found = None if evaluation is None else carded.table(evaluation, self.weights.fingerprint)
+        return card.Told(found, licence)
 
     def _rows(
         self,
@@ -232,8 +267,13 @@ def fit(
 
 
 def load(folder: str | os.PathLike) -> Model:
-    """Read a model folder."""
-    return Model(model_weights.load(folder))
+    """Read a model folder, or a model of the Hugging Face Hub: 'hf://owner/name' or 'hf://owner/name@revision'.
+
+    Raises:
+        FolderError: a folder, or a repository, that is missing, damaged, foreign, or newer than this program.
+        InputError: of the Hub, also: no right to read it, no network, huggingface_hub is not installed.
+    """
+    return Model(hub.load(folder) if hub.named(folder) else model_weights.load(folder))
 
 
 def load_index(folder: str | os.PathLike, verify: bool = True) -> Index:

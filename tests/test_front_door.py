@@ -70,6 +70,8 @@ def test_a_saved_model_is_the_model(vectors, model, tmp_path):
     again = cs.load(tmp_path / "model")
     assert again.weights.fingerprint == model.weights.fingerprint
     assert_array_equal(again.compress(vectors).values, model.compress(vectors).values)
+    card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+    assert "Trained on `array`: 300 rows × 16. Of 15 rows that were held out, vectors and their rec" in card
 
 
 def test_the_published_recipe_has_a_name(vectors):

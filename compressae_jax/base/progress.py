@@ -26,6 +26,11 @@ def bar(total: int, what: str, unit: str = "rows", done: int = 0, shown: bool = 
     return Lines(**options, mininterval=0, miniters=1)
 
 
+def drawn() -> bool:
+    """Whether bars of others, which know no lines, may be drawn: on a terminal, unless all are silenced."""
+    return os.environ.get(VARIABLE) != "0" and _is_terminal(sys.stderr)
+
+
 class Lines(tqdm):
     """A tqdm for files: whole lines, after `FIRST` seconds, at growing intervals, and at the end."""
 

@@ -18,6 +18,7 @@ from compressae_jax.base.arrays import vectors
 from compressae_jax.codes import on_host
 from compressae_jax.codes.storage.kinds import storage_bits
 from compressae_jax.codes.storage.packed import Packing
+from compressae_jax.model import card
 from compressae_jax.model.compressae import CompresSAE
 from compressae_jax.model.topk import ACTIVATIONS
 from compressae_jax.notation import FolderError, InputError, check_choice, check_range
@@ -90,8 +91,10 @@ class Weights:
         return CompresSAE(d=self.d, h=self.h, k=self.k, activation=self.activation, **fields)
 
 
-def save(weights: Weights, folder: str | os.PathLike) -> None:
+def save(weights: Weights, folder: str | os.PathLike, told: card.Told | None = None) -> None:
     """Write a model folder, complete or not at all; an older model folder of that name is replaced.
+
+    With `told` it gets a model card; one that is there already is renewed in any case (see `card`).
 
     Raises:
         InputError: parameters that `load` would refuse.
@@ -102,7 +105,12 @@ def save(weights: Weights, folder: str | os.PathLike) -> None:
     meta = {"format_version": FORMAT_VERSION, **sizes, "fingerprint": weights.fingerprint, "summary": weights.summary}
     meta |= {"encoder": weights.encoder, "storage": weights.storage, "levels": weights.levels}
     arrays = {name: np.ascontiguousarray(weights.params[name]) for name in NAMES}
-    with files.replacing(folder, (PARAMS, META), META) as aside:
+    if told is not None:
+        card.check_licence(told.licence)
+    with files.replacing(folder, (PARAMS, META, card.CARD), META) as aside:
+        there = card.read(files.real(folder))
+        if there is not None or told is not None:
+            (aside / card.CARD).write_bytes(card.renewed(there, weights, told or card.Told()).encode())
         (aside / PARAMS).write_bytes(safetensors.numpy.save(arrays))
         sealed.write(aside / META, meta)
 
