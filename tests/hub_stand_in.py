@@ -99,7 +99,8 @@ class Handler(BaseHTTPRequestHandler):
             return self._send(403, {"error": "You don't have the rights to create a model under this namespace"})
         if name in self.server.repositories:
             return self._send(409, {"error": "You already created this model repo", "url": f"{self.server.url}/{name}"})
-        self.server.repositories[name] = Repository(private=given.get("visibility", given.get("private")) in ("private", True))
+        private = given.get("visibility", given.get("private")) in ("private", True)  # the latter before version 2
+        self.server.repositories[name] = Repository(private=private)
         return self._send(200, {"url": f"{self.server.url}/{name}"})
 
     def _of_repository(self, name: str, asked: list[str], body: bytes) -> None:
