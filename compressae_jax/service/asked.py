@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -21,7 +22,8 @@ class Limits(NamedTuple):
     body: int = 2**24  # bytes
 
 
-class Search(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Search:
     """One request's queries: `vectors` (q, d), or `ids` of items whose codes are the queries."""
 
     vectors: Float32[np.ndarray, "q d"] | None
@@ -51,7 +53,7 @@ def search(body: Any, limits: Limits) -> Search:
     Raises:
         InputError: a field that is unknown, missing, of another kind, or beyond the limits.
     """
-    given = _fields(body, Search._fields)
+    given = _fields(body, tuple(field.name for field in dataclasses.fields(Search)))
     vectors, ids = given.get("vectors"), given.get("ids")
     if (vectors is None) == (ids is None):
         raise InputError("give vectors, a list of lists of numbers, or ids of items: one of both")

@@ -5,6 +5,7 @@ What searches is one state of the rows, which is replaced as a whole, so a searc
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -84,11 +85,23 @@ class Catalogue:
         own = indexes.open_folder(self.folder, model, None if self.changeable else space, verify)
         self._state = _State(own, space, stamp)
         self._dense = None if dense is None else _Dense(dense, own)
+        self._warm()
 
     @property
     def index(self) -> Index:
         """The rows as they are now."""
         return self._state.index
+
+    def _warm(self) -> None:
+        """Let loops compile, and rows come from the disk, before somebody waits for them."""
+        some = Search(np.ones((1, self.index.weights.d), np.float32), None, 1, None, None, None, ())
+        self.search([some])
+        first = next(iter(self.index.pieces(1)), None)
+        if first is not None:
+            one = first[0] if first[1].ids is None else first[1].ids
+            item = one[0] if isinstance(one[0], str) else int(one[0])
+            self.search([dataclasses.replace(some, vectors=None, ids=(item,))])
+            self.latents(item, 1)
 
     @property
     def dense_bytes(self) -> float | None:
@@ -308,10 +321,13 @@ class _Dense:
         d = index.weights.d
         if source.width != d:
             raise InputError(f"dense vectors have width {source.width}, the index {d}")
+        if (source.ids is None) != (index.codes.ids is None):
+            which, other = ("rows", "dense vectors") if source.ids is None else ("dense vectors", "rows")
+            raise InputError(f"the {which} have ids and the {other} have none, by which they would be told")
         self._vectors = np.concatenate([np.empty((0, d), np.float32), *(some for _, some in source.batches(READ))])
         self.flat: Flat = dense_search.fit(self._vectors[:1])
         self.flat.add(self._vectors)
-        named: Ids = np.arange(len(source)) if source.ids is None or index.codes.ids is None else source.ids
+        named: Ids = np.arange(len(source)) if source.ids is None else source.ids
         self._ids = [one if isinstance(one, str) else int(one) for one in named]
         self._places = {one: place for place, one in enumerate(self._ids)}
 

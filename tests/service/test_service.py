@@ -294,6 +294,24 @@ def test_what_the_page_asks(tmp_path):
             assert ask.refused(path)[0] == 400
 
 
+def test_dense_vectors_are_told_by_ids(tmp_path):
+    with pytest.raises(InputError, match="the rows have ids and the dense vectors have none"):
+        Catalogue(make_folder(tmp_path / "index"), dense=open_source(make_vectors(N)))
+    catalogue = Catalogue(make_folder(tmp_path / "plain", None), dense=open_source(make_vectors(N)))
+    with pytest.raises(InputError, match="no dense vector of 200"):
+        catalogue.dense([N], 3)
+
+
+def test_an_index_without_rows_is_served(tmp_path):
+    path = make_folder(tmp_path / "index")
+    folder_changes.remove(path, NAMES)
+    with serving(Catalogue(path)) as ask:
+        assert ask("/search", {"vectors": [[1.0] * D]})["ids"] == [[]]
+        assert ask("/add", {"vectors": make_vectors(1).tolist(), "ids": NAMES[:1]})["rows"] == 1
+        assert ask("/search", {"vectors": make_vectors(1).tolist()})["ids"] == [NAMES[:1]]
+        assert ask("/search", {"vectors": []})["ids"] == []
+
+
 def test_payload_needs_ids():
     for table, told in (
         (pa.table({"name": ["x"]}), "a column 'id'"),

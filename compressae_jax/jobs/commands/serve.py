@@ -24,6 +24,7 @@ def define() -> None:
     flags.DEFINE_integer("port", 8080, "Where to listen; 0: a free one.")
     flags.DEFINE_string("payload", None, "Of the items: .parquet, .csv or .jsonl with a column id, or a dataset.")
     flags.DEFINE_string("dense", None, "Vectors that the rows were made of, held in memory for the page to compare.")
+    flags.DEFINE_string("dense_ids", None, "File of the dense vectors' ids, where rows have ids: one a line, or .npy.")
     flags.DEFINE_integer("top", 1000, "Results a query, at most.")
     flags.DEFINE_integer("queries", 1024, "Queries a request, at most.")
     flags.DEFINE_integer("body", 2**24, "Bytes of a request, at most.")
@@ -37,8 +38,8 @@ def main(given: flags.FlagValues) -> None:
     from compressae_jax.notation import InputError, check_range
 
     check_range("port", given.port, 0, 2**16 - 1)
-    for name in ("top", "queries", "body"):
-        check_range(name, given[name].value, 1, 2**31 - 1)
+    for name, most in (("top", given.top), ("queries", given.queries), ("body", given.body)):
+        check_range(name, most, 1, 2**31 - 1)
     if not 0 <= given.wait <= LONGEST_WAIT:
         raise InputError(f"wait must be from 0 to {LONGEST_WAIT} milliseconds, not {given.wait}")
     if not 0.01 <= given.poll <= LONGEST_POLL:
@@ -60,7 +61,7 @@ def main(given: flags.FlagValues) -> None:
         given.model,
         given.space,
         None if given.payload is None else payload.read(given.payload),
-        None if given.dense is None else data.open_source(given.dense),
+        None if given.dense is None else data.open_source(given.dense, ids=given.dense_ids),
     )
     limits = Limits(given.top, given.queries, given.body)
     service = app.Service(catalogue, limits, given.wait / 1000, given.poll, token, loopback)

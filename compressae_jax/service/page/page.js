@@ -120,6 +120,7 @@ async function show(id, kept = true) {
   close();
   clearTimeout(timer);
   typed++;
+  at("found").setAttribute("aria-busy", "true");
   try {
     const [near, latents] = await Promise.all([get("neighbours", { id, top: TOP }), get("latents", { id })]);
     say(null);
@@ -147,7 +148,11 @@ async function show(id, kept = true) {
       return row;
     }));
     at("found").hidden = false;
-  } catch (error) { say(error); }
+  } catch (error) {
+    say(error);
+  } finally {
+    at("found").removeAttribute("aria-busy");
+  }
 }
 
 at("name").addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(names, PAUSE); });
