@@ -122,7 +122,8 @@ async function show(id, kept = true) {
   typed++;
   at("found").setAttribute("aria-busy", "true");
   try {
-    const [near, latents] = await Promise.all([get("neighbours", { id, top: TOP }), get("latents", { id })]);
+    const near = await get("neighbours", { id, top: TOP });
+    const latents = await get("latents", { id }); // not beside it, which would count into its milliseconds
     say(null);
     if (kept) history.pushState(null, "", "?id=" + encodeURIComponent(id));
     at("item").textContent = near.text;
@@ -130,9 +131,10 @@ async function show(id, kept = true) {
     const sides = [side("By codes", near.codes, about.bytes, of(near.dense))];
     if (near.dense) sides.push(side("By dense vectors", near.dense, about.dense_bytes, of(near.codes)));
     at("sides").replaceChildren(...sides);
+    at("same").hidden = !near.dense;
     if (near.dense) {
       const both = near.codes.ids.filter((one) => of(near.dense).has(one)).length;
-      at("sides").append(made("p", `${both} of ${near.dense.ids.length} are the same (bold)`, "note"));
+      at("same").textContent = `${both} of ${near.dense.ids.length} are the same (bold)`;
     }
     const most = Math.max(...latents.weights.map(Math.abs), 1e-9);
     at("latents").tBodies[0].replaceChildren(...latents.columns.map((column, i) => {
