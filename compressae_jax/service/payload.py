@@ -6,8 +6,7 @@ A condition is JSON, a column and what it must be, all of them together: `{"pric
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from compressae_jax.codes.lookup import check_unique
 from compressae_jax.data import named
 from compressae_jax.notation import InputError, check_choice
 from compressae_jax.retrieval.index import Index
+from compressae_jax.serving import payload as tables
 
 COMPARED = {
     "lt": "less",
@@ -28,7 +28,6 @@ COMPARED = {
     "eq": "equal",
     "ne": "not_equal",
 }
-SUFFIXES = (".parquet", ".csv", ".jsonl")
 ID, TEXT = "id", "text"
 
 
@@ -145,34 +144,27 @@ class Payload:
         return one if isinstance(one, str) else int(one)
 
 
-def read(path: str | os.PathLike) -> Payload:
-    """The payload of a .parquet, .csv or .jsonl file with a column `id`, or the names that a dataset has of its rows.
+def read(path: str | os.PathLike, ids: str = ID) -> Payload:
+    """The payload of a .parquet, .csv or .tsv file, whose column `ids` names the rows, or a dataset's names of its own.
 
     Raises:
-        InputError: neither; a file that is damaged or has no ids; a dataset without names.
+        InputError: neither; a file that is damaged or has no such column; a dataset without names.
     """
     import pyarrow as pa
-    import pyarrow.csv
-    import pyarrow.json
-    import pyarrow.parquet
 
     if str(path) in named.ABOUT:
         items = data.load(str(path)).items
         if items is None:
             raise InputError(f"payload: {path} has no names of its rows")
         return Payload(pa.table({ID: np.arange(len(items)), TEXT: items}))
-    file = Path(os.path.expanduser(os.fspath(path)))
-    readers: dict[str, Callable[[Path], Any]] = {
-        ".parquet": pa.parquet.read_table,
-        ".csv": pa.csv.read_csv,
-        ".jsonl": pa.json.read_json,
-    }
-    if file.suffix not in readers or not file.is_file():
-        raise InputError(f"payload must be a file, {', '.join(SUFFIXES)}, or a dataset's name; {path} is none")
+    columns = tables.table(path)
+    if ids not in columns:
+        raise InputError(f"payload: {path} has no column {ids!r}; it has {', '.join(columns) or 'none'}")
+    columns = {ID: columns.pop(ids), **columns}
     try:
-        return Payload(readers[file.suffix](file))
+        return Payload(pa.table(columns))
     except pa.ArrowException as error:
-        raise InputError(f"payload: {file} cannot be read: {error}") from None
+        raise InputError(f"payload: {path} cannot be read: {error}") from None
 
 
 def _is_text(kind: Any) -> bool:

@@ -24,8 +24,7 @@ def read(path: str | os.PathLike, index: Index, ids: str | None = None) -> dict[
     Raises:
         InputError: another kind of file, a damaged one, no such column, rows that are not those of the index.
     """
-    path = Path(os.path.expanduser(os.fspath(path)))
-    found = _of_parquet(path) if path.suffix.lower() == ".parquet" else _of_text(path)
+    found = table(path)
     if ids is not None and ids not in found:
         raise InputError(f"{path} has no column {ids!r}; it has {', '.join(found)}")
     if ids is None:
@@ -38,6 +37,12 @@ def read(path: str | os.PathLike, index: Index, ids: str | None = None) -> dict[
         return found
     order = _order(path, found.pop(ids), index)
     return {name: [values[row] for row in order] for name, values in found.items()}
+
+
+def table(path: str | os.PathLike) -> dict[str, list[Any]]:
+    """All columns of a .parquet, .csv or .tsv; raises as `read`."""
+    path = Path(os.path.expanduser(os.fspath(path)))
+    return _of_parquet(path) if path.suffix.lower() == ".parquet" else _of_text(path)
 
 
 def _order(path: Path, named: list[Any], index: Index) -> list[int]:

@@ -70,7 +70,7 @@ def test_bad_flags_are_one_line(folder):
         ({"top": 0}, "top must be"),
         ({"body": 0}, "body must be"),
         ({"host": "::"}, f"set {TOKEN}"),
-        ({"payload": "none.parquet"}, "payload must be a file"),
+        ({"payload": "none.parquet"}, "none.parquet"),
         ({"index": "none"}, "nothing is there"),
         ({"space": "dence_query"}, "did you mean 'dense_query'"),
         ({"dense": "shop"}, "dense vectors have width"),

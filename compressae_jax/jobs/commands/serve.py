@@ -22,7 +22,8 @@ def define() -> None:
     flags.DEFINE_string("space", None, "sparse, reconstructed or dense_query; default: the index's own.")
     flags.DEFINE_string("host", "127.0.0.1", f"Where to listen; beyond this machine only with a token in {TOKEN}.")
     flags.DEFINE_integer("port", 8080, "Where to listen; 0: a free one.")
-    flags.DEFINE_string("payload", None, "Of the items: .parquet, .csv or .jsonl with a column id, or a dataset.")
+    flags.DEFINE_string("payload", None, "Table of the items: .parquet, .csv or .tsv; or a dataset, for its names.")
+    flags.DEFINE_string("payload_ids", "id", "Its column of ids, or of row numbers where rows have no ids.")
     flags.DEFINE_string("dense", None, "Vectors that the rows were made of, held in memory for the page to compare.")
     flags.DEFINE_string("dense_ids", None, "File of the dense vectors' ids, where rows have ids: one a line, or .npy.")
     flags.DEFINE_integer("top", 1000, "Results a query, at most.")
@@ -60,7 +61,7 @@ def main(given: flags.FlagValues) -> None:
         given.index,
         given.model,
         given.space,
-        None if given.payload is None else payload.read(given.payload),
+        None if given.payload is None else payload.read(given.payload, given.payload_ids),
         None if given.dense is None else data.open_source(given.dense, ids=given.dense_ids),
     )
     limits = Limits(given.top, given.queries, given.body)
