@@ -24,7 +24,7 @@ def read(path: str | os.PathLike, index: Index, ids: str | None = None) -> dict[
     Raises:
         InputError: another kind of file, a damaged one, no such column, rows that are not those of the index.
     """
-    found = table(path)
+    path, found = Path(os.path.expanduser(os.fspath(path))), table(path)
     if ids is not None and ids not in found:
         raise InputError(f"{path} has no column {ids!r}; it has {', '.join(found)}")
     if ids is None:
