@@ -3,10 +3,17 @@
 import pathlib
 import re
 
+import numpy as np
+import pyarrow
 import pytest
 from evaluation import small
+from service.test_service import serving
 
+from compressae_jax import compression
 from compressae_jax.model import weights as model_weights
+from compressae_jax.retrieval.index import Index
+from compressae_jax.service.catalogue import Catalogue
+from compressae_jax.service.payload import Payload
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -22,6 +29,18 @@ def test_examples_run(page, d, tmp_path, monkeypatch):
     blocks = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
     assert blocks
     exec(compile("\n".join(blocks), page, "exec"), {})
+
+
+def test_the_example_of_the_service_runs(tmp_path):
+    """Against a service of such an index at a free port."""
+    weights, names = small.weights(16, 64, 4), [f"item-{i}" for i in range(50)]
+    vectors = np.random.default_rng(0).normal(size=(50, 16))
+    Index(compression.encode(weights, vectors), weights, ids=names).save(tmp_path / "index")
+    table = pyarrow.table({"id": names, "price": list(range(50)), "kind": ["a", "b"] * 25})
+    (block,) = re.findall(r"```python\n(.*?)```", (DOCS / "SERVICE.md").read_text(encoding="utf-8"), re.DOTALL)
+    with serving(Catalogue(tmp_path / "index", payload=Payload(table))) as ask:
+        exec(compile(block.replace("8080", str(ask.port)), "SERVICE.md", "exec"), {})
+        assert ask("/about")["rows"] == 50
 
 
 def test_the_index_of_pages_names_them_all():
