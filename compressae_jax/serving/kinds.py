@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from compressae_jax.notation import InputError, check_choice
 from compressae_jax.retrieval.index import Index
-from compressae_jax.serving import clickhouse, duckdb, kannolo, parquet, qdrant, sqlite
+from compressae_jax.serving import clickhouse, duckdb, kannolo, parquet, postgres, qdrant, sqlite
 
 SHARED = ("index", "payload", "zero_rows", "batch", "progress")  # arguments that every `upload` has
 
@@ -32,6 +32,7 @@ ENGINES: dict[str, Kind] = {
     "duckdb": Kind(parquet.upload, duckdb.Engine, "a folder"),
     "kannolo": Kind(kannolo.upload, kannolo.Engine, "a folder"),
     "parquet": Kind(parquet.upload, None, "a folder, which duckdb and clickhouse search"),
+    "postgres": Kind(postgres.upload, postgres.Engine, "a table, as postgresql://me@host/shop#items"),
     "qdrant": Kind(qdrant.upload, qdrant.Engine, "a folder, or a collection as http://localhost:6333#items"),
     "sqlite": Kind(sqlite.upload, sqlite.Engine, "a file that ends in .sqlite or .db"),
 }

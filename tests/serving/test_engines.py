@@ -14,9 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import xxhash
 from evaluation import small
 from numpy.testing import assert_allclose, assert_array_equal
 from retrieval.test_index import make_vectors, make_weights
+from serving import servers
 
 from compressae_jax import compression
 from compressae_jax.codes.codes import Codes
@@ -24,7 +26,7 @@ from compressae_jax.codes.spaces import SPACES
 from compressae_jax.notation import BusyError, FolderError, InputError
 from compressae_jax.retrieval.index import Index
 from compressae_jax.retrieval.queries import Expander
-from compressae_jax.serving import clickhouse, comparing, duckdb, kannolo, parquet, qdrant, sqlite
+from compressae_jax.serving import clickhouse, comparing, duckdb, kannolo, parquet, postgres, qdrant, sqlite
 
 N, BATCH = 150, 64
 
@@ -71,11 +73,23 @@ def local_client():
     return QdrantClient(":memory:", force_disable_check_same_thread=True)
 
 
+def table(form):
+    """An engine of PostgreSQL, whose tables are named after paths."""
+    return Kind(
+        "psycopg",
+        functools.partial(postgres.upload, form=form),
+        postgres.Engine,
+        at=lambda path: f"{servers.postgres()}#t_{xxhash.xxh3_64_hexdigest(str(path).encode())}",
+    )
+
+
 KINDS = {
     "duckdb": Kind("duckdb", parquet.upload, duckdb.Engine),
     "clickhouse": Kind("chdb", parquet.upload, clickhouse.Engine),
     "kannolo": Kind("kannolo", kannolo.upload, kannolo.Engine, filters=None),
     "kannolo, graph": Kind("kannolo", functools.partial(kannolo.upload, form="hnsw"), kannolo.Engine, filters=None),
+    "postgres, pgvector": table("pgvector"),
+    "postgres, arrays": table("arrays"),
     "qdrant": Kind("qdrant_edge", qdrant.upload, qdrant.Engine, filters=QDRANT, whole=False),
     "qdrant_client": Kind(
         "qdrant_client",
@@ -222,7 +236,7 @@ def test_what_an_engine_refuses(kind, tmp_path):
         kind.upload(index.in_space("sparse"), place)
     with pytest.raises(InputError, match="payload: 'price' must have 150 values" if kind.filters else "payload: "):
         kind.upload(index, place, payload={"price": [1, 2]})
-    with pytest.raises(FolderError, match=r"is no (folder|file|collection)"):
+    with pytest.raises(FolderError, match=r"is no (folder|file|collection|table)"):
         kind.open(kind.at(tmp_path / f"none{kind.suffix}"), index.expander)
 
 
