@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from compressae_jax.notation import InputError, check_choice
 from compressae_jax.retrieval.index import Index
-from compressae_jax.serving import clickhouse, duckdb, kannolo, parquet, postgres, qdrant, sqlite
+from compressae_jax.serving import clickhouse, duckdb, elasticsearch, kannolo, parquet, postgres, qdrant, sqlite
 
 SHARED = ("index", "payload", "zero_rows", "batch", "progress")  # arguments that every `upload` has
 
@@ -19,6 +19,7 @@ class Kind(NamedTuple):
     upload: Callable[..., None]
     engine: Callable[..., Any] | None  # of a place and an expander; None where others search what is uploaded
     place: str
+    by_index: bool = False  # whether it opens with the index in the expander's place, to score answers again
 
     @property
     def options(self) -> dict[str, Any]:
@@ -27,10 +28,13 @@ class Kind(NamedTuple):
         return {one.name: one.default for one in given if one.name not in SHARED}
 
 
+_BULK = "a folder of files for _bulk; of queries, the url of an index"
 ENGINES: dict[str, Kind] = {
     "clickhouse": Kind(parquet.upload, clickhouse.Engine, "a folder"),
     "duckdb": Kind(parquet.upload, duckdb.Engine, "a folder"),
+    "elasticsearch": Kind(elasticsearch.upload, elasticsearch.Engine, _BULK, by_index=True),
     "kannolo": Kind(kannolo.upload, kannolo.Engine, "a folder"),
+    "opensearch": Kind(elasticsearch.upload, elasticsearch.Engine, _BULK, by_index=True),
     "parquet": Kind(parquet.upload, None, "a folder, which duckdb and clickhouse search"),
     "postgres": Kind(postgres.upload, postgres.Engine, "a table, as postgresql://me@host/shop#items"),
     "qdrant": Kind(qdrant.upload, qdrant.Engine, "a folder, or a collection as http://localhost:6333#items"),
@@ -53,7 +57,7 @@ def opened(name: str, place: str, index: Index) -> Any:
     kind = of(name)
     if kind.engine is None:
         raise InputError(f"engine {name!r} only holds rows: {place} is {kind.place}")
-    return kind.engine(place, index.expander)
+    return kind.engine(place, index if kind.by_index else index.expander)
 
 
 def read_options(name: str, given: list[str]) -> dict[str, Any]:

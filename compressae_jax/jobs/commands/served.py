@@ -12,9 +12,8 @@ def define() -> None:
     """Index, engine and space."""
     flags.DEFINE_string("index", None, "Index folder, or a codes folder with --model.", required=True)
     flags.DEFINE_string("model", None, "Model folder of a codes folder.")
-    flags.DEFINE_string(
-        "engine", None, "clickhouse, duckdb, kannolo, parquet, postgres, qdrant or sqlite.", required=True
-    )
+    engines = "clickhouse, duckdb, elasticsearch, kannolo, opensearch, parquet, postgres, qdrant or sqlite."
+    flags.DEFINE_string("engine", None, engines, required=True)
     flags.DEFINE_string(
         "space", None, "sparse, reconstructed or dense_query; default: the index's, of codes dense_query."
     )
