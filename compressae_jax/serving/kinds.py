@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -56,8 +57,13 @@ def opened(name: str, place: str, index: Index) -> Any:
     """
     kind = of(name)
     if kind.engine is None:
-        raise InputError(f"engine {name!r} only holds rows: {place} is {kind.place}")
+        raise InputError(f"engine {name!r} only holds rows: {shown(place)} is {kind.place}")
     return kind.engine(place, index if kind.by_index else index.expander)
+
+
+def shown(place: str) -> str:
+    """A place without the password of an url, to be printed or kept."""
+    return re.sub(r"(://[^/:@]*):[^/@]*@", r"\1@", place)
 
 
 def read_options(name: str, given: list[str]) -> dict[str, Any]:

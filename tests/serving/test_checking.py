@@ -45,6 +45,12 @@ def test_options_are_as_their_defaults(tmp_path):
         kinds.opened("parquet", "t", make_index())
 
 
+def test_passwords_are_not_shown():
+    assert kinds.shown("postgresql://me:se:cret@host:5432/shop#items") == "postgresql://me@host:5432/shop#items"
+    for place in ("http://localhost:9200/items", "items@home:x", "http://me@host/items"):
+        assert kinds.shown(place) == place
+
+
 def test_a_report_is_the_judges(tmp_path):
     index, queries, path = make_index(), make_vectors(9, seed=2), str(tmp_path / "t.sqlite")
     queries[4] = 0

@@ -39,7 +39,7 @@ def main(given: flags.FlagValues) -> None:
     queries = source.read(0, min(given.most, len(source)))
     asked = {"terms": given.terms, "rescored": given.rescored}
     report = checking.check(index, engine, queries, given.top, given.timed, **asked)
-    report = {"engine": given.engine, "place": given.place, "index": given.index, **report}
+    report = {"engine": given.engine, "place": kinds.shown(given.place), "index": given.index, **report}
     print(checking.table(given.engine, report))
     if out is not None:
         files.write_bytes(out, (json.dumps(report, indent=1) + "\n").encode())
