@@ -199,31 +199,35 @@ class Engine:
             (tables.quoted(self.name),),
         ).fetchone()[0]
         if table.form == "arrays" or not there:
-            raise InputError(
-                f"ef is for tables with a graph: upload with approximate=True, or leave it out: {self.name}"
-            )
+            raise InputError(f"{self.name} has no graph for ef: upload with approximate=True, or leave ef out")
         connection.execute(f"set local hnsw.ef_search = {int(ef)}")
         connection.execute("set local hnsw.iterative_scan = strict_order")  # else a filter leaves few of the ef rows
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[tuple[Any, Table]]:
-        """The table in one state, whatever is uploaded meanwhile; a connection that broke is made anew."""
+        """The table in one state, whatever is uploaded meanwhile."""
         with self._using, tables.refusals(self.name):
-            for attempt in range(2):
-                try:
-                    if self._connection is None or self._connection.closed:
-                        self._connection = tables.connect(self._address)
-                        self._connection.read_only = True
-                        self._connection.isolation_level = tables.driver().IsolationLevel.REPEATABLE_READ
-                    table = tables.read(self._connection, self.name)
-                    break
-                except tables.driver().OperationalError:
-                    if attempt or self._connection is None or not self._connection.closed:
-                        raise
-            self._connection.rollback()
-            uploaded.check_expander(self.name, table.made_by, self.expander)
-            with self._connection.transaction():
-                yield self._connection, table
+            connection = self._connected()
+            with connection.transaction():
+                table = tables.read(connection, self.name)
+                uploaded.check_expander(self.name, table.made_by, self.expander)
+                yield connection, table
+
+    def _connected(self) -> Any:
+        """The connection, made anew where it broke."""
+        psycopg = tables.driver()
+        if self._connection is not None and not self._connection.closed:
+            try:
+                self._connection.execute("select")
+                self._connection.rollback()
+                return self._connection
+            except psycopg.OperationalError:
+                if not self._connection.closed:
+                    raise
+        self._connection = tables.connect(self._address)
+        self._connection.read_only = True
+        self._connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        return self._connection
 
 
 class _Into(NamedTuple):
