@@ -3,7 +3,7 @@
     python -m benchmarks.engines --out=results
 
 Published one-pass codes of a shipped dataset, in two spaces. Queries are asked one by one, engines in turn; those that
-are not installed (extra [engines]) are left out.
+are not installed (extra [engines]; those of `unsigned`: its docstring) are left out.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import compressae_jax as cs
-from benchmarks import timing
+from benchmarks import timing, unsigned
 from compressae_jax import data
 from compressae_jax.notation import InputError
 from compressae_jax.retrieval.index import Index
@@ -100,6 +100,13 @@ def engines(index: Index, folder: Path, n: int) -> dict[str, dict[str, Any]]:
             break
         opened = kannolo.Engine(folder / form, index.expander)
         found[name] = {"search": functools.partial(opened.search, top=TOP), "bytes": on_disk(folder / form) / n}
+    for sides in (unsigned.seismic, unsigned.milvus):
+        try:
+            more = sides(index, folder, TOP)
+        except ImportError as error:
+            print(error)
+            continue
+        found |= {name: {"search": search, "bytes": on_disk(place) / n} for name, (search, place) in more.items()}
     return found
 
 
