@@ -6,4 +6,4 @@ set -euo pipefail
 . "$(dirname "$0")/environment.sh" test,engines
 . launch/lucene.sh
 export COMPRESSAE_ENGINES=1
-python -m pytest tests/serving --durations=3 "$@"
+python -m pytest tests/serving tests/test_docs.py --durations=3 "$@"

