@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import compressae_jax as cs
-from benchmarks import timing, unsigned
+from benchmarks import servers, timing, unsigned
 from compressae_jax import data
 from compressae_jax.notation import InputError
 from compressae_jax.retrieval.index import Index
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The flags; the defaults take three minutes on two cores."""
+    """The flags; the defaults take ten minutes on two cores."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", default="debian")
     parser.add_argument("--h", type=int, default=4096)
@@ -100,6 +100,13 @@ def engines(index: Index, folder: Path, n: int) -> dict[str, dict[str, Any]]:
             break
         opened = kannolo.Engine(folder / form, index.expander)
         found[name] = {"search": functools.partial(opened.search, top=TOP), "bytes": on_disk(folder / form) / n}
+    for others in (functools.partial(servers.in_qdrant, on_disk=on_disk), servers.in_postgres):
+        try:
+            theirs = others(index, folder, TOP)
+        except (InputError, ImportError) as error:  # not installed
+            print(error)
+            continue
+        found |= {name: {"search": search, "bytes": size / n} for name, (search, size) in theirs.items()}
     for sides in (unsigned.seismic, unsigned.milvus):
         try:
             more = sides(index, folder, TOP)
