@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from compressae_jax import data
     from compressae_jax.codes.codes import Codes
     from compressae_jax.codes.spaces import SPACES
     from compressae_jax.compression.drift import Drift
@@ -33,6 +34,7 @@ __all__ = [
     "Index",
     "InputError",
     "Model",
+    "data",
     "evaluate",
     "evaluate_purchases",
     "evaluate_run",
@@ -43,6 +45,7 @@ __all__ = [
     "open_source",
 ]
 
+_PACKAGES = ("data",)
 _PLACES = {
     "SPACES": "codes.spaces",
     "Codes": "codes.codes",
@@ -66,6 +69,8 @@ _PLACES = {
 
 def __getattr__(name: str) -> Any:
     """What is asked for is imported then: help, refusals and signals need not wait for JAX."""
+    if name in _PACKAGES:
+        return importlib.import_module(f"{__name__}.{name}")  # which makes it an attribute
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = found = getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)

@@ -2,6 +2,8 @@
 
 import pathlib
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow
@@ -10,6 +12,7 @@ from evaluation import small
 from service.test_service import serving
 from serving import servers
 
+import compressae_jax as cs
 from compressae_jax import compression
 from compressae_jax.model import weights as model_weights
 from compressae_jax.retrieval.index import Index
@@ -89,3 +92,14 @@ def test_links_lead_somewhere(page):
         if anchor:
             heads = re.findall(r"^#+ (.*)$", there.read_text(encoding="utf-8"), re.MULTILINE)
             assert anchor in [re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads], link
+
+
+def test_names_of_the_front_door_are_there_when_nothing_else_was_imported():
+    pages = [page.read_text(encoding="utf-8") for page in [*PAGES, *sorted((ROOT / "examples").glob("*.py"))]]
+    names = sorted({name for page in pages for name in re.findall(r"\bcs\.([A-Za-z_]+)", page)})
+    assert "data" in names and "fit" in names
+    for name in names:  # in an order in which none brings another along: each by itself
+        script = f"import sys, compressae_jax as cs; cs.{name}"
+        assert name in dir(cs), name
+        if name not in cs._PLACES:
+            subprocess.run([sys.executable, "-c", script], check=True)
