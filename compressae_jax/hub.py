@@ -56,10 +56,12 @@ def parsed(place: str) -> Place:
     return Place(name, revision or None)
 
 
-def fetched(place: str, files: Sequence[str] = FILES) -> Path:
+def fetched(place: str, others: Sequence[str] = ()) -> Path:
     """The folder, in huggingface_hub's cache, of a repository's model; what is there already is not fetched again.
 
-    Without a network, what was fetched before is used. The token is huggingface_hub's: HF_TOKEN, or `hf auth login`.
+    `others`: files, by name or pattern, that are fetched, too; a repository that has one of them may lack a model of
+    this program. Without a network, what was fetched before is used. The token is huggingface_hub's: HF_TOKEN, or
+    `hf auth login`.
 
     Raises:
         InputError: no such repository or revision, no right to read it, no network, huggingface_hub is not installed.
@@ -70,18 +72,15 @@ def fetched(place: str, files: Sequence[str] = FILES) -> Path:
     with _in_our_words(where, "read"), _bars():
         folder = Path(
             hub.snapshot_download(
-                where.repository, revision=where.revision, allow_patterns=list(files), library_name="compressae_jax"
+                where.repository,
+                revision=where.revision,
+                allow_patterns=[*FILES, *others],
+                library_name="compressae_jax",
             )
         )
+    if not any((folder / name).exists() for name in (META, *others)):
+        raise FolderError(f"{where} holds no model of compressae_jax: it has no {META}")
     return folder
-
-
-def load(place: str) -> Weights:
-    """The weights of a model on the Hub; raises as `fetched` and `weights.load`."""
-    folder = fetched(place)
-    if not (folder / META).exists():
-        raise FolderError(f"{parsed(place)} holds no model of compressae_jax: it has no {META}")
-    return model_weights.load(folder)
 
 
 def push(

