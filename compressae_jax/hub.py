@@ -24,6 +24,7 @@ from compressae_jax.notation import FolderError, InputError
 PREFIX = "hf://"
 FILES = (META, PARAMS, CARD)  # nothing else of a repository is fetched or written
 FOREIGN = (CARD, ".gitattributes", ".gitignore")  # what a repository may hold before a model is pushed there
+BENEATH = ("httpcore", "httpx", "httpx2", "huggingface_hub", "requests", "urllib3")  # packages whose errors are its own
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -106,6 +107,8 @@ def push(
     with _in_our_words(where, "write"), _bars(), tempfile.TemporaryDirectory() as scratch:
         api.create_repo(where.repository, private=private, exist_ok=True)
         state = api.repo_info(where.repository, revision=where.revision)
+        if private and state.private is False:
+            raise InputError(f"{where} is public, and private=True makes none that is there private: see its settings")
         there = {one.rfilename for one in state.siblings or ()}
         if (foreign := sorted(there - set(FOREIGN))) and META not in there:
             raise FolderError(
@@ -175,11 +178,10 @@ def _in_our_words(where: Place, doing: str) -> Iterator[None]:
         if status in (401, 403):
             raise InputError(f"the Hub lets nobody {doing} {where} without a right to: {token}") from error
         raise InputError(f"the Hub answers {status} for {where}: {_last(error)}") from error
-    except (OSError, errors.OfflineModeIsEnabled) as error:
-        raise InputError(f"the Hub cannot be reached to {doing} {where}: {_last(error)}") from error
     except Exception as error:
-        # Of the HTTP library underneath, whose name differs with the version: httpx2 now, requests and httpx before.
-        if type(error).__module__.split(".")[0] not in ("httpx2", "httpx", "httpcore", "hf_xet", "requests", "urllib3"):
+        # What is raised beneath differs with the version: httpx2 now, httpx and requests before; hf_xet raises its own.
+        beneath = type(error).__module__.split(".")[0] in BENEATH
+        if not beneath and not isinstance(error, (ConnectionError, TimeoutError, RuntimeError)):
             raise
         raise InputError(f"the Hub cannot be reached to {doing} {where}: {_last(error)}") from error
 

@@ -9,6 +9,7 @@ import warnings
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from evaluation import small
 from hub_stand_in import TOKEN, Repository, serving
 from numpy.testing import assert_array_equal
@@ -21,6 +22,7 @@ from compressae_jax.notation import FolderError, InputError
 pytest.importorskip("huggingface_hub")
 constants = importlib.import_module("huggingface_hub.constants")
 MODEL = cs.Model(small.weights())
+MODULES = [("Transformer", ""), ("Pooling", "1_Pooling"), ("SparseAutoEncoder", "3_SparseAutoEncoder")]
 
 
 @pytest.fixture
@@ -141,6 +143,56 @@ def test_a_push_elsewhere_is_refused(online, monkeypatch):
     assert set(online.repositories["owner/bert"].files) == {"config.json", "README.md"}
     with pytest.raises(FolderError, match=r"hf://owner/bert holds no model of compressae_jax: it has no model.json"):
         cs.load("hf://owner/bert")
+
+
+def test_private_is_not_promised_of_what_is_public(online):
+    _, repository = push(online)
+    with pytest.raises(InputError, match=r"hf://owner/model is public, and private=True makes none"):
+        push(online, model=cs.Model(small.weights(seed=1)), private=True)
+    assert len(repository.commits) == 2
+    push(online, "owner/secret", private=True)
+    push(online, "owner/secret", private=True)
+    assert online.repositories["owner/secret"].private
+
+
+def test_faults_of_this_machine_are_not_the_hubs(online, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(model_weights, "save", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        MODEL.push("owner/model")
+    assert not isinstance(caught.value, InputError)
+
+
+def test_jobs_say_that_they_take_folders():
+    for read in (model_weights.load, lambda place: cs.fit(small.vectors(20), start=place)):
+        with pytest.raises(FolderError, match=r"models of the Hub are read by cs\.load; save it to a folder first"):
+            read("hf://owner/model")
+
+
+def test_an_encoder_of_sentence_transformers_is_read_from_the_hub(online, tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {
+        "encoder.weight": rng.normal(size=(30, 12)).astype(np.float32),
+        "latent_bias": np.zeros(30, np.float32),
+        "pre_bias": np.zeros(12, np.float32),
+    }
+    config = {"input_dim": 12, "hidden_dim": 30, "k": 4, "normalize": False}
+    modules = [{"type": f"sentence_transformers.x.{kind}", "path": path} for kind, path in MODULES]
+    online.repositories["owner/csr"] = Repository(
+        {
+            "modules.json": json.dumps(modules).encode(),
+            "model.safetensors": b"of the text encoder",
+            "3_SparseAutoEncoder/config.json": json.dumps(config).encode(),
+            "3_SparseAutoEncoder/model.safetensors": safetensors.numpy.save(arrays),
+        }
+    )
+    model = cs.load("hf://owner/csr")
+    assert (model.d, model.h, model.k) == (12, 30, 4)
+    assert not [one for one in online.asked if one.endswith("main/model.safetensors")]
+    with pytest.raises(FolderError, match=r"hf://owner/csr holds other files \(3_SparseAuto"):
+        model.push("owner/csr")
 
 
 def test_a_damaged_model_is_told(online):

@@ -260,7 +260,9 @@ def sync(path: Path) -> None:
 
 
 def sync_tree(path: Path) -> None:
-    """`sync` of a file, or of a folder and all that is in it."""
+    """`sync` of a file, or of a folder and all that is in it; a link is no more than its name."""
+    if path.is_symlink():
+        return
     if path.is_dir():
         for each in sorted(path.iterdir()):
             sync_tree(each)

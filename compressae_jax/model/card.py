@@ -6,6 +6,7 @@ user's. Where somebody changed the lines between, or took the marks away, the wh
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from pathlib import Path
@@ -74,6 +75,19 @@ def read(folder: Path) -> str | None:
     raise FolderError(f"{folder / CARD} is no text in UTF-8 of at most {LARGEST:,} bytes; move it away")
 
 
+def write(there: Path, aside: Path, weights: Weights, told: Told | None) -> None:
+    """Write into a folder in the making the card that it will have in the place of `there`, if any.
+
+    Without `told` only a card that is there is renewed. A link stays one, and what it leads to as it is.
+    """
+    if (there / CARD).is_symlink():
+        (aside / CARD).symlink_to(os.readlink(there / CARD))
+        return
+    older = read(there)
+    if older is not None or told is not None:
+        (aside / CARD).write_bytes(renewed(older, weights, told or Told()).encode())
+
+
 def renewed(there: str | None, weights: Weights, told: Told) -> str:
     """The card of a model, with what the user wrote into the one that is there.
 
@@ -87,7 +101,7 @@ def renewed(there: str | None, weights: Weights, told: Told) -> str:
         warnings.warn(
             f"{CARD} is left as it is, since it was changed where saving writes it: see that it is true of the model "
             f"{weights.fingerprint}, or remove it and save again",
-            stacklevel=4,
+            stacklevel=5,
         )
         return there
     if licence is not None:

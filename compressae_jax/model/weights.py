@@ -108,9 +108,7 @@ def save(weights: Weights, folder: str | os.PathLike, told: card.Told | None = N
     if told is not None:
         card.check_licence(told.licence)
     with files.replacing(folder, (PARAMS, META, card.CARD), META) as aside:
-        there = card.read(files.real(folder))
-        if there is not None or told is not None:
-            (aside / card.CARD).write_bytes(card.renewed(there, weights, told or card.Told()).encode())
+        card.write(files.real(folder), aside, weights, told)
         (aside / PARAMS).write_bytes(safetensors.numpy.save(arrays))
         sealed.write(aside / META, meta)
 
@@ -193,6 +191,8 @@ def _remedy(folder: Path) -> str:
 def _meta(folder: Path) -> dict[str, Any]:
     """The fields of `model.json`, once each is seen to be what it must be."""
     remedy = _remedy(folder)
+    if folder.parts[:1] == ("hf:",):
+        raise FolderError(f"{folder} is no folder: models of the Hub are read by cs.load; save it to a folder first")
     if not folder.is_dir():
         raise FolderError(
             f"model folder {folder} {'is not a folder' if folder.exists() else 'does not exist'}; {remedy}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
 import os
@@ -61,17 +62,19 @@ def export(model: Any, text_model: Any, out: str | os.PathLike, space: str | Non
         )
     theirs = engine("sentence_transformers", "sentence-transformers", EXTRA)
     text = _text_model(theirs, text_model, weights)
-    last = _own_module(weights, space) if space is not None else _sae(weights)
-    modules = [*text.children()]
-    if type(modules[-1]).__name__ != "Normalize":
-        modules.append(engine("sentence_transformers.base.modules", "sentence-transformers", EXTRA).Normalize())
+    modules = dict(text.named_children())
+    if type(list(modules.values())[-1]).__name__ != "Normalize":
+        normalize = engine("sentence_transformers.base.modules", "sentence-transformers", EXTRA).Normalize()
+        modules[_free(modules)] = normalize
+    modules[_free(modules)] = _own_module(weights, space) if space is not None else _sae(weights)
     made = theirs.SparseEncoder(
-        modules=[*modules, last],
+        modules=collections.OrderedDict(modules),
         similarity_fn_name="cosine" if space is None else "dot",
-        prompts=text.prompts,
+        prompts=dict(text.prompts),
         default_prompt_name=text.default_prompt_name,
-        device="cpu",
+        device=str(text.device),  # where its modules, which are the caller's, stay
     )
+    made.module_kwargs = text.module_kwargs
     with files.replacing(out, ()) as aside:
         made.save(str(aside), create_model_card=False)
         _finish(aside, weights, space)
@@ -175,6 +178,11 @@ def _split(weights: Weights) -> tuple[Float[np.ndarray, "c d"], Float[np.ndarray
     return both, np.stack([bias, -bias], axis=1).reshape(-1)
 
 
+def _free(modules: Mapping[str, Any]) -> str:
+    """A name for one module more."""
+    return next(str(number) for number in range(len(modules), 2 * len(modules) + 1) if str(number) not in modules)
+
+
 def _nonzeros(weights: Weights) -> int:
     return weights.h if weights.activation == "identity" else weights.k
 
@@ -207,6 +215,8 @@ def _text_model(theirs: Any, given: Any, weights: Weights) -> Any:
     if width != weights.d or text.truncate_dim:
         cut = " that it is cut to, which a SparseEncoder cannot do" if text.truncate_dim else ""
         raise InputError(f"text_model gives vectors of width {width}{cut}; the model was trained on {weights.d}")
+    if not str(text.dtype).endswith("float32"):  # its classes bring all modules to the dtype of the first
+        raise InputError(f"text_model is in {text.dtype}, which would round the model: load it in float32")
     return text
 
 

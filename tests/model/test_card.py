@@ -1,5 +1,6 @@
 """The model card: what it says, whose words it keeps, and that it never stands in the way of a save."""
 
+import os
 import warnings
 
 import pytest
@@ -130,6 +131,16 @@ def test_other_things_of_its_name_are_refused(folder):
         if (folder / CARD).is_dir():
             (folder / CARD).rmdir()
             (folder / CARD).touch()
+
+
+@pytest.mark.parametrize("target", ["../mine.md", "nowhere.md"])
+def test_a_link_stays_a_link(folder, target):
+    (folder.parent / "mine.md").write_text("# Mine\n")
+    (folder / CARD).unlink()
+    (folder / CARD).symlink_to(target)
+    save(folder, OTHER)
+    assert os.readlink(folder / CARD) == target and (folder.parent / "mine.md").read_text() == "# Mine\n"
+    assert model_weights.load(folder).fingerprint == OTHER.fingerprint and not (folder / "nowhere.md").exists()
 
 
 def test_a_readme_alone_is_no_model_folder(tmp_path):

@@ -75,7 +75,12 @@ def weights(activation="topk", seed=0):
 
 @pytest.fixture(scope="module")
 def home(text_model, tmp_path_factory):
-    """Folders of all kinds, and what sentence-transformers makes of TEXTS with them, in a process without us."""
+    """Folders of all kinds, and what sentence-transformers makes of TEXTS with them, in a process without us.
+
+    For launch/test_engines.sh, since it takes the better part of a minute.
+    """
+    if not os.environ.get("COMPRESSAE_ENGINES"):
+        pytest.skip("run by launch/test_engines.sh")
     home = tmp_path_factory.mktemp("home")
     for space in cs.SPACES:
         exported.export(cs.Model(weights()), text_model, home / space, space)
@@ -143,6 +148,15 @@ def test_what_cannot_be_exported_is_refused(text_model, tmp_path):
             exported.export(model, text_model, tmp_path / "model")
     with pytest.raises(InputError, match="space must be one of"):
         exported.export(weights(), text_model, tmp_path / "model", "dense")
+    half = importlib.import_module("sentence_transformers").SentenceTransformer(
+        str(found.minilm()), device="cpu", model_kwargs={"dtype": "float16"}
+    )
+    with pytest.raises(InputError, match=r"text_model is in torch\.float16"):
+        exported.export(weights(), half, tmp_path / "model")
+    cut = importlib.import_module("sentence_transformers").SentenceTransformer(modules=[*text_model.children()])
+    cut.truncate_dim = 12
+    with pytest.raises(InputError, match="width 12 that it is cut to"):
+        exported.export(small.weights(), cut, tmp_path / "model")
     with pytest.raises(InputError, match="text_model must be a SentenceTransformer"):
         exported.export(weights(), 3, tmp_path / "model")
     (tmp_path / "model").mkdir()
