@@ -7,6 +7,7 @@ what changed builds it anew, what did not builds nothing.
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -102,7 +103,8 @@ def upload(
         ids, arrays = _arrays(index, zero_rows, batch, progress)
         form = form if len(arrays[STARTS]) > FEWEST else "flat"
         how = {"form": form, "links": links, "effort": effort} if form == "hnsw" else {"form": form}
-        fields = {"format_version": FORMAT_VERSION, **made._asdict(), **how, "content": _content(ids, arrays)}
+        fields = {"format_version": FORMAT_VERSION, "kannolo": _version(), **made._asdict(), **how}
+        fields["content"] = _content(ids, arrays)
         if there is not None and fields.items() <= there.items() and _whole(folder, there):
             return
         with files.renewing(folder, HOLDS, META) as aside:
@@ -180,6 +182,10 @@ class Engine:
             return _opened(self._kannolo, self.folder, fields, stamp)
 
         return files.steadily(self.folder, read)
+
+
+def _version() -> str:
+    return importlib.metadata.version("kannolo")
 
 
 def _check_form(form: str, links: int, effort: int) -> None:
@@ -284,6 +290,9 @@ def _stamp(folder: Path) -> tuple[int, ...]:
 
 def _opened(kannolo: Any, folder: Path, fields: dict[str, Any], stamp: tuple[int, ...]) -> Table:
     _check_files(folder, fields)  # kANNolo ends the process over some files that are not its own
+    if fields.get("kannolo") != _version():
+        was = fields.get("kannolo")
+        raise FolderError(f"{folder} was built by kANNolo {was}, this is {_version()}, which may not read it; {REMEDY}")
     try:
         arrays = {
             name: np.load(folder / name, mmap_mode="r", allow_pickle=False)

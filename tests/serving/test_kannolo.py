@@ -152,7 +152,7 @@ def test_the_widest_codes(tmp_path):
     assert_allclose(found.scores, index.search(queries, 5).scores, atol=1e-5)
 
 
-def test_damaged_and_foreign_folders(tmp_path):
+def test_damaged_and_foreign_folders(built, tmp_path, monkeypatch):
     index, folder = make_index(), tmp_path / "t"
     kannolo.upload(index, folder)
     for name in (kannolo.BUILT, kannolo.VALUES, kannolo.UTF8):
@@ -165,6 +165,13 @@ def test_damaged_and_foreign_folders(tmp_path):
         with pytest.raises((FolderError, FileNotFoundError), match=name):
             kannolo.Engine(folder, index.expander)
         (folder / name).write_bytes(whole)
+    with monkeypatch.context() as patched:
+        patched.setattr(kannolo, "_version", lambda: "9.9")
+        with pytest.raises(FolderError, match=r"was built by kANNolo .*, this is 9.9"):
+            kannolo.Engine(folder, index.expander)
+        kannolo.upload(index, folder)
+        assert len(built) == 2
+        kannolo.Engine(folder, index.expander)
     meta = json.loads((folder / kannolo.META).read_text())
     (folder / kannolo.META).write_text(json.dumps({**meta, "rows": 7}))
     with pytest.raises(FolderError, match="upload the index again"):
