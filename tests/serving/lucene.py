@@ -159,7 +159,7 @@ class Server:
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+    protocol_version, disable_nagle_algorithm = "HTTP/1.1", True
     server_of: Server
 
     def handle_request(self):

@@ -37,4 +37,5 @@ def main(given: flags.FlagValues) -> None:
     beside = None if given.payload is None else payload.read(given.payload, index, given.payload_ids)
     kind.upload(index, given.out, payload=beside, zero_rows=given.zero_rows, **options)
     carried = f", with {', '.join(beside)}" if beside else ""
+    carried += ", those without a nonzero left out" * (given.zero_rows == "drop")
     print(f"{len(index):,} rows ({index.space}){carried}: {kinds.shown(given.out)}, {kind.place}")
