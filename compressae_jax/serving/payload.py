@@ -24,7 +24,7 @@ def read(path: str | os.PathLike, index: Index, ids: str | None = None) -> dict[
     Raises:
         InputError: another kind of file, a damaged one, no such column, rows that are not those of the index.
     """
-    path, found = Path(os.path.expanduser(os.fspath(path))), table(path)
+    path, found = Path(os.path.expanduser(os.fspath(path))), table(path, ids)
     if ids is not None and ids not in found:
         raise InputError(f"{path} has no column {ids!r}; it has {', '.join(found)}")
     if ids is None:
@@ -39,25 +39,28 @@ def read(path: str | os.PathLike, index: Index, ids: str | None = None) -> dict[
     return {name: [values[row] for row in order] for name, values in found.items()}
 
 
-def table(path: str | os.PathLike) -> dict[str, list[Any]]:
-    """All columns of a .parquet, .csv or .tsv; raises as `read`."""
+def table(path: str | os.PathLike, ids: str | None = None) -> dict[str, list[Any]]:
+    """All columns of a .parquet, .csv or .tsv, that of `ids` as it is written; raises as `read`."""
     path = Path(os.path.expanduser(os.fspath(path)))
-    return _of_parquet(path) if path.suffix.lower() == ".parquet" else _of_text(path)
+    return _of_parquet(path) if path.suffix.lower() == ".parquet" else _of_text(path, ids)
 
 
 def _order(path: Path, named: list[Any], index: Index) -> list[int]:
     """The row of the table that each row of the index has."""
     numbers = [number for some, _ in index.pieces() for number in some.tolist()] if index.ids is None else None
     wanted = numbers if numbers is not None else list(index.ids)  # type: ignore[arg-type]
-    texts = isinstance(index.ids, TextIds)
+    kind = str if isinstance(index.ids, TextIds) else int
     rows: dict[Any, int] = {}
-    for row, one in enumerate(named):
-        one = str(one) if texts and one is not None else one
+    for row, given in enumerate(named):
+        try:
+            one = kind(given)
+        except (TypeError, ValueError):
+            raise InputError(f"{path}: the id {given!r:.60} is no integer, as those of the index are") from None
         if one in rows:
             raise InputError(f"{path} has the id {one!r:.60} twice")
         rows[one] = row
     try:
-        return [rows[one if texts else int(one)] for one in wanted]
+        return [rows[kind(one)] for one in wanted]
     except KeyError as error:
         raise InputError(f"{path} has no row of the id {error.args[0]!r:.60}, which the index has") from None
 
@@ -79,9 +82,10 @@ def _of_parquet(path: Path) -> dict[str, list[Any]]:
     return {name: table[name].to_pylist() for name in table.column_names}
 
 
-def _of_text(path: Path) -> dict[str, list[Any]]:
+def _of_text(path: Path, ids: str | None) -> dict[str, list[Any]]:
     table = tables.of_file(path)
-    return {name: _typed(list(table.column(name))) for name in table.names}
+    texts = {name: list(table.column(name)) for name in table.names}
+    return {name: column if name == ids else _typed(column) for name, column in texts.items()}
 
 
 def _typed(texts: list[str]) -> list[Any]:

@@ -10,6 +10,7 @@ from serving.test_engines import make_index
 
 from compressae_jax.jobs.commands import served
 from compressae_jax.notation import InputError
+from compressae_jax.retrieval.index import Index
 from compressae_jax.serving import checking, kinds, payload, sqlite
 
 N = 150
@@ -121,3 +122,9 @@ def test_columns_of_text_are_numbers_where_all_are(tmp_path):
         payload.read(tmp_path / "short.tsv", index, "id")
     with pytest.raises(InputError, match="must be a table"):
         payload.read(tmp_path / "t.npz", index)
+    (tmp_path / "ids.csv").write_text("id,x\nx,1\n")
+    with pytest.raises(InputError, match="the id 'x' is no integer, as those of the index are"):
+        payload.read(tmp_path / "ids.csv", make_index(ids="numbers"), "id")
+    index = Index(index.codes.with_ids(None), index.weights, ids=[f"{i}.50" for i in range(N)])  # no numbers
+    (tmp_path / "ids.csv").write_text("id,x\n" + "".join(f"{i}.50,{i}\n" for i in reversed(range(N))))
+    assert payload.read(tmp_path / "ids.csv", index, "id") == {"x": list(range(N))}
