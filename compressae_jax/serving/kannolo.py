@@ -21,6 +21,7 @@ from compressae_jax.base import files, sealed, threads
 from compressae_jax.base.progress import bar as progress_bar
 from compressae_jax.codes import ids as named
 from compressae_jax.codes.ids import Ids, TextIds
+from compressae_jax.codes.mapped import Map, MappedFiles
 from compressae_jax.notation import Expanded, FolderError, InputError, check_choice, check_range
 from compressae_jax.retrieval.index import Index
 from compressae_jax.retrieval.queries import Expander
@@ -51,6 +52,7 @@ class Table(NamedTuple):
     columns: UInt16[np.ndarray, " nonzeros"]
     values: Float32[np.ndarray, " nonzeros"]
     built: Any
+    maps: MappedFiles
 
     @property
     def width(self) -> int:
@@ -299,12 +301,19 @@ def _opened(kannolo: Any, folder: Path, fields: dict[str, Any], stamp: tuple[int
             for name in fields["files"]
             if name.endswith(".npy")
         }
-        ids = TextIds(arrays[OFFSETS], arrays[UTF8]) if OFFSETS in arrays else arrays[IDS]
+        maps = MappedFiles(
+            [
+                Map(folder / name, array._mmap, os.stat(folder / name).st_size)  # type: ignore[attr-defined]
+                for name, array in arrays.items()
+                if getattr(array, "_mmap", None) is not None
+            ]
+        )
+        ids = TextIds(arrays[OFFSETS], arrays[UTF8], maps) if OFFSETS in arrays else arrays[IDS]
         built = None
         if fields["rows"]:
             kind = kannolo.SparsePlainHNSW if fields["form"] == "hnsw" else kannolo.SparseFlatIndex
             built = kind.load(os.fspath(folder / BUILT))
-        return Table(fields, stamp, ids, arrays[STARTS], arrays[COLUMNS], arrays[VALUES], built)
+        return Table(fields, stamp, ids, arrays[STARTS], arrays[COLUMNS], arrays[VALUES], built, maps)
     except (KeyError, ValueError, OSError) as error:
         if isinstance(error, FileNotFoundError):
             raise
@@ -331,6 +340,7 @@ def _candidates(table: Table, u: Expanded, rescored: int) -> Int[np.ndarray, "q 
 
 def _scores(table: Table, one: Float[np.ndarray, " h"], numbers: Int[np.ndarray, " c"]) -> Float[np.ndarray, " c"]:
     """The exact scores of some rows; none of them is without a nonzero."""
+    table.maps.check()
     first, sizes = table.starts[numbers], table.starts[numbers + 1] - table.starts[numbers]
     ends = np.cumsum(sizes)
     at = np.repeat(first - (ends - sizes), sizes) + np.arange(ends[-1] if len(ends) else 0)

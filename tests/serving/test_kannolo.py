@@ -183,3 +183,13 @@ def test_damaged_and_foreign_folders(built, tmp_path, monkeypatch):
             parquet.upload(index, folder)
         with pytest.raises(FolderError, match="holds other files"):
             kannolo.upload(index, folder)
+
+
+def test_a_file_that_shrinks_under_a_search(tmp_path):
+    index, queries = make_index(), make_vectors(2)
+    kannolo.upload(index, tmp_path / "t")
+    opened = kannolo.Engine(tmp_path / "t", index.expander)
+    with open(tmp_path / "t" / kannolo.VALUES, "r+b") as file:
+        file.truncate(100)
+    with pytest.raises(FolderError, match=r"values\.npy shrank from"):
+        opened.search(queries)
