@@ -52,7 +52,7 @@ def _of_report(path: Path, fingerprint: str) -> str:
             f"{name}: {one['scored']:,} {one['unit']} among {one['rows']:,} rows"
             for name, one in report["protocols"].items()
         ]
-        source, date = report["source"]["name"], report["date"]
+        source, date = report["source"]["name"], str(report["date"])[:10]
     except FileNotFoundError:
         raise InputError(f"evaluation: there is no {path}; compressae evaluate writes one") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

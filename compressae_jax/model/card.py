@@ -156,8 +156,8 @@ def _text(weights: Weights, found: str, licence: str | None, place: str | None) 
     made = f"{weights.kind}: k={k} signed nonzeros of h={h:,}, by `{weights.encoder}`, stored as `{weights.storage}`"
     parts = [
         f"# Sparse codes of vectors of width {d}",
-        f"A dictionary that compresses embeddings of width {d} into {weights.kind}, and searches them exactly. "
-        "It was learned by compressae_jax ([CompresSAE, arXiv 2505.11388](https://arxiv.org/abs/2505.11388)).",
+        f"A dictionary that turns embeddings of width {d} into {weights.kind}, which compressae_jax searches exactly "
+        "([CompresSAE, arXiv 2505.11388](https://arxiv.org/abs/2505.11388)).",
         f'```python\nimport compressae_jax as cs\n\nmodel = cs.load("{place or "this/folder"}")\n'
         f"index = model.index(vectors)  # (n, {d}), of the encoder that it was trained for\n"
         "found = index.search(queries, top=10)\n```",

@@ -141,11 +141,11 @@ def _of_csr(folder: Path, length: float | int | None, most: int | None = None) -
     if (folder / META).exists():  # of `export`, unless it was trained on since
         ours = model_weights.load(folder)
         same = _split(ours)
-        if k == _nonzeros(ours) and all(
+        if all(
             one.shape == other.shape and np.allclose(one, other, rtol=0, atol=ALIKE)
             for one, other in zip(same, (encoder, bias - encoder @ shift), strict=True)
         ):
-            return ours
+            return ours if k == _nonzeros(ours) else ours.with_k(min(k, ours.h))
     if not all(np.isfinite(one).all() for one in (encoder, bias, shift)):
         raise FolderError(f"{folder / ARRAYS} has a value that is not finite")
     bias = bias - encoder @ shift
@@ -208,7 +208,13 @@ def _own_module(weights: Weights, space: str) -> Any:
 
 
 def _text_model(theirs: Any, given: Any, weights: Weights) -> Any:
-    text = theirs.SentenceTransformer(os.fspath(given)) if isinstance(given, (str, os.PathLike)) else given
+    text = given
+    if isinstance(given, (str, os.PathLike)):
+        try:
+            text = theirs.SentenceTransformer(os.path.expanduser(os.fspath(given)))
+        except (OSError, ValueError) as error:
+            told = " ".join(str(error).split())[:200]
+            raise InputError(f"text_model: sentence-transformers cannot load {os.fspath(given)!r}: {told}") from error
     if not isinstance(text, theirs.SentenceTransformer):
         raise InputError(f"text_model must be a SentenceTransformer, or its folder or name, not {type(text).__name__}")
     width = text.truncate_dim or text.get_embedding_dimension()

@@ -157,6 +157,8 @@ def test_what_cannot_be_exported_is_refused(text_model, tmp_path):
     cut.truncate_dim = 12
     with pytest.raises(InputError, match="width 12 that it is cut to"):
         exported.export(small.weights(), cut, tmp_path / "model")
+    with pytest.raises(InputError, match=r"sentence-transformers cannot load '.*nowhere'"):
+        exported.export(weights(), tmp_path / "nowhere", tmp_path / "model")
     with pytest.raises(InputError, match="text_model must be a SentenceTransformer"):
         exported.export(weights(), 3, tmp_path / "model")
     (tmp_path / "model").mkdir()
@@ -164,6 +166,23 @@ def test_what_cannot_be_exported_is_refused(text_model, tmp_path):
     with pytest.raises(FolderError, match="holds other files"):
         exported.export(weights(), text_model, tmp_path / "model")
     assert [one.name for one in tmp_path.iterdir()] == ["model"]
+
+
+def test_prompts_and_fewer_nonzeros_come_along(text_model, tmp_path):
+    asked = importlib.import_module("sentence_transformers").SentenceTransformer(
+        modules=[*text_model.children()][:-1], prompts={"query": "ask: "}, default_prompt_name="query"
+    )
+    exported.export(weights(), asked, tmp_path / "model")  # without its Normalize, which is added
+    config = json.loads((tmp_path / "model" / "config_sentence_transformers.json").read_text())
+    assert config["prompts"]["query"] == "ask: " and config["default_prompt_name"] == "query"
+    modules = json.loads((tmp_path / "model" / "modules.json").read_text())
+    assert [one["type"].rpartition(".")[2] for one in modules][2:] == ["Normalize", "SparseAutoEncoder"]
+    (tmp_path / "model" / "config_sentence_transformers.json").write_text(json.dumps({**config, "max_active_dims": 3}))
+    assert (cs.load(tmp_path / "model").k, cs.load(tmp_path / "model").h) == (3, H)
+    path = tmp_path / "model" / modules[-1]["path"] / "model.safetensors"
+    there = load_file(path)
+    save_file({name: one * np.float32(1.5) if one.ndim == 2 else one for name, one in there.items()}, path)
+    assert cs.load(tmp_path / "model").h == 2 * H  # trained on since: a model of theirs
 
 
 def test_a_csr_model_of_theirs(text_model, vectors, tmp_path):
