@@ -23,7 +23,7 @@ from compressae_jax.codes.codes import Codes
 from compressae_jax.data.sources import InMemory
 from compressae_jax.evaluation import intervals, neighbours
 from compressae_jax.evaluation.intervals import Interval
-from compressae_jax.model import encoders
+from compressae_jax.model import on_device
 from compressae_jax.model.weights import Weights
 from compressae_jax.retrieval.index import Index
 
@@ -97,7 +97,7 @@ def encode(weights: Weights, vectors: np.ndarray, product: str) -> Codes:
     for start in range(0, len(vectors), BLOCK):
         some = vectors[start : start + BLOCK]
         padded = np.pad(some, ((0, BLOCK - len(some)), (0, 0)))
-        codes = encoders.encode(params, padded, module)
+        codes = on_device.encode(params, padded, module)
         parts.append([np.asarray(one)[: len(some)] for one in (codes.values, codes.columns)])
     values, columns = (np.concatenate(some) for some in zip(*parts, strict=True))
     return Codes(values.astype(np.float16), columns, weights.h)

@@ -20,7 +20,7 @@ import compressae_jax as cs
 from benchmarks import timing
 from benchmarks.timing import shown, spread
 from compressae_jax import compression, data
-from compressae_jax.codes import spaces
+from compressae_jax.codes import on_device
 from compressae_jax.retrieval.backends import host, lists
 from compressae_jax.retrieval.index import Index
 
@@ -108,7 +108,7 @@ def with_lists(index: Index, vectors: np.ndarray, repeats: int) -> tuple[Index, 
 def expanded(index: Index, vectors: np.ndarray) -> np.ndarray:
     """The queries' u (q, h), of codes rounded as the rows are."""
     codes = compression.encode(index.weights, vectors, "float16")
-    return np.asarray(spaces.expand_codes(codes, index.weights.params["decoder_w"], "sparse"))
+    return np.asarray(on_device.expand_codes(codes, index.weights.params["decoder_w"], "sparse"))
 
 
 def max_share(built: lists.Lists, u: np.ndarray) -> float:

@@ -7,12 +7,17 @@ of a batch, `c` rows of a chunk, `q` queries, `r` results a query (the argument 
 import difflib
 import signal
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 from jaxtyping import Float, Integer
 
-AnyArray = jax.Array | np.ndarray
+if TYPE_CHECKING:
+    import jax
+
+    AnyArray = jax.Array | np.ndarray
+else:
+    AnyArray = Any  # what has a shape and a dtype: JAX is imported where it is needed
 
 Dense = Float[AnyArray, "b d"]  # vectors, or their reconstructions
 PreActivations = Float[AnyArray, "b h"]  # a = x̂ W_e + b_e

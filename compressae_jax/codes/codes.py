@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 import scipy.sparse
-from jax.experimental import sparse as jax_sparse
 from jaxtyping import Float, Integer
 
 from compressae_jax.base.arrays import pieces
@@ -19,6 +19,9 @@ from compressae_jax.codes.ids import Ids
 from compressae_jax.codes.mapped import NO_FILES, MappedFiles
 from compressae_jax.codes.rows import MadeBy, Part, Rows, Some
 from compressae_jax.notation import AnyArray, InputError, check_choice, check_range
+
+if TYPE_CHECKING:
+    from jax.experimental.sparse import BCOO
 
 PIECE = 2**22  # numbers of an array looked at together
 ROWS_AT_ONCE = 2**10  # whose norms one thread computes
@@ -47,6 +50,10 @@ class Codes(Rows):
     verified: bool = False
     files: MappedFiles = NO_FILES
     lengths: Any = None
+
+    def __post_init__(self) -> None:
+        if "jax" in sys.modules:  # who serves codes on a CPU has no need of it
+            as_pytrees()
 
     @property
     def k(self) -> int:
@@ -224,8 +231,11 @@ class Codes(Rows):
         order = np.argsort(-np.abs(values), axis=1, kind="stable")
         return Codes(np.take_along_axis(values, order, 1), np.take_along_axis(columns, order, 1), matrix.shape[1])
 
-    def to_bcoo(self) -> jax_sparse.BCOO:
+    def to_bcoo(self) -> BCOO:
         """JAX BCOO (n, h) with one batch dimension: k entries a row and no row numbers."""
+        import jax
+        from jax.experimental import sparse as jax_sparse
+
         indices = jax.numpy.asarray(self.columns).astype(jax.numpy.int32)[..., None]
         return jax_sparse.BCOO((jax.numpy.asarray(self.values), indices), shape=self.shape)
 
@@ -234,9 +244,14 @@ class Codes(Rows):
         return self.to_csr().toarray()
 
 
-jax.tree_util.register_pytree_node(
-    Codes, lambda codes: ((codes.values, codes.columns), codes.h), lambda h, arrays: Codes(*arrays, h)
-)
+@functools.cache
+def as_pytrees() -> None:
+    """Let JAX know codes: their values and columns are traced, h is not. Done as soon as JAX itself is imported."""
+    import jax
+
+    jax.tree_util.register_pytree_node(
+        Codes, lambda codes: ((codes.values, codes.columns), codes.h), lambda h, arrays: Codes(*arrays, h)
+    )
 
 
 def checked(values: AnyArray, columns: AnyArray, h: int, files: MappedFiles = NO_FILES) -> Codes:

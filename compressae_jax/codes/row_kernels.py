@@ -62,7 +62,7 @@ def lengths(x, out):
 
 @compiled(fastmath=FAST)
 def units(x, out):
-    """Each row of x (b, d) divided by its length, as `spaces.unit_rows`; a zero row stays zero."""
+    """Each row of x (b, d) divided by its length, as `on_device.unit_rows`; a zero row stays zero."""
     for row in range(len(x)):
         one, into = x[row], out[row]
         largest = np.float32(0)

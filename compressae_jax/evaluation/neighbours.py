@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from compressae_jax import compression
 from compressae_jax.baselines import dense
 from compressae_jax.baselines.units import unit_rows
-from compressae_jax.codes import spaces
+from compressae_jax.codes import on_device
 from compressae_jax.data.sampling import VALIDATION, Rest, drawn_rows
 from compressae_jax.data.sources import Source
 from compressae_jax.evaluation import streams
@@ -93,5 +93,5 @@ def validator(
 
 def _cosine(weights: Weights, vectors: Float[np.ndarray, "q d"]) -> float:
     codes = compression.encode(weights, vectors)
-    restored = np.asarray(spaces.reconstruct(codes, weights.params["decoder_w"]))
+    restored = np.asarray(on_device.reconstruct(codes, weights.params["decoder_w"]))
     return float((unit_rows(vectors) * unit_rows(restored)).sum(axis=1).mean())

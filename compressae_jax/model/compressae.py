@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from compressae_jax.codes.codes import Codes, column_dtype
-from compressae_jax.codes.spaces import unit_rows
+from compressae_jax.codes.on_device import unit_rows
 from compressae_jax.model import topk
 from compressae_jax.notation import check_choice
 

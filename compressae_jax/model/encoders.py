@@ -10,15 +10,12 @@ pursuit   orthogonal matching pursuit: columns, too, are chosen for the dictiona
 
 import collections
 import dataclasses
-import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Integer
+from jaxtyping import Float, Int, Integer
 
 from compressae_jax.base import devices, products, threads
 from compressae_jax.base.arrays import empty, padded, pieces
@@ -27,8 +24,7 @@ from compressae_jax.codes.codes import Codes, column_dtype
 from compressae_jax.codes.rows import SIMILARITIES, MadeBy
 from compressae_jax.codes.storage import kinds
 from compressae_jax.codes.storage.kinds import STORAGES, storage_bits
-from compressae_jax.model import kept, pursuit, pursuit_host, topk, topk_host
-from compressae_jax.model.compressae import CompresSAE, Params
+from compressae_jax.model import kept, pursuit_host, topk_host
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import Dense, InputError, check_choice
 
@@ -53,44 +49,9 @@ def check(encoder: str, activation: str, rounded: bool) -> None:
         raise InputError(f"{wanted} may give values of either sign, but the model's activation is {activation}")
 
 
-@functools.partial(jax.jit, static_argnames=("module", "encoder"))
-def encode(params: Params, x: Float[Array, "b d"], module: CompresSAE, encoder: str = "topk") -> Codes:
-    """The codes of vectors by falling magnitude, jitted; a zero row gets an all-zero code."""
-    with jax.default_matmul_precision("highest"):  # a GPU's default product would choose other supports
-        if encoder == "pursuit":
-            values, columns = pursuit.pursue(x, params["decoder_w"], module.k)
-            return _sorted(values, columns, module.h)
-        if encoder == "shortlist":
-            values, columns = pursuit.pursue_among(x, shortlist(params, x, module), params["decoder_w"], module.k)
-            return _sorted(values, columns, module.h)
-        codes: Any = module.apply({"params": params}, x, method="encode")
-        if encoder == "refit":
-            return _sorted(pursuit.refit(x, codes.columns, params["decoder_w"]), codes.columns, module.h)
-        return codes
-
-
-@functools.partial(jax.jit, static_argnames="module")
-def shortlist(params: Params, x: Float[Array, "b d"], module: CompresSAE) -> Int[Array, "b c"]:
-    """The columns of the 4k largest pre-activations of each row (all of them, where h is less)."""
-    return topk.largest(activated(params, x, module), _shortlisted(module.k, module.h))[1]
-
-
-@functools.partial(jax.jit, static_argnames="module")
-def activated(params: Params, x: Float[Array, "b d"], module: CompresSAE) -> Float[Array, "b h"]:
-    """What a row's columns are chosen from: pre-activations, all zero of a zero row."""
-    with jax.default_matmul_precision("highest"):
-        a: Any = module.apply({"params": params}, x, method="activated")
-        return a
-
-
-def _shortlisted(k: int, h: int) -> int:
+def shortlisted(k: int, h: int) -> int:
+    """How many columns the pass of `shortlist` picks."""
     return min(SHORTLIST * k, h)
-
-
-def _sorted(values: Float[Array, "b k"], columns: Array, h: int) -> Codes:
-    order = jnp.argsort(-jnp.abs(values), axis=1)
-    values, columns = (jnp.take_along_axis(one, order, axis=1) for one in (values, columns))
-    return Codes(values, columns.astype(column_dtype(h)), h)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -150,7 +111,7 @@ class Encoder:
             return self._by_loops(np.asarray(x, np.float32))
         return self._taken(self.on_device(x, devices.first()), x)
 
-    def encode(self, vectors: Dense, block: int = BLOCK, on: Sequence[jax.Device] | None = None) -> Codes:
+    def encode(self, vectors: Dense, block: int = BLOCK, on: Sequence[Any] | None = None) -> Codes:
         """Codes of any number of rows."""
         parts = list(self.stream(pieces(np.asarray(vectors), block), block, on))
         if not parts:
@@ -159,13 +120,13 @@ class Encoder:
         arrays = {name: np.concatenate([one.arrays()[name] for one in parts]) for name in parts[0].arrays()}
         return parts[0].like(arrays)
 
-    def stream(
-        self, blocks: Iterable[Dense], block: int = BLOCK, on: Sequence[jax.Device] | None = None
-    ) -> Iterator[Codes]:
+    def stream(self, blocks: Iterable[Dense], block: int = BLOCK, on: Sequence[Any] | None = None) -> Iterator[Codes]:
         """Codes of blocks of at most `block` rows, in order; dealt to the devices `on`, or to all, in turn."""
         if self.by_loops:
             yield from map(self, blocks)
             return
+        import jax
+
         under_way: collections.deque[tuple[Codes, Dense]] = collections.deque()
         places = list(on or jax.local_devices())
         for device, some in zip(itertools.cycle(places), blocks, strict=False):
@@ -175,10 +136,14 @@ class Encoder:
         for codes, some in under_way:
             yield self._taken(codes, some)
 
-    def on_device(self, x: Dense, device: jax.Device) -> Codes:
+    def on_device(self, x: Dense, device: Any) -> Codes:
         """Codes of a block on a device, where they stay."""
-        params = params_on(self.weights, device)
-        codes = encode(params, jax.device_put(x, device), self.weights.module(), self.encoder)
+        import jax
+
+        from compressae_jax.model import on_device
+
+        params = on_device.params_on(self.weights, device)
+        codes = on_device.encode(params, jax.device_put(x, device), self.weights.module(), self.encoder)
         return Codes(codes.values.astype(self.storage), codes.columns, codes.h)
 
     def magnitudes(self, x: Dense) -> Float[np.ndarray, " m"]:
@@ -296,7 +261,7 @@ class Encoder:
         k, decoder_w = self.weights.k, self.weights.params["decoder_w"]
         if self.encoder == "pursuit":
             return product, pursuit_host.pursue(product, gram, k), None
-        count = _shortlisted(k, self.weights.h) if self.encoder == "shortlist" else k
+        count = shortlisted(k, self.weights.h) if self.encoder == "shortlist" else k
         among = topk_host.largest(self._activated(units, product), count)[1]
         of_few = pursuit_host.correlations_among(units, decoder_w, among)
         if self.encoder == "shortlist":
@@ -329,12 +294,6 @@ def learn_levels(
         learned = levels.learn(magnitudes, 2 ** (int(storage_bits(storage) or 0) - 1))
         weights.levels.setdefault(name, tuple(learned.tolist()))
     return weights.levels[name]
-
-
-def params_on(weights: Weights, device: jax.Device) -> Params:
-    """The parameters on a device, where they stay as long as weights of this fingerprint live."""
-    size = sum(one.nbytes for one in weights.params.values())
-    return kept.of(weights, device, lambda: jax.device_put(weights.params, device), lambda _: size)
 
 
 def gram_of(weights: Weights) -> Float[np.ndarray, "h h"]:

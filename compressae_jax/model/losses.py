@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from compressae_jax.codes.spaces import unit_rows
+from compressae_jax.codes.on_device import unit_rows
 from compressae_jax.model.compressae import Outputs
 
 GROUP = 1024  # rows whose pairs are looked at; with 256 few of them are near where rows differ (docs/research-log.md)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from compressae_jax.codes.spaces import unit_rows
+from compressae_jax.codes.on_device import unit_rows
 from compressae_jax.notation import Columns, DecoderW, Dense
 
 NEW_DIRECTION = 1e-4  # squared part of an atom outside the span of those chosen, below which it adds nothing

@@ -15,9 +15,8 @@ from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
+from compressae_jax.model.topk_host import ACTIVATIONS
 from compressae_jax.notation import PreActivations, check_choice, check_range
-
-ACTIVATIONS = ("topk", "relu_topk", "identity")
 
 
 def largest(a: PreActivations, k: int) -> tuple[Float[Array, "b k"], Int[Array, "b k"]]:

@@ -3,6 +3,8 @@
 import numpy as np
 from jaxtyping import Float, Int
 
+ACTIVATIONS = ("topk", "relu_topk", "identity")  # φ, by name: see `topk.activate`
+
 
 def largest(a: Float[np.ndarray, "b h"], k: int) -> tuple[Float[np.ndarray, "b k"], Int[np.ndarray, "b k"]]:
     """As `topk.largest`: the k entries of largest magnitude of each row, with their sign, and their columns."""

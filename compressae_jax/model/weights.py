@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors.numpy
@@ -19,9 +19,11 @@ from compressae_jax.codes import on_host
 from compressae_jax.codes.storage.kinds import storage_bits
 from compressae_jax.codes.storage.packed import Packing
 from compressae_jax.model import card
-from compressae_jax.model.compressae import CompresSAE
-from compressae_jax.model.topk import ACTIVATIONS
+from compressae_jax.model.topk_host import ACTIVATIONS
 from compressae_jax.notation import FolderError, InputError, check_choice, check_range
+
+if TYPE_CHECKING:
+    from compressae_jax.model.compressae import CompresSAE
 
 ONE_PASS, PURSUIT = "published one-pass codes", "packed pursuit codes"
 FORMAT_VERSION = 1
@@ -86,8 +88,10 @@ class Weights:
             digest.update(array)
         return digest.hexdigest()[:16]
 
-    def module(self, **fields: Any) -> CompresSAE:
+    def module(self, **fields: Any) -> "CompresSAE":
         """The linen module that these parameters belong to: `module().apply({'params': params}, …)`."""
+        from compressae_jax.model.compressae import CompresSAE
+
         return CompresSAE(d=self.d, h=self.h, k=self.k, activation=self.activation, **fields)
 
 

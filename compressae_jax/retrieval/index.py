@@ -31,12 +31,12 @@ from compressae_jax.model.weights import Weights, kind_of
 from compressae_jax.notation import AnyArray, Expanded, FolderError, InputError, check_choice, check_range
 from compressae_jax.retrieval import filters, found, index_folder, rescoring
 from compressae_jax.retrieval.additions import rows_like
-from compressae_jax.retrieval.backends import bcoo, host, lists, scan, within
+from compressae_jax.retrieval.backends import host, lists, within
 from compressae_jax.retrieval.found import Found, Within
 from compressae_jax.retrieval.queries import Expander, without_direction
 from compressae_jax.retrieval.segments import PIECE, Segment, Segments
 
-BACKENDS = {"host": host.search, "scan": scan.search, "bcoo": bcoo.search}
+BACKENDS = ("host", "scan", "bcoo")
 LISTS = "lists"  # a backend, too, of an index `with_lists`
 SPACE = "dense_query"  # unless another is asked for: dense queries are compared as they are, codes as reconstructions
 QUERIES = 1024  # searched at a time: bounds the expanded queries
@@ -479,10 +479,10 @@ class Index:
             some = self._lists_of(segments)
             assert some is not None
             scores, rows = lists.search(some, self.space, u, top, chunk=chunk, **filters)
-        elif backend == "scan" and (placed := _placed(segments)) is not None:
-            scores, rows = scan.search(placed, self.space, u, top, chunk=chunk, **filters)
+        elif backend == "host":
+            scores, rows = host.search(segments.rows, self.space, u, top, chunk=chunk, **filters)
         else:
-            scores, rows = BACKENDS[backend](segments.rows, self.space, u, top, chunk=chunk, **filters)
+            scores, rows = _on_devices(backend, segments, self.space, u, top, chunk, **filters)
         return np.where(rows < 0, scores, self._clipped(segments, scores)), rows
 
     def _clipped(self, segments: Segments, scores: np.ndarray) -> np.ndarray:
@@ -528,11 +528,18 @@ class Index:
         return Found(scores, rows, found.named(segments.ids_of if segments.named else None, rows))
 
 
-def _placed(segments: Segments) -> scan.Placed | None:
-    """The rows on the accelerators, split over all local ones; None where `scan` takes them piece by piece."""
+def _on_devices(
+    backend: str, segments: Segments, space: str, u: Expanded, top: int, chunk: int | None, **filters: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """By JAX, which whoever searches on a CPU need not wait for."""
+    from compressae_jax.retrieval.backends import bcoo, scan
+
+    if backend == "bcoo":
+        return bcoo.search(segments.rows, space, u, top, chunk=chunk, **filters)
     if "placed" not in segments.kept and scan.fits(segments.rows):
-        segments.kept["placed"] = scan.Placed(segments.rows)
-    return segments.kept.get("placed")
+        segments.kept["placed"] = scan.Placed(segments.rows)  # on the accelerators, split over all local ones
+    rows = segments.kept.get("placed", segments.rows)  # the rows themselves where `scan` takes them piece by piece
+    return scan.search(rows, space, u, top, chunk=chunk, **filters)
 
 
 def open_index(codes: str | os.PathLike, weights: Weights, space: str = SPACE, verify: bool = True) -> Index:

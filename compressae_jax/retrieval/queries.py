@@ -105,15 +105,18 @@ class Expander:
 
     def _on_device(self, queries: Float[np.ndarray, "q d"] | Codes) -> Expanded:
         """By jitted calls for a power of two of queries, so that any number of them costs few compilations."""
-        q, decoder_w = len(queries), encoders.params_on(self.weights, devices.first())["decoder_w"]
+        from compressae_jax.codes import on_device as expanding
+        from compressae_jax.model import on_device
+
+        q, decoder_w = len(queries), on_device.params_on(self.weights, devices.first())["decoder_w"]
         size = 1 << (q - 1).bit_length()
         if isinstance(queries, Rows):
             values, columns = padded(queries.values, size), padded(queries.columns, size)
-            return np.asarray(spaces.expand_codes(Codes(values, columns, queries.h), decoder_w, self.space))[:q]
+            return np.asarray(expanding.expand_codes(Codes(values, columns, queries.h), decoder_w, self.space))[:q]
         whole = padded(queries, size)
         if self.space == "dense_query":
-            return np.asarray(spaces.expand_vectors(whole, decoder_w))[:q]
-        return np.asarray(spaces.expand_codes(self._cut(self._encoder(whole)), decoder_w, self.space))[:q]
+            return np.asarray(expanding.expand_vectors(whole, decoder_w))[:q]
+        return np.asarray(expanding.expand_codes(self._cut(self._encoder(whole)), decoder_w, self.space))[:q]
 
     @functools.cached_property
     def _encoder(self) -> Encoder:

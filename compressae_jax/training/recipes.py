@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from compressae_jax.model.compressae import INITS
-from compressae_jax.model.topk import ACTIVATIONS
+from compressae_jax.model.topk_host import ACTIVATIONS
 from compressae_jax.notation import InputError, check_choice, check_range
 from compressae_jax.training import plan
 

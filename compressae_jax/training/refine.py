@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from compressae_jax.base import products
 from compressae_jax.base.threads import cores
-from compressae_jax.codes.spaces import unit_rows
+from compressae_jax.codes.on_device import unit_rows
 from compressae_jax.data.sampling import START, Rest, drawn_rows, rows_of_step
 from compressae_jax.data.sources import Source
 from compressae_jax.model import pursuit_host

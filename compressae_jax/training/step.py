@@ -12,7 +12,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
-from compressae_jax.codes.spaces import unit_rows
+from compressae_jax.codes.on_device import unit_rows
 from compressae_jax.model.compressae import CompresSAE, Params, project_decoder
 from compressae_jax.model.losses import Mix, compressae_loss
 from compressae_jax.notation import AnyArray

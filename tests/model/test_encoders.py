@@ -14,7 +14,7 @@ from oracle import unit
 
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.storage.packed import Packing, pack
-from compressae_jax.model import encoders, kept
+from compressae_jax.model import encoders, kept, on_device
 from compressae_jax.model.encoders import Encoder
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import InputError
@@ -44,7 +44,7 @@ def on_levels(encoder, weights=None):
 
 def codes_of(encoder, x=None):
     weights, x = some_weights(), some_vectors() if x is None else x
-    return encoders.encode(jax.tree.map(jnp.asarray, weights.params), jnp.asarray(x), weights.module(), encoder)
+    return on_device.encode(jax.tree.map(jnp.asarray, weights.params), jnp.asarray(x), weights.module(), encoder)
 
 
 def cosines(codes, x):
@@ -103,7 +103,7 @@ def test_on_levels_every_row_has_k_signed_levels(encoder):
 def test_a_shortlist_is_kept_to(encoder):
     x, weights = some_vectors(), some_weights()
     arguments = jax.tree.map(jnp.asarray, weights.params), jnp.asarray(x), weights.module()
-    among = np.asarray(encoders.shortlist(*arguments))
+    among = np.asarray(on_device.shortlist(*arguments))
     a = weights.module().apply({"params": arguments[0]}, arguments[1], method="pre_activations")
     rows = x.any(axis=1)
     assert_array_equal(np.sort(among[rows]), np.sort(np.argsort(-np.abs(np.asarray(a)), axis=1)[rows, : 4 * K]))
@@ -236,7 +236,7 @@ def test_a_row_always_has_k_different_columns_and_on_levels_k_nonzeros(encoder, 
 def test_jitted_columns_differ_where_fewer_atoms_reach_a_row(encoder):
     decoder_w = ATOMS["units"](np.random.default_rng(0)).astype(np.float32)
     params = {"encoder_w": decoder_w.T.copy(), "encoder_b": np.zeros(H, np.float32), "decoder_w": decoder_w}
-    codes = encoders.encode(jax.tree.map(jnp.asarray, params), one_hot(B, D), Weights(params, H, K).module(), encoder)
+    codes = on_device.encode(jax.tree.map(jnp.asarray, params), one_hot(B, D), Weights(params, H, K).module(), encoder)
     assert (np.diff(np.sort(codes.columns, axis=1), axis=1) > 0).all()
     assert_allclose(np.abs(codes.values)[:, 0], 1 if encoder != "refit" else np.abs(codes.values)[:, 0], atol=1e-5)
 
@@ -285,10 +285,10 @@ def test_on_devices_one_compilation_serves_any_number_of_rows(monkeypatch):
     x, one = np.tile(some_vectors(), (3, 1)), Encoder(some_weights(), "topk")
     wanted = one.encode(x)
     monkeypatch.setattr(encoders.devices, "on_cpu", lambda: False)
-    encoders.encode.clear_cache()
+    on_device.encode.clear_cache()
     for n in (1, 16, 17, len(x)):
         codes = one.encode(x[:n], block=16, on=jax.devices()[:1])
         assert_array_equal(codes.columns, wanted.columns[:n])
         assert codes.made_by == one.made_by and codes.values.dtype == np.float16
-    assert encoders.encode._cache_size() == 1
+    assert on_device.encode._cache_size() == 1
     assert_array_equal(one.encode(x, block=16).values, codes.values)  # dealt to all

@@ -11,7 +11,7 @@ from retrieval.test_index import make_index, make_vectors, make_weights
 from compressae_jax import data
 from compressae_jax.base import devices
 from compressae_jax.codes import spaces
-from compressae_jax.model import encoders
+from compressae_jax.model import encoders, on_device
 from compressae_jax.model.encoders import Encoder
 from compressae_jax.notation import InputError
 from compressae_jax.retrieval.queries import Expander
@@ -41,10 +41,10 @@ def test_any_number_of_queries_costs_few_compilations_on_a_device(monkeypatch):
     index, x = make_index("sparse"), make_vectors(5)
     wanted = index.search(x, 3)
     monkeypatch.setattr(devices, "on_cpu", lambda: False)
-    before = encoders.encode._cache_size()
+    before = on_device.encode._cache_size()
     for q in range(1, 6):
         assert_array_equal(index.search(x[:q], 3, backend="host").rows, wanted.rows[:q])
-    assert encoders.encode._cache_size() - before <= 4  # of 1, 2, 4 and 8 queries
+    assert on_device.encode._cache_size() - before <= 4  # of 1, 2, 4 and 8 queries
 
 
 def test_queries_from_wherever_vectors_may_be(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from compressae_jax.codes import threads
-from compressae_jax.codes.spaces import unit_rows
+from compressae_jax.codes.on_device import unit_rows
 from compressae_jax.model.compressae import CompresSAE
 from compressae_jax.model.losses import Mix
 from compressae_jax.training import pass_host

@@ -1,0 +1,56 @@
+"""The ways from vectors to codes as JAX computes them, jitted; `encoders` chooses between these and loops on a CPU."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from compressae_jax.codes.codes import Codes, column_dtype
+from compressae_jax.model import kept, pursuit, topk
+from compressae_jax.model.compressae import CompresSAE, Params
+from compressae_jax.model.encoders import shortlisted
+from compressae_jax.model.weights import Weights
+
+
+@functools.partial(jax.jit, static_argnames=("module", "encoder"))
+def encode(params: Params, x: Float[Array, "b d"], module: CompresSAE, encoder: str = "topk") -> Codes:
+    """The codes of vectors by falling magnitude, jitted; a zero row gets an all-zero code."""
+    with jax.default_matmul_precision("highest"):  # a GPU's default product would choose other supports
+        if encoder == "pursuit":
+            values, columns = pursuit.pursue(x, params["decoder_w"], module.k)
+            return _sorted(values, columns, module.h)
+        if encoder == "shortlist":
+            values, columns = pursuit.pursue_among(x, shortlist(params, x, module), params["decoder_w"], module.k)
+            return _sorted(values, columns, module.h)
+        codes: Any = module.apply({"params": params}, x, method="encode")
+        if encoder == "refit":
+            return _sorted(pursuit.refit(x, codes.columns, params["decoder_w"]), codes.columns, module.h)
+        return codes
+
+
+@functools.partial(jax.jit, static_argnames="module")
+def shortlist(params: Params, x: Float[Array, "b d"], module: CompresSAE) -> Int[Array, "b c"]:
+    """The columns of the 4k largest pre-activations of each row (all of them, where h is less)."""
+    return topk.largest(activated(params, x, module), shortlisted(module.k, module.h))[1]
+
+
+@functools.partial(jax.jit, static_argnames="module")
+def activated(params: Params, x: Float[Array, "b d"], module: CompresSAE) -> Float[Array, "b h"]:
+    """What a row's columns are chosen from: pre-activations, all zero of a zero row."""
+    with jax.default_matmul_precision("highest"):
+        a: Any = module.apply({"params": params}, x, method="activated")
+        return a
+
+
+def _sorted(values: Float[Array, "b k"], columns: Array, h: int) -> Codes:
+    order = jnp.argsort(-jnp.abs(values), axis=1)
+    values, columns = (jnp.take_along_axis(one, order, axis=1) for one in (values, columns))
+    return Codes(values, columns.astype(column_dtype(h)), h)
+
+
+def params_on(weights: Weights, device: jax.Device) -> Params:
+    """The parameters on a device, where they stay as long as weights of this fingerprint live."""
+    size = sum(one.nbytes for one in weights.params.values())
+    return kept.of(weights, device, lambda: jax.device_put(weights.params, device), lambda _: size)
