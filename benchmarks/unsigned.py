@@ -1,9 +1,11 @@
-"""Engines that take no signed rows, and have no exporter, for `benchmarks.engines`: Seismic and Milvus, with the cure.
+"""Engines that take no signed rows, for `benchmarks.engines`: Seismic and Milvus, which have no exporter, and Lucene.
 
-Rows are split into 2h columns (`serving.signs`). Seismic takes signed queries; Milvus the positive side alone, and its
-best rows are scored again. Each is left out where `pyseismic-lsr`, or `pymilvus` and `milvus-lite`, are not installed.
+Rows are split into 2h columns (`serving.signs`). Seismic takes signed queries; the others the positive side alone, and
+their best rows are scored again. Lucene ranks for Elasticsearch and OpenSearch, behind a stand-in of their servers.
+Each is left out where `pyseismic-lsr`, `pymilvus` and `milvus-lite`, or Lucene's jar and javac are not there.
 """
 
+import atexit
 import functools
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import lucene as stand_in
 from compressae_jax.retrieval.index import Index
-from compressae_jax.serving import rescoring, signs, terms
+from compressae_jax.serving import elasticsearch, rescoring, signs, terms
 from compressae_jax.serving.stored import stored
 
 CUT, HEAP = (
@@ -90,6 +93,25 @@ def milvus(index: Index, folder: Path, top: int) -> dict[str, tuple[Callable[[np
     return {
         "Milvus Lite, positive side alone": (alone, path),
         "Milvus Lite, positive side, 500 rescored": (helped, path),
+    }
+
+
+def lucene(index: Index, folder: Path, top: int) -> dict[str, tuple[Callable[[np.ndarray], Any], Path]]:
+    """As `seismic`; ImportError where Lucene's jar or a compiler is not there."""
+    if stand_in.jar() is None:
+        raise ImportError("Lucene's jar and javac are needed: `. launch/lucene.sh` finds or downloads the one")
+    (folder / "lucene").mkdir()
+    server = stand_in.Server(folder / "lucene")
+    atexit.register(server.close)
+    elasticsearch.upload(index, folder / "bulk", progress=False, url=f"{server.url}/items")
+    opened = elasticsearch.Engine(f"{server.url}/items", index)
+    place = folder / "lucene" / "index"
+    return {
+        "Lucene for Elasticsearch, 256 terms": (functools.partial(opened.search, top=top), place),
+        "Lucene for Elasticsearch, 64 terms, 1,000 rescored": (
+            functools.partial(opened.search, top=top, terms=64, rescored=1000),
+            place,
+        ),
     }
 
 

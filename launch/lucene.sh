@@ -1,5 +1,4 @@
-# Finds Lucene, which ranks what Elasticsearch and OpenSearch store, for tests/serving/test_elasticsearch.py; sourced by
-# test_engines.sh. Debian's package is installed, or downloaded beside the Python environment, which needs no root.
+# Finds Lucene, which ranks what Elasticsearch and OpenSearch store, for benchmarks/lucene.py; sourced by test_engines.sh. Debian's package is installed, or downloaded beside the Python environment, which needs no root.
 if [ -z "${COMPRESSAE_LUCENE:-}" ]; then
     jars() { find "$1" -type f -name 'lucene-core-*.jar' 2>/dev/null | sort | head -n 1 || true; }
     COMPRESSAE_LUCENE=$(jars /usr/share/java)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from retrieval.test_index import make_vectors, make_weights
-from serving import lucene
 from serving.test_engines import make_index
 
+from benchmarks import lucene
 from compressae_jax import compression
 from compressae_jax.codes.spaces import SPACES
 from compressae_jax.notation import FolderError, InputError

@@ -52,6 +52,7 @@ class Server:
         self.mapping, self.documents, self.failed = None, {}, 0
 
     def close(self):
+        """Stop listening, and end Lucene, which writes what it has."""
         self.http.shutdown()
         self.http.server_close()
         self.java.stdin.close()
@@ -59,6 +60,7 @@ class Server:
         self.java.stdout.close()
 
     def say(self, line):
+        """A line to Lucene, and the words of its answer."""
         with self.lock:
             self.java.stdin.write(line + "\n")
             self.java.stdin.flush()
@@ -98,6 +100,7 @@ class Server:
         raise RefusedError(f"no handler found for {method} {path}")
 
     def bulk(self, raw):
+        """Actions one after the other; one that fails hinders no other."""
         assert raw.endswith(b"\n"), "The bulk request must be terminated by a newline"
         lines, items = iter(raw.decode().splitlines()), []
         for line in lines:
@@ -118,6 +121,7 @@ class Server:
         return {"errors": any("error" in one for item in items for one in item.values()), "items": items}
 
     def index(self, one, document):
+        """A document in the place of the one of its id, if the mapping has all its fields."""
         kinds = {"long": int, "double": (int, float), "keyword": str, "boolean": bool}
         for field, value in document.items():
             kind = self.mapping["properties"].get(field, {"type": None})["type"]
@@ -128,6 +132,7 @@ class Server:
         self.documents[one] = document
 
     def search(self, body):
+        """What is found, best first."""
         only(body, {"size", "_source", "track_total_hits", "query"})
         query = only(body["query"], {"bool"})["bool"]
         only(query, {"should", "minimum_should_match", "must", "filter"})
@@ -184,6 +189,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 def only(given, names):
+    """An object that has no other fields."""
     if not isinstance(given, dict) or set(given) - set(names):
         raise RefusedError(f"unknown fields of {given!r:.80}")
     return given
@@ -206,6 +212,7 @@ def passes(condition, document):
 
 @contextlib.contextmanager
 def running(folder):
+    """A server for as long as the context lasts."""
     server = Server(folder)
     try:
         yield server
