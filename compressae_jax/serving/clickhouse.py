@@ -65,6 +65,7 @@ class Engine:
             InputError: queries that `Expander.expand` refuses, `terms` or `rescored`, what ClickHouse refuses.
         """
         uploaded.check_whole("ClickHouse", terms, rescored)
+        uploaded.check_where(where)
         u = uploaded.expanded(self.expander, queries, top)
         while True:
             table = parquet.read(self.folder)

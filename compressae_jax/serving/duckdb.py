@@ -48,6 +48,7 @@ class Engine:
             InputError: queries that `Expander.expand` refuses, `terms` or `rescored`, a condition that DuckDB refuses.
         """
         uploaded.check_whole("DuckDB", terms, rescored)
+        uploaded.check_where(where)
         u = uploaded.expanded(self.expander, queries, top)
         table = parquet.read(self.folder)
         uploaded.check_expander(self.folder, table.made_by, self.expander)

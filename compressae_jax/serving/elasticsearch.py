@@ -252,7 +252,7 @@ def _kind(name: str, values: Any) -> str | None:
         raise InputError(
             f"payload: {name!r} is no name for a field: one without a dot, a leading _, other than {FIELD}"
         )
-    found = {type(_checked(name, _plain(one))) for one in values} - {type(None)}
+    found = {type(_checked(name, uploaded.plain(one))) for one in values} - {type(None)}
     if not found:
         return None
     for types, kind in (({bool}, "boolean"), ({int}, "long"), ({int, float}, "double"), ({str}, "keyword")):
@@ -327,14 +327,14 @@ def _changed(state: sqlite3.Connection, some: Stored, payload: dict[str, Any]) -
     if len(values) and values.min() < SMALLEST:
         row = int(np.searchsorted(some.starts, values.argmin(), "right")) - 1
         raise InputError(
-            f"the row of id {_plain(some.ids[row])!r:.60} has a value below {SMALLEST}, which Lucene does not hold: "
-            "multiply all vectors with one number, which changes no order"
+            f"the row of id {uploaded.plain(some.ids[row])!r:.60} has a value below {SMALLEST}, which Lucene does not "
+            "hold: multiply all vectors with one number, which changes no order"
         )
     texts = [f'"{c}":{v:.9g}' for c, v in zip(columns.tolist(), values.tolist(), strict=True)]
     for i, place in enumerate(some.places.tolist()):
-        name = _document_id(_plain(some.ids[i]))
+        name = _document_id(uploaded.plain(some.ids[i]))
         state.execute("insert or ignore into wanted values (?)", (name,))
-        beside = {column: _plain(values[place]) for column, values in payload.items()}
+        beside = {column: uploaded.plain(values[place]) for column, values in payload.items()}
         beside = {column: value for column, value in beside.items() if value is not None}
         more = json.dumps(beside, ensure_ascii=True, allow_nan=False)[1:-1]
         code = ",".join(texts[some.starts[i] : some.starts[i + 1]])
@@ -405,7 +405,3 @@ def _write(state: sqlite3.Connection, folder: Path, changes: Any) -> None:
     if lines:
         aside.replace(folder / final)
         files.sync(folder)
-
-
-def _plain(one: Any) -> Any:
-    return one.item() if isinstance(one, np.generic) else one

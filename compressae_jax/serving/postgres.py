@@ -6,6 +6,7 @@ A place is the address of a database and the name of a table: `postgresql://me@h
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -129,6 +130,7 @@ class Engine:
         self._address, self.name = tables.parsed(place)
         self.expander, self._using = expander, threading.Lock()
         self._connection: Any = None
+        self._process = os.getpid()
         with self._reading():
             pass
 
@@ -159,6 +161,7 @@ class Engine:
                 condition that PostgreSQL refuses.
             OSError: the server does not answer.
         """
+        uploaded.check_where(where)
         u = uploaded.expanded(self.expander, queries, top)
         rescored = terms_of.check_both(terms, rescored, top)
         wholes = terms_of.largest(u)
@@ -216,6 +219,8 @@ class Engine:
     def _connected(self) -> Any:
         """The connection, made anew where it broke."""
         psycopg = tables.driver()
+        if self._process != os.getpid():  # forked: the connection is the other process's
+            self._connection, self._process = None, os.getpid()
         if self._connection is not None and not self._connection.closed:
             try:
                 self._connection.execute("select")
@@ -277,9 +282,9 @@ class _Into(NamedTuple):
 
 def _put(into: _Into, some: Stored, payload: dict[str, Any]) -> None:
     """Rows that are not there as they are now."""
-    ids = [tables.plain(one) for one in some.ids]
+    ids = [uploaded.plain(one) for one in some.ids]
     places = some.places.tolist()
-    beside = [[tables.plain(values[place]) for values in payload.values()] for place in places]
+    beside = [[uploaded.plain(values[place]) for values in payload.values()] for place in places]
     digests = [_digest(some, i, beside[i]) for i in range(len(some))]
     cursor = into.connection.cursor()
     with _held(into.name, ids), cursor.copy(f"copy {WANTED} from stdin") as copy:

@@ -29,8 +29,9 @@ KINDS = {
     str: "text",
     bytes: "bytea",
     datetime.date: "date",
-    datetime.datetime: "timestamp",
+    datetime.datetime: "timestamp without time zone",
 }
+WIDER = {("bigint", "double precision"), ("bigint", "numeric")}  # types that hold the first one's values, too
 REMEDY = "upload the index again"
 _NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,49}\.)?[A-Za-z_][A-Za-z0-9_]{0,49}")
 
@@ -151,15 +152,28 @@ def prepared(connection: Any, name: str, form: str, wanted: tuple[MadeBy, int, s
         raise InputError(f"{name} has ids of type {table.ids}, the index {wanted[2]}: choose another name for these")
     if form not in ("auto", table.form):
         raise InputError(f"{name} has form {table.form!r}, not {form!r}: choose another name for that")
-    has = connection.execute(
-        "select attname from pg_attribute where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped "
-        "order by attnum",
+    _fit(connection, name, table, payload)
+    return table
+
+
+def _fit(connection: Any, name: str, table: Table, payload: dict[str, Any]) -> None:
+    """See that the payload columns that are there can hold these; where one holds nothing yet, it takes their type."""
+    found = connection.execute(
+        "select attname, format_type(atttypid, atttypmod) from pg_attribute "
+        "where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped order by attnum",
         (quoted(name),),
     ).fetchall()
-    has = [one for (one,) in has][len(table.own) :]
-    if has != list(payload):
-        raise InputError(f"payload must have the columns that {name} has, {has}, not {list(payload)}")
-    return table
+    there = {column: kind for column, kind in found if column not in table.own}
+    if list(there) != list(payload):
+        raise InputError(f"payload must have the columns that {name} has, {list(there)}, not {list(payload)}")
+    for column, values in payload.items():
+        kind, has = _kind(column, values), there[column]
+        if kind is None or has == kind or (kind, has) in WIDER:
+            continue
+        empty = f'select not exists (select from {quoted(name)} where "{column}" is not null)'
+        if not connection.execute(empty).fetchone()[0]:
+            raise InputError(f"payload: {column!r} is {has} in {name}, not {kind}: choose another name for these")
+        connection.execute(f'alter table {quoted(name)} alter column "{column}" type {kind} using null')
 
 
 def _form(connection: Any, form: str, h: int) -> str:
@@ -186,7 +200,7 @@ def _form(connection: Any, form: str, h: int) -> str:
 def _create(connection: Any, name: str, table: Table, payload: dict[str, Any]) -> None:
     columns = {"id": f"{table.ids} primary key", "digest": "bigint not null"}
     columns |= {column: kind.format(h=table.h) + " not null" for column, kind in VECTORS[table.form].items()}
-    columns |= {column: _kind(column, values) for column, values in payload.items()}
+    columns |= {column: _kind(column, values) or "text" for column, values in payload.items()}
     whole = ", ".join(f'"{column}" {kind}' for column, kind in columns.items())
     comment = {"compressae_jax": FORMAT_VERSION, **table.made_by._asdict()}
     comment |= {"h": table.h, "ids": table.ids, "form": table.form}
@@ -205,20 +219,30 @@ def type_of(ids: Any) -> str:
     return "numeric(20)" if ids.dtype == np.uint64 else "bigint"
 
 
-def _kind(name: str, values: Any) -> str:
-    """The type of a payload column."""
-    kinds = {type(plain(one)) for one in values} - {type(None)}
+def _kind(name: str, values: Any) -> str | None:
+    """The type of a payload column; None of one that has nothing but None."""
+    kinds = {_base(uploaded.plain(one)) for one in values} - {type(None)}
     if not kinds:
-        return "text"
+        return None
     kind = float if kinds == {int, float} else kinds.pop() if len(kinds) == 1 else None
     if kind not in KINDS:
         raise InputError(
             f"payload: {name!r} must be numbers, texts, bytes, dates or None, all of one kind, not "
-            f"{sorted({type(plain(one)).__name__ for one in values})}"
+            f"{sorted({type(uploaded.plain(one)).__name__ for one in values})}"
         )
     if kind is int and not all(one is None or -(2**63) <= int(one) < 2**63 for one in values):
         return "numeric"
+    if kind is datetime.datetime:
+        zoned = {uploaded.plain(one).tzinfo is not None for one in values if uploaded.plain(one) is not None}
+        if len(zoned) > 1:
+            raise InputError(f"payload: {name!r} must be moments with a time zone, or moments without one, not both")
+        return "timestamp with time zone" if True in zoned else KINDS[kind]
     return KINDS[kind]
+
+
+def _base(one: Any) -> type:
+    """Which of `KINDS` a value is of, also where its class is a further one, such as a moment of pandas."""
+    return next((kind for kind in reversed(KINDS) if isinstance(one, kind) and type(one) is not bool), type(one))
 
 
 def check_names(payload: dict[str, Any]) -> None:
@@ -229,8 +253,3 @@ def check_names(payload: dict[str, Any]) -> None:
                 f"payload: a column must have a name of at most {NAME} bytes, without %, other than digest and v, not "
                 f"{name!r}"
             )
-
-
-def plain(one: Any) -> Any:
-    """A number of NumPy as one of Python."""
-    return one.tolist() if isinstance(one, np.generic) else one

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from compressae_jax.base.progress import bar as progress_bar
-from compressae_jax.notation import FolderError, InputError, check_range
+from compressae_jax.notation import BusyError, FolderError, InputError, check_range
 from compressae_jax.retrieval.index import Index
 from compressae_jax.retrieval.queries import Expander
 from compressae_jax.serving import qdrant_edge, qdrant_points, qdrant_server, uploaded
@@ -146,7 +146,7 @@ class Engine:
     def _asked(self, requests: list[dict[str, Any]], filter: Any) -> list[list[tuple[Any, float]]]:
         try:
             return self._store.ask(requests)
-        except (OSError, FolderError):
+        except (OSError, FolderError, BusyError):
             raise
         except Exception as error:  # of many kinds: what a filter is, three libraries check
             raise InputError(f"Qdrant refused the query, filter={filter!r:.200}: {error!s:.600}") from None

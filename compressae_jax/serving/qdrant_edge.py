@@ -39,11 +39,11 @@ class Edge:
         self.name, self.made_by = os.fspath(folder), _made_by(self.folder)
         if not (self.folder / SHARD).is_dir():
             raise FolderError(f"the upload into {self.folder} did not end; upload the index again")
-        self._held = _held(self._edge, self.folder)
+        self._held: _Held | _Closed = _held(self._edge, self.folder)
 
     def close(self) -> None:
         """Let another process have the folder, once nobody else in this one has it open."""
-        del self._held
+        self._held = _Closed(self.folder)
 
     def digests(self, ids: list[PointId]) -> dict[PointId, str]:
         """Of the points that are there."""
@@ -211,26 +211,50 @@ def _numbered(value: Any) -> Any:
 class _Held:
     """A shard that this process has open; it is closed with the last one who holds it."""
 
-    def __init__(self, shard: Any) -> None:
-        self.shard = shard
+    def __init__(self, shard: Any, folder: Path) -> None:
+        self._shard, self._folder, self._process = shard, folder, os.getpid()
+
+    @property
+    def shard(self) -> Any:
+        self.check()
+        return self._shard
+
+    def check(self) -> None:
+        """Refuse what a forked process inherits: it has lost its threads, and would wait for them for ever."""
+        if os.getpid() != self._process:
+            raise BusyError(f"{self._folder} is open in the process that this one was forked from: close it before")
 
     def __del__(self) -> None:
-        with contextlib.suppress(Exception):
-            self.shard.close()
+        if os.getpid() == self._process:
+            with contextlib.suppress(Exception):
+                self._shard.close()
 
 
-_opened: weakref.WeakValueDictionary[tuple[int, str], _Held] = weakref.WeakValueDictionary()
+class _Closed:
+    """In the place of a shard that was closed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @property
+    def shard(self) -> Any:
+        raise FolderError(f"{self._folder} was closed: open it anew")
+
+
+_opened: weakref.WeakValueDictionary[tuple[int, int], _Held] = weakref.WeakValueDictionary()
 _opening = threading.Lock()
 
 
 def _held(edge: Any, folder: Path) -> _Held:
     """The shard of a folder: Edge opens each only once."""
-    key = os.getpid(), os.fspath(folder.resolve())  # what a process inherits is no use to it
+    there = (folder / SHARD).stat()
+    key = there.st_dev, there.st_ino  # not its name: another folder may have that now
     with _opening:
         held = _opened.get(key)
         if held is None:
             with _refusals(folder):
-                held = _opened[key] = _Held(edge.EdgeShard.load(str(folder / SHARD)))
+                held = _opened[key] = _Held(edge.EdgeShard.load(str(folder / SHARD)), folder)
+        held.check()
         return held
 
 

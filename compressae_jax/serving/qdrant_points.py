@@ -13,6 +13,7 @@ import numpy as np
 import xxhash
 
 from compressae_jax.notation import InputError
+from compressae_jax.serving import uploaded
 from compressae_jax.serving.stored import Stored
 
 VECTOR = "code"  # the name of the sparse vector
@@ -37,7 +38,7 @@ def point_id(one: Any) -> PointId:
     Raises:
         InputError: a text that is no UTF-8.
     """
-    one = _plain(one)
+    one = uploaded.plain(one)
     if isinstance(one, int) and 0 <= one < 2**64:
         return one
     try:
@@ -54,7 +55,7 @@ def points(some: Stored, payload: dict[str, Any]) -> Iterator[Point]:
         beside = {key: _json(of_all[place], key, name) for key, of_all in payload.items()}
         of = point_id(name)
         if not isinstance(of, int):
-            beside[ID] = _plain(name)
+            beside[ID] = uploaded.plain(name)
         blob = some.columns[here].tobytes() + some.values[here].tobytes() + json.dumps(beside).encode()
         yield Point(of, columns[here], values[here], {**beside, DIGEST: xxhash.xxh3_64_hexdigest(blob)})
 
@@ -63,7 +64,7 @@ def fields(payload: dict[str, Any]) -> dict[str, str]:
     """How to index the payload columns whose values are of one kind, by their path as Qdrant writes it."""
     found = {}
     for name, values in payload.items():
-        kinds = {type(_plain(one)) for one in values} - {type(None)}
+        kinds = {type(uploaded.plain(one)) for one in values} - {type(None)}
         kind = float if kinds == {int, float} else kinds.pop() if len(kinds) == 1 else None
         if kind in FIELDS:
             found[path(name)] = FIELDS[kind]
@@ -86,7 +87,7 @@ def check_names(payload: dict[str, Any]) -> None:
 
 def _json(value: Any, key: str, name: Any) -> Any:
     """A payload value as what JSON holds."""
-    value = _plain(value)
+    value = value.tolist() if isinstance(value, np.ndarray) else uploaded.plain(value)
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str) and value.encode("utf-8", "replace").decode() == value:
@@ -102,10 +103,6 @@ def _json(value: Any, key: str, name: Any) -> Any:
     if isinstance(value, dict) and all(isinstance(one, str) for one in value):
         return {one: _json(its, key, name) for one, its in value.items()}
     raise InputError(
-        f"payload: {key!r} of id {_plain(name)!r:.60} must be what JSON holds (None, a bool, 64-bit integer, finite "
-        f"float, text or date, or a list or dict of these), not {value!r:.60}"
+        f"payload: {key!r} of id {uploaded.plain(name)!r:.60} must be what JSON holds (None, a bool, 64-bit integer, "
+        f"finite float, text or date, or a list or dict of these), not {value!r:.60}"
     )
-
-
-def _plain(one: Any) -> Any:
-    return one.tolist() if isinstance(one, (np.generic, np.ndarray)) else one

@@ -119,6 +119,7 @@ class Engine:
             InputError: queries that `Expander.expand` refuses, `terms` out of range, `rescored` below `top`, a
                 condition that SQLite refuses.
         """
+        uploaded.check_where(where)
         u = uploaded.expanded(self.expander, queries, top)
         rescored = max(top, terms_of.RESCORED) if rescored is None else rescored
         terms_of.check_rescored(rescored, top)
@@ -217,11 +218,11 @@ def _prepare(connection: sqlite3.Connection, path: Path, made: MadeBy, payload: 
 
 def _put(connection: sqlite3.Connection, some: Stored, payload: dict[str, Any]) -> None:
     """Rows that are not there as they are now."""
-    beside = [[_plain(values[place]) for values in payload.values()] for place in some.places.tolist()]
+    beside = [[uploaded.plain(values[place]) for values in payload.values()] for place in some.places.tolist()]
     marks = ", ".join("?" * (4 + len(payload)))
     names = "".join(f', "{name}"' for name in payload)
     for i, one in enumerate(some.ids):
-        name, here = _plain(one), slice(some.starts[i], some.starts[i + 1])
+        name, here = uploaded.plain(one), slice(some.starts[i], some.starts[i + 1])
         columns, vals = some.columns[here], some.values[here]
         blobs = columns.astype("<i4").tobytes(), vals.astype("<f4").tobytes()
         digest = xxhash.xxh3_128_hexdigest(b"".join([*blobs, repr(beside[i]).encode("utf-8", "surrogatepass")]))
@@ -245,7 +246,3 @@ def _take_out(connection: sqlite3.Connection, item: int) -> None:
     pairs = [(column, item) for column in np.frombuffer(columns, "<i4").tolist()]
     connection.executemany("delete from postings where col = ? and item = ?", pairs)
     connection.execute("delete from items where item = ?", (item,))
-
-
-def _plain(one: Any) -> Any:
-    return one.item() if isinstance(one, np.generic) else one

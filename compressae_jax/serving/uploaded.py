@@ -87,6 +87,19 @@ def expanded(expander: Expander, queries: Any, top: int, most: int = TOP) -> Exp
     return expander.expand(queries)
 
 
+def check_where(where: Any) -> None:
+    """Raise InputError unless a condition of SQL is a text."""
+    if where is not None and not isinstance(where, str):
+        raise InputError(f"where must be a condition of SQL, a text, not {where!r:.100}")
+
+
+def plain(one: Any) -> Any:
+    """A value of NumPy as one of Python; moments, however fine, as datetimes, and those that are none as None."""
+    if isinstance(one, np.datetime64):
+        return one.item() if one.dtype == np.dtype("M8[D]") else one.astype("M8[us]").item()
+    return one.item() if isinstance(one, np.generic) else one
+
+
 def check_whole(engine: str, terms: int | None, rescored: int | None) -> None:
     """Raise InputError where a scan, whose time does not go by the terms of a query, is to take a part of them."""
     if terms is not None or rescored is not None:

@@ -1,6 +1,7 @@
 """What engines get of an index, and what judges their answers, against dense products and our own search."""
 
 import dataclasses
+import datetime
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.spaces import SPACES
 from compressae_jax.notation import InputError
 from compressae_jax.retrieval.index import Index
-from compressae_jax.serving import comparing, rescoring, signs, terms
+from compressae_jax.serving import comparing, rescoring, signs, terms, uploaded
 from compressae_jax.serving.stored import Stored, stored
 
 N = 70
@@ -70,6 +71,23 @@ def test_what_engines_would_take_silently_is_refused():
     assert_array_equal(some.columns, [7])  # a place that a row does not use is no second one
     with pytest.raises(InputError, match="zero_rows"):
         list(stored(Index(unused, weights, "sparse"), "keep"))
+
+
+def test_values_of_numpy_are_plain():
+    for given, plain in (
+        (np.float32(0.5), 0.5),
+        (np.str_("a"), "a"),
+        (np.datetime64("2026-11-26T21:00", "ns"), datetime.datetime(2026, 11, 26, 21)),
+        (np.datetime64("2026-11-26"), datetime.date(2026, 11, 26)),
+        (np.datetime64("NaT", "ns"), None),
+        (None, None),
+    ):
+        found = uploaded.plain(given)
+        assert found == plain and type(found) is type(plain)
+    for given in (5, b"price < 5", ["price < 5"]):
+        with pytest.raises(InputError, match="where must be a condition of SQL, a text, not"):
+            uploaded.check_where(given)
+    uploaded.check_where("price < 5")
 
 
 def test_split_signs():

@@ -1,6 +1,8 @@
 """What is special to PostgreSQL: types of ids and payload, the graph, parts of a query, rights, two uploads at once."""
 
 import datetime
+import os
+import warnings
 
 import numpy as np
 import pytest
@@ -77,6 +79,8 @@ def test_payload_has_types(place):
         "g": [float("nan"), float("inf"), None],
         "day": [day] * 3,
         "at": np.array(["2026-11-26T21:00"] * 3, "datetime64[s]"),
+        "zoned": [datetime.datetime(2026, 11, 26, 23, tzinfo=datetime.timezone(datetime.timedelta(hours=2)))] * 3,
+        "fine": np.array(["2026-11-26T21:00", "NaT", "NaT"], "datetime64[ns]"),
         "none": [None] * 3,
     }
     postgres.upload(index, place, payload)
@@ -84,13 +88,16 @@ def test_payload_has_types(place):
     names = ", ".join(f'"{name}"' for name in payload)
     first, second, third = run(address, f"select {names} from t order by id")
     at = datetime.datetime(2026, 11, 26, 21)
-    assert first[:6] == (None, "x", b"\0\1", 1, True, 2**64) and np.isnan(first[6]) and first[7:] == (day, at, None)
-    assert second == (0.5, "ß\t", None, 2, False, -1, np.inf, day, at, None)
-    assert third == (3, "", b"", 3, None, None, None, day, at, None)
+    assert first[:6] == (None, "x", b"\0\1", 1, True, 2**64) and np.isnan(first[6]) and first[7:9] == (day, at)
+    assert first[9] == payload["zoned"][0] and first[10:] == (at, None)
+    assert second == (0.5, "ß\t", None, 2, False, -1, np.inf, day, at, first[9], None, None)
+    assert third == (3, "", b"", 3, None, None, None, day, at, first[9], None, None)
     with pytest.raises(InputError, match="payload must have the columns that t has"):
         postgres.upload(index, place, {"a b": [1, 2, 3]})
-    with pytest.raises(InputError, match="cannot hold an id or payload"):
+    with pytest.raises(InputError, match=r"payload: 'd' is bigint in t, not text"):
         postgres.upload(index, place, {**payload, "d": ["x", "y", "z"]})
+    postgres.upload(index, place, {**payload, "none": [0.5, 1, None], "a b": [1, 2, 3]})
+    assert run(address, "select id from t where none < 1") == [(0,)]  # a column of nothing takes the type that comes
     for wrong in ([1, "a", 2], [{}, {}, {}], [object()] * 3):
         with pytest.raises(InputError, match="payload: 'x' must be numbers, texts, bytes, dates or None"):
             postgres.upload(index, f"{address}#other", {"x": wrong})
@@ -293,3 +300,26 @@ def test_a_schema_of_its_own(place):
         assert_array_equal(found.ids, index.search(queries, 5).rows)
     finally:
         run(address, 'drop schema "Shop" cascade')
+
+
+def test_a_table_that_began_empty(place):
+    index = make_index(n=4)
+    index.remove(list(range(4)))
+    postgres.upload(index, place, {"price": []})
+    opened = postgres.Engine(place, index.expander)
+    assert (opened.search(make_vectors(1), 3).scores == -np.inf).all()
+    postgres.upload(make_index(n=4), place, {"price": [0.5, 1, 2, 3]})
+    assert set(opened.search(make_vectors(1), 4, where="price < 1.5").ids[0]) == {0, 1, None}
+
+
+def test_a_forked_process_makes_its_own_connection(place):
+    index, queries = make_index(), make_vectors(2, seed=2)
+    postgres.upload(index, place)
+    opened = postgres.Engine(place, index.expander)
+    ours = index.search(queries, 5).rows
+    with warnings.catch_warnings(action="ignore"):  # of JAX's, whose threads the other one does not need
+        child = os.fork()
+    if not child:
+        os._exit(not (opened.search(queries, 5).ids == ours).all())
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert_array_equal(opened.search(queries, 5).ids, ours)

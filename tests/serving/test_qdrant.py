@@ -2,9 +2,12 @@
 
 import datetime
 import json
+import os
+import shutil
 import subprocess
 import sys
 import uuid
+import warnings
 
 import numpy as np
 import pytest
@@ -62,7 +65,7 @@ def test_payload_is_json(tmp_path):
         "c": [[1, "two"], {"d": None}, (True,)],
         "a.b": np.array([1, 2, 3], np.uint8),
         "day": [day] * 3,
-        "at": np.array(["2026-11-26T21:00"] * 3, "datetime64[s]"),
+        "at": np.array(["2026-11-26T21:00"] * 3, "datetime64[ns]"),
     }
     qdrant.upload(index, tmp_path / "t", payload)
     edge = qdrant_edge.Edge(tmp_path / "t")
@@ -186,7 +189,41 @@ def test_one_process_has_a_folder_open(tmp_path):
         other.communicate("\n")
     one, other = (qdrant.Engine(folder, index.expander) for _ in range(2))  # of one process, any number
     one.close()
+    with pytest.raises(FolderError, match="was closed: open it anew"):
+        one.search(make_vectors(1), 1)
     assert other.search(make_vectors(1), 1).ids[0, 0] is not None
+
+
+def test_a_forked_process_is_told_so(tmp_path):
+    """Where the threads of what it inherits are missing, it would wait for ever."""
+    index, folder = make_index(), tmp_path / "t"
+    qdrant.upload(index, folder)
+    opened = qdrant.Engine(folder, index.expander)
+    with warnings.catch_warnings(action="ignore"):  # of JAX's threads, which it does not need
+        child = os.fork()
+    if not child:
+        told = 0
+        for refused in (lambda: opened.search(make_vectors(1), 1), lambda: qdrant.Engine(folder, index.expander)):
+            try:
+                refused()
+            except BusyError as error:
+                told += "forked from" in str(error)
+        os._exit(told)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
+    assert opened.search(make_vectors(1), 1).ids[0, 0] is not None
+
+
+def test_a_folder_that_was_made_anew_is_another(tmp_path):
+    index, folder = make_index(), tmp_path / "t"
+    qdrant.upload(index, folder)
+    opened = qdrant.Engine(folder, index.expander)
+    shutil.rmtree(folder)
+    index.remove([index.search(make_vectors(1), 1).rows[0, 0]])
+    qdrant.upload(index, folder)
+    assert opened.search(make_vectors(1), N).ids[0, -1] is not None  # what it has open
+    opened.close()
+    found = qdrant.Engine(folder, index.expander).search(make_vectors(1), N).ids[0]
+    assert_array_equal(found[:-1], index.search(make_vectors(1), N - 1).rows[0])
 
 
 def test_folders_that_are_none_of_ours_or_damaged(tmp_path):
