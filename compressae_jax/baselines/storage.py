@@ -8,6 +8,7 @@ from jaxtyping import Float, Int8, Shaped, UInt8
 from compressae_jax.baselines.units import unit_rows
 
 Reduced = Float[np.ndarray, "n m"]
+Float16Values = Shaped[np.ndarray, "n m"]
 
 
 @runtime_checkable
@@ -38,6 +39,21 @@ class Float32:
     def unpack(self, stored: Float[np.ndarray, "n m"]) -> Reduced:
         """The values themselves."""
         return stored
+
+
+class Float16:
+    """m float16 values."""
+
+    def __init__(self, m: int):
+        self.width = 2 * m
+
+    def pack(self, reduced: Reduced) -> Float16Values:
+        """The values to eleven bits."""
+        return reduced.astype(np.float16)
+
+    def unpack(self, stored: Float16Values) -> Reduced:
+        """The values in float32."""
+        return stored.astype(np.float32)
 
 
 class Int8Rows:

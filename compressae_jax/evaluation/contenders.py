@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse
 from jaxtyping import Float, Int
 
-from compressae_jax.baselines import binary, dense, int8, lsq, opq, pca, pq, prq, rabitq, rq, sq, truncation
+from compressae_jax.baselines import binary, dense, int8, lsq, matryoshka, opq, pca, pq, prq, rabitq, rq, sq, truncation
 from compressae_jax.baselines.flat import Flat
 from compressae_jax.baselines.quantisers import load_faiss
 from compressae_jax.codes import spaces
@@ -28,7 +28,8 @@ Found = tuple[Float[np.ndarray, "q r"], Int[np.ndarray, "q r"]]
 class Baseline:
     """How to fit one to a budget, and the bytes that it has forms of.
 
-    `own_sizes` are run whatever the budgets; `options` are what `fit` takes of a shared `basis` and a `seed`.
+    `own_sizes` are run whatever the budgets; `options` are what `fit` takes of a shared `basis` or `projection` and a
+    `seed`.
     """
 
     fit: Callable[..., Flat]
@@ -40,6 +41,11 @@ class Baseline:
 
 BASELINES = {
     "truncation": Baseline(truncation.fit, truncation.largest, smallest=4),
+    "matryoshka": Baseline(matryoshka.fit, matryoshka.largest, smallest=4, options=("projection", "seed")),
+    "matryoshka_float16": Baseline(
+        matryoshka.fit_float16, matryoshka.largest_float16, smallest=2, options=("projection", "seed")
+    ),
+    "matryoshka_int8": Baseline(matryoshka.fit_int8, matryoshka.largest_int8, options=("projection", "seed")),
     "pca": Baseline(pca.fit, pca.largest, smallest=4, options=("basis",)),
     "pca_int8": Baseline(pca.fit_int8, pca.largest_int8, options=("basis",)),
     "pca_int4": Baseline(pca.fit_int4, pca.largest_int4, options=("basis",)),
@@ -168,7 +174,8 @@ def baselines(
     """
     d = training.shape[1]
     basis = functools.cache(lambda: pca.directions(training))
-    shared: dict[str, Callable[[], object]] = {"basis": basis, "seed": lambda: seed}
+    projection = functools.cache(lambda: matryoshka.learned(training, basis(), seed))
+    shared: dict[str, Callable[[], object]] = {"basis": basis, "projection": projection, "seed": lambda: seed}
     found = []
     for name, budget in _sizes(names, sorted(set(budgets), reverse=True), d):
         options = {option: shared[option]() for option in BASELINES[name].options}

@@ -8,7 +8,22 @@ import pytest
 import scipy.sparse
 from numpy.testing import assert_allclose, assert_array_equal
 
-from compressae_jax.baselines import binary, dense, flat, int8, lsq, opq, pca, pq, prq, rabitq, rq, sq, truncation
+from compressae_jax.baselines import (
+    binary,
+    dense,
+    flat,
+    int8,
+    lsq,
+    matryoshka,
+    opq,
+    pca,
+    pq,
+    prq,
+    rabitq,
+    rq,
+    sq,
+    truncation,
+)
 from compressae_jax.baselines.units import unit_rows
 from compressae_jax.notation import InputError
 
@@ -16,6 +31,9 @@ D, N = 24, 301
 FITS = {
     "dense": (dense.fit, dense.largest),
     "truncation": (truncation.fit, truncation.largest),
+    "matryoshka": (matryoshka.fit, matryoshka.largest),
+    "matryoshka_float16": (matryoshka.fit_float16, matryoshka.largest_float16),
+    "matryoshka_int8": (matryoshka.fit_int8, matryoshka.largest_int8),
     "pca": (pca.fit, pca.largest),
     "pca_int8": (pca.fit_int8, pca.largest_int8),
     "pca_int4": (pca.fit_int4, pca.largest_int4),
@@ -31,7 +49,15 @@ FITS = {
 }
 LEARNED = ("pq", "opq", "rq", "prq", "lsq")  # one-byte codebooks
 FAISS = (*LEARNED, "sq", "rabitq")
-DRAWN = (*LEARNED, "rabitq", "binary")  # take a seed
+DRAWN = (*LEARNED, "rabitq", "binary", "matryoshka")  # take a seed
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_steps():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(matryoshka, "STEPS", 3)
+        patch.setattr(matryoshka, "BATCH", 100)
+        yield
 
 
 def fit(name, *arguments, **options):
@@ -144,12 +170,12 @@ def test_refuses_a_budget_that_is_too_large(name, vectors):
 @pytest.mark.parametrize(
     ("name", "budget"),
     [
-        *itertools.product(["truncation", "pca", "pca_int8", "pq", "opq"], [5, 10, 23]),
+        *itertools.product(["truncation", "pca", "pca_int8", "matryoshka_float16", "pq", "opq"], [5, 10, 23]),
         *itertools.product(["rq", "prq"], [5, 7]),  # stages cost the more the more there are: half a minute for 23
     ],
 )  # no multiples of four, nor divisors of the width
 def test_a_budget_is_kept_and_used(name, budget, vectors):
-    step = 4 if name in ("truncation", "pca") else 1
+    step = {"truncation": 4, "pca": 4, "matryoshka_float16": 2}.get(name, 1)
     assert fit(name, vectors, budget).bytes_per_vector == budget - budget % step
 
 
@@ -178,7 +204,7 @@ def test_more_bytes_find_more_of_rows_not_trained_on(name, budgets):
 
 @pytest.mark.parametrize("name", DRAWN)
 def test_a_seed_repeats_and_another_differs(name, vectors):
-    budget = 11 if name == "rabitq" else 2
+    budget = {"rabitq": 11, "matryoshka": 8}.get(name, 2)
     first, again, other = (fit(name, vectors, budget, seed=seed).encode(vectors) for seed in (0, 0, 1))
     assert_array_equal(first, again)
     assert (first != other).any()
