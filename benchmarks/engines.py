@@ -95,7 +95,8 @@ def engines(index: Index, folder: Path, n: int) -> dict[str, dict[str, Any]]:
     lite = sqlite.Engine(folder / "one.sqlite", index.expander)
     of_sqlite = on_disk(folder / "one.sqlite") / n
     found: dict[str, dict[str, Any]] = {}
-    for name, engine in {"DuckDB": duckdb.Engine, "ClickHouse in process": clickhouse.Engine}.items():
+    scans: dict[str, Any] = {"DuckDB": duckdb.Engine, "ClickHouse in process": clickhouse.Engine}
+    for name, engine in scans.items():
         try:
             opened = engine(folder / "files", index.expander)
         except InputError as error:  # not installed
@@ -160,8 +161,9 @@ def table(report: dict[str, Any]) -> str:
     lines = [
         f"{report['rows']:,} rows of {s['data']} (d={report['d']}), published one-pass codes of h={s['h']:,} and "
         f"k={s['k']} ({s['steps']} steps), integers as ids, top {TOP}. Recall: share of our exact search's answers, "
-        f"{s['queries']} queries, {FEW} where one takes more than {LONG} s; times of {s['queries'] // 2} of them (as many "
-        f"as take {BUDGET} s), one by one, engines in turn, median (least to greatest). Bytes: blocks on disk by rows. Milvus "
+        f"{s['queries']} queries, {FEW} where one takes more than {LONG} s; times of {s['queries'] // 2} of them (as "
+        f"many as take {BUDGET} s), one by one, engines in turn, median (least to greatest). Bytes: blocks on disk by "
+        "rows. Milvus "
         "Lite is an engine in Python, and Lucene is behind a stand-in of a server, so their times are none of servers. "
         f"Seed {s['seed']}. `{report['command']}`.",
         "",
