@@ -167,7 +167,7 @@ def test_faults_of_this_machine_are_not_the_hubs(online, monkeypatch):
 
 def test_jobs_say_that_they_take_folders():
     for read in (model_weights.load, lambda place: cs.fit(small.vectors(20), start=place)):
-        with pytest.raises(FolderError, match=r"models of the Hub are read by cs\.load; save it to a folder first"):
+        with pytest.raises(FolderError, match=r"is no folder: cs\.load\('hf://owner/name'\) reads the Hub"):
             read("hf://owner/model")
 
 

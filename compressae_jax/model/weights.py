@@ -196,7 +196,7 @@ def _meta(folder: Path) -> dict[str, Any]:
     """The fields of `model.json`, once each is seen to be what it must be."""
     remedy = _remedy(folder)
     if folder.parts[:1] == ("hf:",):
-        raise FolderError(f"{folder} is no folder: models of the Hub are read by cs.load; save it to a folder first")
+        raise FolderError(f"{folder} is no folder: cs.load('hf://owner/name') reads the Hub; save what it gives")
     if not folder.is_dir():
         raise FolderError(
             f"model folder {folder} {'is not a folder' if folder.exists() else 'does not exist'}; {remedy}"

@@ -27,11 +27,8 @@ MODULES, MODEL = "modules.json", "config_sentence_transformers.json"  # of a who
 CONFIG, ARRAYS = "config.json", "model.safetensors"  # of a module
 SAE, OWN = "SparseAutoEncoder", "CompresSAE"  # the last module, theirs or ours
 TIED = ("encoder.weight", "decoder.linear.weight")  # names of one array, of which files have either
-FETCHED = (
-    MODULES,
-    MODEL,
-    *(f"*{kind}/*.{end}" for kind in (SAE, OWN) for end in ("json", "safetensors")),
-)  # of a repository
+PARTS = tuple(f"*{kind}/*.{end}" for kind in (SAE, OWN) for end in ("json", "safetensors"))
+FETCHED = (MODULES, MODEL, *PARTS)  # of a repository: all but the text encoder
 EXTRA = "sentence-transformers"
 LARGEST = 2**20  # bytes of their JSON
 ALIKE = 1e-6  # how far numbers lie apart that are the same but for another program's rounding
@@ -123,11 +120,12 @@ def _read(folder: Path, length: float | int | None) -> Weights:
         raise FolderError(f"{folder / MODULES} leads outside its folder: {modules[-1]['path']!r}")
     if kinds[-1] == OWN:
         return model_weights.load(folder / path)
-    most = _json(folder / MODEL).get("max_active_dims") if (folder / MODEL).exists() else None
+    told = _json(folder / MODEL) if (folder / MODEL).exists() else {}
+    most = told.get("max_active_dims") if isinstance(told, dict) else None
     return _of_csr(folder / path, 1.0 if "Normalize" in kinds[-2:-1] else length, most)
 
 
-def _of_csr(folder: Path, length: float | int | None, most: int | None = None) -> Weights:
+def _of_csr(folder: Path, length: float | int | None, most: Any = None) -> Weights:
     """The weights of a SparseAutoEncoder's folder; `length` of its vectors, if that is known; `most` nonzeros."""
     config, arrays = _json(folder / CONFIG), _arrays(folder / ARRAYS)
     try:
@@ -145,7 +143,8 @@ def _of_csr(folder: Path, length: float | int | None, most: int | None = None) -
             one.shape == other.shape and np.allclose(one, other, rtol=0, atol=ALIKE)
             for one, other in zip(same, (encoder, bias - encoder @ shift), strict=True)
         ):
-            return ours if k == _nonzeros(ours) else ours.with_k(min(k, ours.h))
+            cut = "topk" if ours.activation == "identity" else ours.activation
+            return ours if k == _nonzeros(ours) else dataclasses.replace(ours.with_k(min(k, ours.h)), activation=cut)
     if not all(np.isfinite(one).all() for one in (encoder, bias, shift)):
         raise FolderError(f"{folder / ARRAYS} has a value that is not finite")
     bias = bias - encoder @ shift

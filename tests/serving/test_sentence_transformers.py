@@ -274,6 +274,18 @@ def test_biases_go_by_the_length_of_the_vectors(sae):
         exported.read(sae, length=1)
 
 
+def test_the_rest_of_a_models_config_does_not_matter(sae):
+    modules = [{"type": "sentence_transformers.x.SparseAutoEncoder", "path": sae.name}]
+    (sae.parent / "modules.json").write_text(json.dumps(modules))
+    for text, k in (("[]", 4), ("{}", 4), ('{"max_active_dims": null}', 4), ('{"max_active_dims": 99}', 30)):
+        (sae.parent / "config_sentence_transformers.json").write_text(text)
+        assert cs.load(sae.parent).k == k
+    for text in ("{", '{"max_active_dims": 0}', '{"max_active_dims": []}'):
+        (sae.parent / "config_sentence_transformers.json").write_text(text)
+        with pytest.raises(FolderError):
+            cs.load(sae.parent)
+
+
 def test_damaged_folders(sae):
     nothing = np.zeros((30, 12), np.float32)
     whole = {one.name: one.read_bytes() for one in sae.iterdir()}
