@@ -122,7 +122,7 @@ class Server:
 
     def index(self, one, document):
         """A document in the place of the one of its id, if the mapping has all its fields."""
-        kinds = {"long": int, "double": (int, float), "keyword": str, "boolean": bool}
+        kinds = {"long": int, "double": (int, float), "keyword": str, "boolean": bool, "date": str}
         for field, value in document.items():
             kind = self.mapping["properties"].get(field, {"type": None})["type"]
             if kind is None or (field != "code" and not isinstance(value, kinds[kind])):

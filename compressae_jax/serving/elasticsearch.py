@@ -7,6 +7,7 @@ positive side alone, by its largest terms, and the best few hundred rows are sco
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 import os
 import re
@@ -68,8 +69,8 @@ def upload(
     be sent in the order of their names; to send all of them again does no harm. Again after `add` and `remove`, another
     file follows with what changed since, deletions of what is gone at its end; what was interrupted goes on. A file
     that was sent may be removed, but `state.sqlite` must stay. `payload` has one value a row, in the order of
-    `index.ids`: numbers, texts, booleans or None; its columns are always those of the first upload. `field` is the
-    type of the codes: 'rank_features', or 'sparse_vector' of Elasticsearch alone.
+    `index.ids`: numbers, texts, moments, booleans or None; its columns are always those of the first upload. `field` is
+    the type of the codes: 'rank_features', or 'sparse_vector' of Elasticsearch alone.
 
     Raises:
         InputError: rows that `stored` refuses, ids that are empty or beyond 512 bytes, payload of another length, of
@@ -252,14 +253,27 @@ def _kind(name: str, values: Any) -> str | None:
         raise InputError(
             f"payload: {name!r} is no name for a field: one without a dot, a leading _, other than {FIELD}"
         )
-    found = {type(_checked(name, uploaded.plain(one))) for one in values} - {type(None)}
+    found = {_type(_checked(name, uploaded.plain(one))) for one in values} - {type(None)}
     if not found:
         return None
-    for types, kind in (({bool}, "boolean"), ({int}, "long"), ({int, float}, "double"), ({str}, "keyword")):
+    for types, kind in _TYPES:
         if found <= types:
             return kind
     told = ", ".join(sorted(one.__name__ for one in found))
-    raise InputError(f"payload: {name!r} must be numbers, texts, booleans or None, of one kind, not {told}")
+    raise InputError(f"payload: {name!r} must be numbers, texts, moments, booleans or None, of one kind, not {told}")
+
+
+_TYPES: tuple[tuple[set[type], str], ...] = (
+    ({bool}, "boolean"),
+    ({int}, "long"),
+    ({int, float}, "double"),
+    ({str}, "keyword"),
+    ({datetime.date}, "date"),
+)
+
+
+def _type(one: Any) -> type:
+    return datetime.date if isinstance(one, datetime.date) else type(one)
 
 
 def _check_ours(folder: Path) -> None:
@@ -336,7 +350,7 @@ def _changed(state: sqlite3.Connection, some: Stored, payload: dict[str, Any]) -
         state.execute("insert or ignore into wanted values (?)", (name,))
         beside = {column: uploaded.plain(values[place]) for column, values in payload.items()}
         beside = {column: value for column, value in beside.items() if value is not None}
-        more = json.dumps(beside, ensure_ascii=True, allow_nan=False)[1:-1]
+        more = json.dumps(beside, allow_nan=False, default=lambda one: one.isoformat())[1:-1]
         code = ",".join(texts[some.starts[i] : some.starts[i + 1]])
         document = f'{{"{FIELD}":{{{code}}}{", " + more if more else ""}}}'
         digest = xxhash.xxh3_128_hexdigest(document.encode())
@@ -361,7 +375,7 @@ def _document_id(one: Any) -> str:
 
 def _checked(column: str, one: Any) -> Any:
     """A value of payload that JSON and the engines hold."""
-    if isinstance(one, float) and not np.isfinite(one):
+    if one != one or (isinstance(one, float) and not np.isfinite(one)):
         raise InputError(f"payload: {column!r} has {one}, which JSON does not hold; None stands for no value")
     if isinstance(one, int) and not -(2**63) <= one < 2**63:
         raise InputError(f"payload: {column!r} has {one}, integers have 64 bits, with a sign")

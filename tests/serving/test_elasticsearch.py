@@ -1,5 +1,6 @@
 """Bulk files and bodies of searches, and what Lucene itself ranks by them; `lucene` stands in for a server."""
 
+import datetime
 import functools
 import json
 import os
@@ -148,6 +149,26 @@ def test_files_without_a_server(tmp_path):
     upload(index, place, {"price": [*range(1, 5), *range(6, N), 5]})
     new = [(action, one) for action, one, _ in lines(place)][N - BATCH :]
     assert new == [("index", changed), ("delete", gone)]
+
+
+def test_types_of_payload(tmp_path):
+    index, moment = make_index(), datetime.datetime(2026, 1, 2, 3, 4, 5)
+    payload = {
+        "whole": np.arange(N, dtype=np.int32),
+        "number": [1, 2.5] * (N // 2),
+        "text": np.array(["ß"] * N),
+        "yes": np.arange(N) > 3,
+        "when": np.array([moment] * N, "datetime64[ns]"),
+        "day": [moment.date(), None] * (N // 2),
+        "none": [None] * N,
+    }
+    upload(index, tmp_path / "t", payload=payload)
+    properties = json.loads((tmp_path / "t" / "mapping.json").read_text())["mappings"]["properties"]
+    wanted = ["long", "double", "keyword", "boolean", "date", "date"]
+    assert [one["type"] for one in properties.values()] == ["rank_features", *wanted]
+    document = after(tmp_path / "t")[index.ids[1]]
+    del document["code"]
+    assert document == {"whole": 1, "number": 2.5, "text": "ß", "yes": False, "when": "2026-01-02T03:04:05"}
 
 
 def test_a_killed_upload_goes_on(tmp_path, monkeypatch):
