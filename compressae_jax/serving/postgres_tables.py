@@ -93,8 +93,13 @@ def connected(address: str) -> Iterator[Any]:
 def locked(connection: Any, name: str) -> Iterator[None]:
     """Hold the one lock of a table's name, which ends with the connection."""
     connection.execute(f"set lock_timeout = '{WAIT}s'")
+    schema, _, table = name.rpartition(".")
     try:
-        connection.execute("select pg_advisory_lock(hashtextextended(%s, 0))", (f"compressae_jax {name}",))
+        connection.execute(
+            "select pg_advisory_lock(hashtextextended("
+            "concat('compressae_jax ', coalesce(nullif(%s, ''), current_schema()), '.', %s::text), 0))",
+            (schema, table),
+        )
     except driver().errors.LockNotAvailable:
         raise BusyError(f"{name}: another process has been uploading into it for more than {WAIT} s") from None
     connection.execute("reset lock_timeout")

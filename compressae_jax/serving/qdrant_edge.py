@@ -137,7 +137,11 @@ def writing(folder: str | os.PathLike, made: MadeBy) -> Iterator[Edge]:
             with files.replacing(folder / SHARD) as aside, _refusals(folder):
                 aside.mkdir(exist_ok=True)
                 edge.EdgeShard.create(str(aside), _config(edge)).close()
-        yield Edge(folder)
+        store = Edge(folder)
+        try:
+            yield store
+        finally:
+            store.close()  # at once, whoever still holds it: another process may wait for the folder
 
 
 def condition(edge: Any, given: Any) -> Any:
@@ -182,6 +186,8 @@ def _one(edge: Any, given: Any) -> Any:
             bounds = given.pop("range")
             texts = any(isinstance(one, str) for one in bounds.values())
             options["range"] = (edge.RangeDateTime if texts else edge.RangeFloat)(**bounds)
+        if not options:
+            raise InputError(f"filter: a condition must have a match, a range or one of Qdrant's others, not {given}")
         made = edge.FieldCondition(given.pop("key"), **options)
     if given:
         raise InputError(f"filter: {sorted(given)} in a dict are not understood; give objects of qdrant_edge")
@@ -225,8 +231,8 @@ class _Held:
             raise BusyError(f"{self._folder} is open in the process that this one was forked from: close it before")
 
     def __del__(self) -> None:
-        if os.getpid() == self._process:
-            with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception):  # at the end of a process, too
+            if os.getpid() == self._process:
                 self._shard.close()
 
 

@@ -14,6 +14,8 @@ from compressae_jax.serving.qdrant_points import DIGEST, ID, VECTOR, Point, Poin
 from compressae_jax.serving.uploaded import MadeBy
 
 PAGE = 10_000  # ids read at once
+TOO_LARGE = 413  # status of a request beyond what the server takes, 32 megabytes
+TIMEOUT = 60  # seconds for an answer: a batch is written before it is given
 KEY = "QDRANT_API_KEY"  # the variable of the environment that has it, for places given as text
 
 
@@ -34,7 +36,8 @@ def of(address: str) -> Collection:
     if not name:
         raise InputError(f"the address of a collection must end in # and its name, as {url}#items, not {address!r}")
     client = uploaded.engine("qdrant_client", "qdrant-client", "qdrant")
-    return Collection(client.QdrantClient(url, api_key=os.environ.get(KEY), check_compatibility=False), name)
+    given = {"api_key": os.environ.get(KEY), "timeout": TIMEOUT, "check_compatibility": False}
+    return Collection(client.QdrantClient(url, **given), name)
 
 
 class Server:
@@ -147,7 +150,8 @@ def refusals(name: str) -> Iterator[None]:
         yield
     except exceptions.UnexpectedResponse as error:
         if error.status_code and 400 <= error.status_code < 500:
-            raise InputError(f"Qdrant refused, of collection {name!r}: {error}") from None
+            cure = "; give a smaller batch" if error.status_code == TOO_LARGE else ""
+            raise InputError(f"Qdrant refused, of collection {name!r}: {error}{cure}") from None
         raise OSError(f"Qdrant failed, of collection {name!r}: {error}") from None
     except exceptions.ApiException as error:
         raise OSError(f"Qdrant does not answer, of collection {name!r}: {error}") from None

@@ -71,7 +71,8 @@ def checked_payload(payload: Mapping[str, Any] | None, n: int) -> dict[str, Any]
     given = dict(payload or {})
     columns = {name: values.to_numpy() if hasattr(values, "to_numpy") else values for name, values in given.items()}
     for name, values in columns.items():
-        if not isinstance(name, str) or not name or '"' in name or "\0" in name or name.lower() in OWN:
+        odd = not isinstance(name, str) or name.encode("utf-8", "replace").decode() != name  # no UTF-8
+        if odd or not name or '"' in name or "\0" in name or name.lower() in OWN:
             raise InputError(f'payload: a column must have a name without ", other than {", ".join(OWN)}, not {name!r}')
         if not hasattr(values, "__len__") or len(values) != n:
             told = f"{len(values)} values" if hasattr(values, "__len__") else repr(values)[:60]
