@@ -112,12 +112,12 @@ def _fields(body: Any, names: tuple[str, ...]) -> dict[str, Any]:
 def _vectors(given: Any) -> Float32[np.ndarray, "q d"]:
     if not isinstance(given, list) or not all(isinstance(one, list) for one in given):
         raise InputError("vectors must be a list of lists of numbers; for one query [[…]]")
-    try:
-        array = np.array(given)
-    except ValueError:
-        raise InputError("vectors must be lists of one length") from None
-    if len(given) and (array.ndim != 2 or array.dtype.kind not in "iuf"):
-        raise InputError(f"vectors must be lists of numbers, not of {array.dtype} in {array.ndim} dimensions")
+    for row in given:  # before an array is made, in which each text would take the room of the longest
+        if wrong := set(map(type, row)) - {int, float}:
+            raise InputError(f"vectors must be lists of numbers, not of {wrong.pop().__name__}")
+    if len(set(map(len, given))) > 1:
+        raise InputError("vectors must be lists of one length")
+    array = np.array(given, np.float64)
     with np.errstate(over="ignore"):  # what becomes infinite is refused with the rest
         return array.astype(np.float32).reshape(len(given), -1 if len(given) else 0)
 

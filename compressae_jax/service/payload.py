@@ -84,7 +84,9 @@ class Payload:
 
         try:
             fulfilled = self._fulfilled(where)
-        except pa.ArrowException as error:
+        except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
+            if isinstance(error, InputError):
+                raise
             raise InputError(f"where: {error}") from None
         rows = self._rows(index)
         here = rows[np.flatnonzero(fulfilled)]

@@ -132,6 +132,10 @@ def test_filters_exclusions_and_fields(tmp_path):
             ({"prize": 3}, "did you mean 'price'"),
             ({"price": {"under": 3}}, "the comparison of 'price'"),
             ({"price": {"lt": "three"}}, "where: "),
+            ({"price": {"lt": {"a": [1]}}}, "where: "),
+            ({"price": ["three"]}, "where: "),
+            ({"kind": 2**64 - 1}, "where: "),
+            ({"price": {"in": 3}}, "must be in a list"),
             ([1], "where must be an object"),
         ):
             status, error = ask.refused("/search", body | {"where": where})
@@ -166,6 +170,8 @@ def test_items_find_their_neighbours_without_themselves(tmp_path):
         ({"vectors": [1.0]}, "list of lists"),
         ({"vectors": [["x"] * D]}, "numbers"),
         ({"vectors": [[True] * D]}, "numbers"),
+        ({"vectors": [[None] * D]}, "numbers"),
+        ({"vectors": [[[1.0]] * D]}, "numbers"),
         ({"vectors": [[1.0], [1.0, 2.0]]}, "one length"),
         ({"vectors": [[1e39] * D]}, "not finite"),
         (b'{"vectors": [[NaN]]}', "no JSON"),
