@@ -12,15 +12,20 @@ import os
 import pathlib
 import shutil
 import subprocess
+import sys
 import threading
 
 VARIABLE = "COMPRESSAE_LUCENE"  # its jar
-JARS = "/usr/share/java/lucene-core-*.jar"
+JARS = ("/usr/share/java/lucene-core-*.jar", f"{sys.prefix}/lucene/usr/share/java/lucene-core-*.jar")  # of lucene.sh
 
 
 def jar():
     """Lucene's jar, where a compiler is, too; else None."""
-    found = [path for path in (os.environ.get(VARIABLE), *sorted(glob.glob(JARS))) if path and os.path.isfile(path)]
+    found = [
+        path
+        for path in (os.environ.get(VARIABLE), *(path for jars in JARS for path in sorted(glob.glob(jars))))
+        if path and os.path.isfile(path)
+    ]
     return found[0] if found and shutil.which("javac") else None
 
 

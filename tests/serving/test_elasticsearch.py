@@ -124,6 +124,14 @@ def test_additions_removals_and_payload_follow(server, ids, tmp_path):
     assert not server.documents and (opened.search(queries, 3).scores == -np.inf).all()
 
 
+def test_ids_beyond_63_bits(server, tmp_path):
+    index, queries = make_index(), make_vectors(3, seed=2)
+    index = Index(index.codes.with_ids(None), index.weights, ids=np.arange(N, dtype=np.uint64) + np.uint64(2**63))
+    upload(index, tmp_path / "t", url=f"{server.url}/items")
+    found = Engine(f"{server.url}/items", index).search(queries, 10)
+    assert_array_equal(found.ids, index.search(queries, 10).ids)
+
+
 def _more(ids):
     return [f"new {i}" for i in range(9)] if ids == "texts" else np.arange(9) + 1
 
