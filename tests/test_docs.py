@@ -47,7 +47,7 @@ def test_examples_of_engines_run(engine, tmp_path, monkeypatch):
     servers.need(*ENGINES[engine])
     monkeypatch.chdir(tmp_path)
     if engine == "PostgreSQL":
-        monkeypatch.setenv("DATABASE_URL", servers.postgres())
+        monkeypatch.setenv("DATABASE_URL", servers.database("serving"))
     model_weights.save(small.weights(16, 64, 4), "model")
     needless = [block for section, block in blocks_of("SERVING.md") if section not in ENGINES]
     run("SERVING.md", needless + [block for section, block in blocks_of("SERVING.md") if section == engine])
@@ -64,7 +64,7 @@ def test_engines_of_the_readme_run(engine, tmp_path, monkeypatch):
     imports, beside, *parts = block.split("\n\n")
     (lines,) = [one for one in parts if f"{engine}.Engine" in one]
     if engine == "postgres":
-        lines = lines.replace("postgresql://localhost/shop", servers.postgres())
+        lines = lines.replace("postgresql://localhost/shop", servers.database("readme"))
     rng, weights = np.random.default_rng(0), small.weights(16, 512, 4)
     vectors = rng.normal(size=(200, 16))
     index = Index(compression.encode(weights, vectors), weights)

