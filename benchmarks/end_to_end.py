@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The flags; the defaults take about eight minutes on two cores."""
+    """The flags; the defaults take about ten minutes on two cores."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", default="wordnet768")
     parser.add_argument("--rows", type=int, default=0, help="of the data, at most; 0: all")
