@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ FORMAT_VERSION = 1
 META, SHARD = "qdrant.json", "shard"
 PAGE = 10_000  # ids read at once
 REMEDY = "remove it and upload the index again"
+ROOM = 2**27  # bytes on the disk without which nothing is opened or written: where they end, Edge ends the process
 
 
 class Edge:
@@ -54,6 +56,7 @@ class Edge:
     def put(self, points: list[Point]) -> None:
         """Write points, in the place of those of the same ids."""
         edge = self._edge
+        _check_room(self.folder)
         made = [
             edge.Point(point.id, {VECTOR: edge.SparseVector(point.columns, point.values)}, _numbered(point.payload))
             for point in points
@@ -86,6 +89,8 @@ class Edge:
 
     def finish(self) -> None:
         """Wait until all is on the disk, and indexed."""
+        blocks = sum(path.stat().st_blocks for path in (self.folder / SHARD).rglob("*"))
+        _check_room(self.folder, 512 * blocks)  # segments are written anew
         with _refusals(self.folder):
             self._held.shard.optimize()
             self._held.shard.flush()
@@ -133,6 +138,7 @@ def writing(folder: str | os.PathLike, made: MadeBy) -> Iterator[Edge]:
         else:
             folder.mkdir(exist_ok=True)
             sealed.replace(folder / META, {"format_version": FORMAT_VERSION, **made._asdict()})
+        _check_room(folder)
         if not (folder / SHARD).is_dir():
             with files.replacing(folder / SHARD) as aside, _refusals(folder):
                 aside.mkdir(exist_ok=True)
@@ -258,10 +264,21 @@ def _held(edge: Any, folder: Path) -> _Held:
     with _opening:
         held = _opened.get(key)
         if held is None:
+            _check_room(folder)
             with _refusals(folder):
                 held = _opened[key] = _Held(edge.EdgeShard.load(str(folder / SHARD)), folder)
         held.check()
         return held
+
+
+def _check_room(folder: Path, more: int = 0) -> None:
+    """Raise OSError where the disk is nearly full."""
+    free = shutil.disk_usage(folder).free
+    if free < ROOM + more:
+        raise OSError(
+            f"{folder}: Qdrant Edge needs {(ROOM + more) >> 20:,} MiB on the disk, where {free >> 20:,} are free; make "
+            "room, and the same again goes on"
+        )
 
 
 def _config(edge: Any) -> Any:

@@ -213,6 +213,19 @@ def test_a_forked_process_is_told_so(tmp_path):
     assert opened.search(make_vectors(1), 1).ids[0, 0] is not None
 
 
+def test_a_disk_that_is_nearly_full_is_refused(tmp_path, monkeypatch):
+    """Edge ends the process there, by a signal."""
+    index, folder, room = make_index(), tmp_path / "t", qdrant_edge.ROOM
+    monkeypatch.setattr(qdrant_edge, "ROOM", 2**60)
+    with pytest.raises(OSError, match=r"needs 1,099,511,627,776 MiB on the disk, where"):
+        qdrant.upload(index, folder)
+    monkeypatch.setattr(qdrant_edge, "ROOM", room)
+    qdrant.upload(index, folder)
+    monkeypatch.setattr(qdrant_edge, "ROOM", 2**60)
+    with pytest.raises(OSError, match="make room, and the same again goes on"):
+        qdrant.Engine(folder, index.expander)
+
+
 def test_a_folder_that_was_made_anew_is_another(tmp_path):
     index, folder = make_index(), tmp_path / "t"
     qdrant.upload(index, folder)
