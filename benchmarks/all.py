@@ -28,6 +28,9 @@ SMALL = {
     "living": ["--n=20000", "--added=2000", "--repeats=3"],
     "streaming": ["--n=10000", "--d=384", "--h=2048", "--k=16"],
     "startup": ["--repeats=3"],
+    "expand": ["--repeats=21"],
+    "serve": ["--data=shop", "--queries=100", "--seconds=1", "--soak=2", "--noengine"],
+    "engines": ["--data=scifact", "--h=1024", "--k=16", "--steps=50", "--queries=20"],
     "bfloat16": ["--data=scifact", "--h=2048", "--steps=100", "--queries=300"],
     "selection": ["--shapes", "1024,2048,16", "--repeats=3"],
 }
