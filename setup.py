@@ -25,7 +25,16 @@ HUB = ["huggingface_hub>=1.0"]
 SERVE = [*PARQUET, "orjson>=3.10", "prometheus_client>=0.20", "starlette>=0.40", "uvicorn[standard]>=0.30"]
 TENSORBOARD = ["tensorboardX>=2.6"]
 NOTEBOOK = ["ipykernel", "nbclient", "nbformat"]
-BENCH = ["faiss-cpu>=1.15", "kannolo", "psutil", "sparse_dot_topn", "threadpoolctl", "torch>=2.4", "turbovec", "usearch"]
+BENCH = [
+    "faiss-cpu>=1.15",
+    "kannolo",
+    "psutil",
+    "sparse_dot_topn",
+    "threadpoolctl",
+    "torch>=2.4",
+    "turbovec",
+    "usearch",
+]
 TEST = [
     "aiohttp",  # what https:// needs
     *FIGURES,
