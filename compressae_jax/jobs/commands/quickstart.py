@@ -11,6 +11,7 @@ from compressae_jax.jobs import experiments
 from compressae_jax.jobs.commands import experiment, processes, run
 
 WORKDIR = "runs/quickstart"
+NAMED = "debian"  # whose rows have names to search by
 MORE = """\
 With more time codes keep more: here rounds end once they gain less than .001 (some eight of up to 15) and there are
 4,096 atoms, by default they end below .0001 and there are 8,192 from 32,768 rows on; published one-pass codes get six
@@ -29,3 +30,7 @@ def main(given: flags.FlagValues) -> None:
     run.main(given)
     print(f"\n{MORE}")
     print("  compressae run --config.data.source=vectors.npy --workdir=runs/mine")
+    workdir, source = given.workdir, given.config.data.source
+    beside = f" --payload={source} --dense={source}" if source == NAMED else ""
+    print("To look at these codes in a browser, with the extra [serve]:")
+    print(f"  compressae serve --index={workdir}/codes --model={workdir}/model{beside}")
