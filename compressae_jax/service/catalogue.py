@@ -30,6 +30,7 @@ from compressae_jax.service.payload import TEXT, Payload
 
 MASKS = 64  # conditions whose rows are kept
 READ = 2**14  # dense vectors at a time
+PATIENCE, PAUSE = 2.0, 0.05  # seconds that a change waits for another writer of the folder, and between its trials
 
 Mask = Bool[np.ndarray, " n"] | None
 
@@ -255,7 +256,7 @@ class Catalogue:
 
         Raises:
             InputError: as `Index.add`, or a codes folder.
-            BusyError: another process writes the folder.
+            BusyError: another process writes the folder, for more than two seconds.
         """
 
         def change(index: Index) -> None:
@@ -275,15 +276,18 @@ class Catalogue:
         """A change of a copy, which is written, then served: where anything fails, nothing has happened."""
         if not self.changeable:
             raise InputError(f"{self.folder} is a codes folder, which does not change: serve an index folder")
-        for again in (True, False):
+        patience = time.monotonic() + PATIENCE
+        while True:
             own = self._state.own
             fresh = own.in_space(own.space)
             change(fresh)
             try:
                 fresh.save(self.folder)
-            except BusyError:
-                if not (again and self.reload()):
+            except BusyError:  # somebody writes it, or has written it since
+                if time.monotonic() > patience:
                     raise
+                if not self.reload():
+                    time.sleep(PAUSE)
                 continue
             self._state = _State(fresh, self._space, self._stamp())
             break

@@ -13,12 +13,14 @@ import pytest
 from compression.test_to_folder import D, make_vectors, make_weights
 
 from compressae_jax import compression
+from compressae_jax.base import files
 from compressae_jax.codes import folder as codes_folder
 from compressae_jax.data import open_source
 from compressae_jax.model import weights as model_weights
 from compressae_jax.notation import InputError
 from compressae_jax.retrieval import folder_changes
 from compressae_jax.retrieval.index import Index
+from compressae_jax.service import catalogue as catalogue_module
 from compressae_jax.service import running
 from compressae_jax.service.app import Service
 from compressae_jax.service.asked import Limits
@@ -253,6 +255,21 @@ def test_changes_are_written_and_those_of_others_are_seen(tmp_path):
         folder_changes.add(path, open_source(fresh[:1], ids=["z"]), progress=False)
         assert ask("/remove", {"ids": ["a"]})["rows"] == N  # before or after the look: what others did is not lost
         assert sorted(Index.load(path).ids)[-1] == "z" and eventually(lambda: ask("/about")["rows"] == N)
+
+
+def test_a_change_waits_for_another_writer_a_while(tmp_path, monkeypatch):
+    path = make_folder(tmp_path / "index")
+    with serving(Catalogue(path)) as ask, ThreadPoolExecutor(1) as pool:
+        with files.locked(path):
+            waiting = pool.submit(ask.raw, "/remove", {"ids": NAMES[:1]})
+            time.sleep(0.2)
+            assert not waiting.done()
+        assert waiting.result() == (200, b'{"rows":199}')
+        monkeypatch.setattr(catalogue_module, "PATIENCE", 0.1)
+        with files.locked(path):
+            status, error = ask.refused("/remove", {"ids": NAMES[1:2]})
+            assert status == 409 and "is being written by" in error
+        assert ask("/about")["rows"] == len(Index.load(path)) == N - 1
 
 
 def test_a_folder_that_is_damaged_later_is_told_and_the_rows_stay(tmp_path, capfd):
