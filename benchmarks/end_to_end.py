@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The flags; the defaults take about ten minutes on two cores."""
+    """The flags; the defaults take about five minutes on two cores."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", default="wordnet768")
     parser.add_argument("--rows", type=int, default=0, help="of the data, at most; 0: all")
@@ -87,7 +87,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--k", type=int, default=32)
     parser.add_argument("--steps", type=int, default=300, help="of the published one-pass codes")
     parser.add_argument("--limit", type=float, default=120, help="seconds that an engine may build")
-    parser.add_argument("--seconds", type=float, default=2, help="that a side is asked, one by one and again together")
+    parser.add_argument("--seconds", type=float, default=1, help="that a side is asked, one by one and again together")
     parser.add_argument("--clients", type=int, default=4, help="that ask an engine at once")
     parser.add_argument("--batch", type=int, default=64, help="queries at once, in this process")
     parser.add_argument("--seed", type=int, default=0)

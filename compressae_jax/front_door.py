@@ -24,7 +24,6 @@ from compressae_jax.model.encoders import Encoder
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import InputError, check_choice
 from compressae_jax.retrieval.index import SPACE, Index
-from compressae_jax.serving import sentence_transformers
 
 if TYPE_CHECKING:
     from compressae_jax.data.sources import Source
@@ -277,6 +276,8 @@ def load(folder: str | os.PathLike) -> Model:
         FolderError: a folder, or a repository, that is missing, damaged, foreign, or newer than this program.
         InputError: of the Hub, also: no right to read it, no network, huggingface_hub is not installed.
     """
+    from compressae_jax.serving import sentence_transformers
+
     place = hub.fetched(folder, sentence_transformers.FETCHED) if hub.named(folder) else folder
     theirs = sentence_transformers.stands_at(place)
     return Model(sentence_transformers.read(place) if theirs else model_weights.load(place))
