@@ -69,10 +69,10 @@ class WithConfigs(build_py):
         """Build as usual; an editable installation finds configs/ beside the package."""
         super().run()
         if not self.editable_mode:
-            folder = Path(self.build_lib) / "compressae_jax" / "shipped_configs" / "configs"
-            self.mkpath(str(folder))
-            for page in sorted(Path("configs").glob("*.py")):
-                self.copy_file(str(page), str(folder / page.name))
+            folder = Path(self.build_lib) / "compressae_jax" / "shipped_configs"
+            for page in sorted(Path("configs").rglob("*.py")):
+                self.mkpath(str((folder / page).parent))
+                self.copy_file(str(page), str(folder / page))
 
 
 VERSION = re.findall(r'__version__ = "(.+)"', Path("compressae_jax/__init__.py").read_text(encoding="utf-8"))[0]

@@ -36,7 +36,7 @@ def names(folder):
 
 def test_all_of_the_package_is_in_it_and_nothing_else(wheel):
     expected = {f"compressae_jax/{name}" for name in names(ROOT / "compressae_jax")}
-    expected |= {f"compressae_jax/shipped_configs/configs/{path.name}" for path in (ROOT / "configs").glob("*.py")}
+    expected |= {f"compressae_jax/shipped_configs/configs/{name}" for name in names(ROOT / "configs")}
     assert {name for name in names(wheel) if ".dist-info/" not in name} == expected
     assert "compressae_jax/py.typed" in expected
 

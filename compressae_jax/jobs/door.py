@@ -28,6 +28,7 @@ COMMANDS = {
     "judge": "what was found, here or by other engines, scored by judgements",
     "export": "the rows of an index into a search engine",
     "check_engine": "a search engine's answers and time beside our exact search",
+    "reproduce": "an experiment of the project's: a question, its trainings and measurements, its page",
     "evaluate": "a run's model beside dense search and other methods",
 }
 HELP = ("-h", "-help", "--help", "--helpshort", "--helpfull")

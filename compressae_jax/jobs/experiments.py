@@ -10,6 +10,7 @@ from pathlib import Path
 from compressae_jax.notation import InputError, check_choice
 
 FOLDER = "configs"
+QUESTIONS = "experiments"  # of the folder: pages that `reproduce` runs, each a question; others are runs
 PACKED = Path(__file__).resolve().parent.parent / "shipped_configs"  # setup.py puts them there in a wheel
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 NAME = re.compile(r"\w+")
@@ -21,9 +22,9 @@ def root() -> Path:
     return PACKED if (PACKED / FOLDER).is_dir() else CHECKOUT
 
 
-def names() -> dict[str, Path]:
-    """The experiments there are, by name."""
-    return {path.stem: path for path in sorted((root() / FOLDER).glob("*.py")) if path.stem != "__init__"}
+def names(of: str = "") -> dict[str, Path]:
+    """The experiments there are, by name: runs, or `QUESTIONS`."""
+    return {path.stem: path for path in sorted((root() / FOLDER / of).glob("*.py")) if path.stem != "__init__"}
 
 
 def about(path: Path) -> str:
@@ -37,14 +38,16 @@ def importable() -> None:
         sys.path.append(str(root()))
 
 
-def resolved(given: str) -> str:
+def resolved(given: str, of: str = "") -> str:
     """The file of an experiment: a path stays, a name is looked up; what follows a colon is the file's own matter.
+
+    `of`: as `names` takes it.
 
     Raises:
         InputError: neither a file nor a name.
     """
     name, colon, argument = given.partition(":")
-    known = names()
+    known = names(of)
     if not os.path.exists(name) and NAME.fullmatch(name):
         check_choice("config (there is no such file; as the name of an experiment it)", name, known)
         return f"{known[name]}{colon}{argument}"

@@ -25,7 +25,7 @@ def define(config: str = "", workdir: str | None = None) -> None:
     resolve(sys.argv, config)
 
 
-def resolve(argv: list[str], default: str = "") -> None:
+def resolve(argv: list[str], default: str = "", of: str = "") -> None:
     """Put files in the place of experiments' names on a command line, or the default where it names none."""
     place = next((i for i, one in enumerate(argv) if i and one.lstrip("-").split("=")[0] == "config"), None)
     if place is None:
@@ -34,9 +34,9 @@ def resolve(argv: list[str], default: str = "") -> None:
         return
     flag, equals, inline = argv[place].partition("=")
     if equals:
-        argv[place] = f"{flag}={experiments.resolved(inline)}"
+        argv[place] = f"{flag}={experiments.resolved(inline, of)}"
     elif place + 1 < len(argv):
-        argv[place + 1] = experiments.resolved(argv[place + 1])
+        argv[place + 1] = experiments.resolved(argv[place + 1], of)
 
 
 def described() -> Iterator[str]:

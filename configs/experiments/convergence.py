@@ -1,0 +1,31 @@
+"""Does training converge in about 500 steps, as the paper says?
+
+    python launch/reproduce.py --config=configs/experiments/convergence.py --workdir=runs/convergence
+
+Two cores need … minutes. Answer: not run yet.
+
+Vectors of one's own, such as MS MARCO's, from a file: --config.sizes.full.datasets="('marco.npy',)".
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """The published training beside ours, 500 steps each, on the paper's width."""
+    small = {
+        "datasets": ("wordnet768",),  # names or files
+        "rows": 0,  # of a set, drawn; 0: all
+        "recipes": ("paper", "published"),
+        "h": 4096,
+        "k": 32,
+        "batch": 2048,  # at most all rows that are trained on
+        "steps": 500,
+        "validate_every": 25,
+        "searched": 10_000,  # rows that a validation searches
+        "seeds": (0,),
+    }
+    full = {**small, "batch": 100_000, "searched": 30_000, "seeds": (0, 1, 2)}
+    toy = {**small, "datasets": ("shop",), "h": 256, "k": 8, "batch": 256, "steps": 6, "validate_every": 3, "rows": 600}
+    return ml_collections.ConfigDict(
+        {"experiment": "convergence", "size": "small", "sizes": {"small": small, "full": full, "toy": toy}}
+    )
