@@ -57,8 +57,10 @@ TEST = [
     "pytest",
     "pytest-xdist",
     "ruff",
+    "savvi>=0.3",  # its sequences are the tests' oracle, as statsmodels' models are
     "setuptools>=77",  # builds the wheel that a test looks into
     "scikit-learn",  # its orthogonal matching pursuit is the tests' oracle
+    "statsmodels>=0.14",
 ]
 
 

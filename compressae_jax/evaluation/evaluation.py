@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from compressae_jax.codes.ids import Ids
-from compressae_jax.evaluation import intervals
+from compressae_jax.evaluation import intervals, significance
 from compressae_jax.evaluation.intervals import Interval
 from compressae_jax.notation import InputError, check_choice
 
@@ -56,6 +56,22 @@ class Evaluation(Mapping[str, Interval]):
         Raises:
             InputError: another's queries are not these.
         """
+        return {metric: intervals.difference(*both, *self._drawn) for metric, both in self._paired(base).items()}
+
+    def p_values(self, base: Evaluation, resamples: int = significance.RESAMPLES) -> dict[str, float]:
+        """Two-sided p of each difference, by exchanging the scores of both within queries; each by itself.
+
+        Raises:
+            InputError: another's queries are not these.
+        """
+        seed = self._drawn[1]
+        return {
+            metric: float(significance.permutation(*both, resamples, seed))
+            for metric, both in self._paired(base).items()
+        }
+
+    def _paired(self, base: Evaluation) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """The scores of both, query by query, for the metrics that both have."""
         mine, its = (np.asarray(one.query_ids, object) for one in (self, base))
         order, other = np.argsort(mine, kind="stable"), np.argsort(its, kind="stable")
         if len(mine) != len(its) or not (mine[order] == its[other]).all():
@@ -64,7 +80,7 @@ class Evaluation(Mapping[str, Interval]):
                 f"{len(its):,}, or others"
             )
         return {
-            metric: intervals.difference(self.scores[metric][order], base.scores[metric][other], *self._drawn)
+            metric: (self.scores[metric][order], base.scores[metric][other])
             for metric in self.scores
             if metric in base.scores
         }

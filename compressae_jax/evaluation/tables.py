@@ -5,6 +5,9 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from compressae_jax.evaluation import significance
 from compressae_jax.evaluation.corpus import OWN
 from compressae_jax.evaluation.evaluation import Evaluation
 
@@ -12,6 +15,7 @@ Report = Mapping[str, Any]
 BEST = "*"
 LONGEST = 100  # characters of an item in the closing text
 NAME_ENDS = ": "
+SMALLEST = 0.0001  # p-value that is written as a number
 
 
 def format_table(report: Report) -> str:
@@ -26,19 +30,27 @@ def format_table(report: Report) -> str:
 
 
 def of_evaluations(scored: Sequence[Evaluation]) -> str:
-    """A line for every evaluation, aligned; the last column is its first metric less that of the first one."""
+    """A line for every evaluation, aligned; the last columns compare its first metric with that of the first one."""
     first, metrics = scored[0], list(scored[0])
-    rows = [["run", "queries", *metrics, *([f"{metrics[0]} − first"] if len(scored) > 1 else [])]]
-    for one in scored:
+    rows = [["run", "queries", *metrics, *([f"{metrics[0]} − first", "p"] if len(scored) > 1 else [])]]
+    adjusted = significance.holm(np.array([one.p_values(first)[metrics[0]] for one in scored[1:]]))
+    for place, one in enumerate(scored):
         row = [one.name, f"{len(one.query_ids):,}", *(_interval(one[metric]._asdict()) for metric in metrics)]
         if len(scored) > 1:
-            row.append("" if one is first else _signed(one.difference(first)[metrics[0]]._asdict()))
+            compared = [_signed(one.difference(first)[metrics[0]]._asdict()), p_value(adjusted[place - 1])]
+            row += compared if place else ["", ""]
         rows.append(row)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     notes = [f"{one.name}: {one.note}" for one in scored if one.note]
     lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join([*lines, "", *notes, "[ ] 95 % interval"])
+    tested = "; p: permutation within queries" + (", Holm over the runs" if len(scored) > 2 else "")
+    return "\n".join([*lines, "", *notes, "[ ] 95 % interval" + (tested if len(scored) > 1 else "")])
+
+
+def p_value(p: float) -> str:
+    """A p-value to two digits."""
+    return f"{p:.2g}" if p >= SMALLEST else f"<{SMALLEST}"
 
 
 def format_examples(report: Report) -> str:

@@ -1,8 +1,10 @@
 import copy
 
+import numpy as np
 import pytest
 
 from compressae_jax.evaluation import tables
+from compressae_jax.evaluation.evaluation import Evaluation
 
 
 def score(mean):
@@ -132,3 +134,20 @@ def test_the_closing_table_leaves_out_smaller_ks_but_no_budget_that_was_asked_fo
     ]
     left = {o["name"] for o in report["contenders"]} - {o["name"] for o in tables.at_own_budget(report)}
     assert left == {"CompresSAE sparse, k=4", "PCA int8, 20 bytes"}
+
+
+def test_runs_are_compared_with_the_first_and_their_ps_are_of_one_family():
+    rng = np.random.default_rng(0)
+    base = rng.random(40)
+    shifts = {"first": 0, "a little": 0.02, "much": 0.3}
+    ids = np.arange(40)
+    noisy = {name: base + rng.normal(shift, 0.1, 40) * (shift > 0) for name, shift in shifts.items()}
+    scored = [Evaluation(name, {"MRR@3": values}, ids[::-1], resamples=100) for name, values in noisy.items()]
+    scored[2] = Evaluation("much", {"MRR@3": noisy["much"][::-1]}, ids, resamples=100)  # the same, in another order
+    p = [one.p_values(scored[0])["MRR@3"] for one in scored]
+    assert p[0] == 1 and p[2] < 0.001 < p[1]
+
+    lines = tables.of_evaluations(scored).splitlines()
+    assert [line.split()[-1] for line in lines[3:5]] == [tables.p_value(p[1]), tables.p_value(2 * p[2])]
+    assert lines[2].endswith("]") and lines[-1].endswith("Holm over the runs")
+    assert "Holm" not in tables.of_evaluations(scored[:2]) and " p" not in tables.of_evaluations(scored[:1])
