@@ -34,7 +34,15 @@ ENGINES = {
 
 
 @pytest.mark.parametrize(
-    ("page", "d"), [("JUDGEMENTS.md", 16), ("ENCODERS.md", 16), ("INDEXES.md", 16), ("SERVING.md", 16), ("HUB.md", 16)]
+    ("page", "d"),
+    [
+        ("JUDGEMENTS.md", 16),
+        ("AB_TESTS.md", 16),
+        ("ENCODERS.md", 16),
+        ("INDEXES.md", 16),
+        ("SERVING.md", 16),
+        ("HUB.md", 16),
+    ],
 )
 def test_examples_run(page, d, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

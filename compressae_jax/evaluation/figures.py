@@ -112,6 +112,38 @@ def usage(shares: Float[np.ndarray, " h"], path: Path) -> None:
     _save(figure, path)
 
 
+def lifts(report: Mapping[str, Any], path: Path) -> None:
+    """The lift of each variant over the base, look by look, with the interval of one look and that of any time.
+
+    Raises:
+        InputError: no variant has a lift.
+    """
+    drawn = [one for one in report["lifts"] if one["curve"]]
+    if not drawn:
+        raise InputError("lifts must be known of one variant at least, to be drawn")
+    figure, grid = _canvas(len(drawn))
+    for axes, one in zip(np.atleast_1d(grid), drawn, strict=True):
+        timed = report["looks"]["of"] == "periods"
+        names = report["looks"]["names"]
+        x = [names.index(at["look"]) if timed else at["users"] for at in one["curve"]]
+        for kind, label, colour in (("anytime", "at any time", "#0072B2"), ("fixed", "one look", "#D55E00")):
+            ends = 100 * np.array([at[kind] for at in one["curve"]])
+            axes.fill_between(x, *ends.T, color=colour, alpha=0.2, lw=0)
+            axes.plot(x, ends, color=colour, lw=1, label=[f"{100 * report['level']:g} %, {label}", None])
+        axes.plot(x, [100 * at["lift"] for at in one["curve"]], color=INK, lw=2, marker="o" if len(x) < 20 else None)
+        axes.axhline(0, color=INK, ls=":", lw=1)
+        # Early bands are as wide as the sky: what is drawn is where they have come to twice their last width.
+        low, high = (100 * end for end in one["curve"][-1]["anytime"])
+        axes.set_ylim(min(low, 0) - 2 * (high - low), max(high, 0) + 2 * (high - low))
+        axes.set_title(f"{one['variant']} over {report['base']}", loc="left")
+        axes.set(xlabel="period" if timed else "users of both variants", ylabel="lift of the CTR, %")
+        if timed:
+            shown = x[:: max(1, len(x) // 4)]
+            axes.set_xticks(shown, [names[i] for i in shown])
+        axes.legend(frameon=False, loc="upper right", fontsize=8)
+    _save(figure, path)
+
+
 def _percent(value: float, _: object) -> str:
     """Shares of 1, 2 and 5 times a power of ten get a number, the lines between do not."""
     return f"{100 * value:.6g}%" if f"{value:.0e}"[0] in "125" else ""

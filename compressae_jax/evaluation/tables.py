@@ -22,7 +22,7 @@ def format_table(report: Report) -> str:
     """The headline of every protocol for every contender, aligned; `*` marks the best at the bytes of one code."""
     rows = [_headings(report), *_rows(report, lambda text: text + BEST)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(_aligned(row, widths)).rstrip() for row in rows]
+    lines = ["  ".join(_columns(row, widths)).rstrip() for row in rows]
     lines.insert(1, "  ".join("-" * width for width in widths))
     return "\n".join(
         [*lines, "", f"[ ] 95 % interval; {BEST} highest among those that were given the bytes of one code."]
@@ -32,7 +32,8 @@ def format_table(report: Report) -> str:
 def of_evaluations(scored: Sequence[Evaluation]) -> str:
     """A line for every evaluation, aligned; the last columns compare its first metric with that of the first one."""
     first, metrics = scored[0], list(scored[0])
-    rows = [["run", "queries", *metrics, *([f"{metrics[0]} − first", "p"] if len(scored) > 1 else [])]]
+    headings = ["run", "queries", *metrics, *([f"{metrics[0]} − first", "p"] if len(scored) > 1 else [])]
+    rows = []
     adjusted = significance.holm(np.array([one.p_values(first)[metrics[0]] for one in scored[1:]]))
     for place, one in enumerate(scored):
         row = [one.name, f"{len(one.query_ids):,}", *(_interval(one[metric]._asdict()) for metric in metrics)]
@@ -40,12 +41,9 @@ def of_evaluations(scored: Sequence[Evaluation]) -> str:
             compared = [_signed(one.difference(first)[metrics[0]]._asdict()), p_value(adjusted[place - 1])]
             row += compared if place else ["", ""]
         rows.append(row)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     notes = [f"{one.name}: {one.note}" for one in scored if one.note]
-    lines.insert(1, "  ".join("-" * width for width in widths))
     tested = "; p: permutation within queries" + (", Holm over the runs" if len(scored) > 2 else "")
-    return "\n".join([*lines, "", *notes, "[ ] 95 % interval" + (tested if len(scored) > 1 else "")])
+    return "\n".join([aligned(headings, rows), "", *notes, "[ ] 95 % interval" + (tested if len(scored) > 1 else "")])
 
 
 def p_value(p: float) -> str:
@@ -84,7 +82,7 @@ def markdown(report: Report) -> str:
         *[f"- {name}: {_model(one)}" for name, one in report.get("beside", {}).items()],
         "Asked:",
         *[f"- {_asked(name, protocol)}" for name, protocol in report["protocols"].items()],
-        _markdown_table(_headings(report), _rows(report, lambda text: f"**{text}**")),
+        markdown_table(_headings(report), _rows(report, lambda text: f"**{text}**")),
         *_cut(report),
         "Mean and 95 % bootstrap interval. Bytes count all that a row needs to be searched: values, columns and scale. "
         "Baselines are searched with dense queries and fitted to "
@@ -98,6 +96,23 @@ def markdown(report: Report) -> str:
         paragraphs += ["## Examples", *[_markdown_example(example) for example in report["examples"]]]
     paragraphs += ["## Figures", *([f"![{name}]({name})" for name in report["figures"]] or [report["figures_note"]])]
     return "\n\n".join([*_joined_lists(paragraphs), *_made(report)]) + "\n"
+
+
+def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows as a table of Markdown, bytes to the right."""
+    rule = ["---", *["---:" if heading in ("bytes", "smaller", "as published") else "---" for heading in headings[1:]]]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (headings, rule, *rows))
+
+
+def aligned(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Rows as text, each column as wide as its widest cell, with a rule below the headings."""
+    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (headings, *rows)
+    ]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(lines)
 
 
 def best(report: Report, protocol: str) -> set[str]:
@@ -138,7 +153,7 @@ def _interval(score: Mapping[str, float]) -> str:
     return f"{score['mean']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
 
 
-def _aligned(row: Sequence[str], widths: Sequence[int]) -> list[str]:
+def _columns(row: Sequence[str], widths: Sequence[int]) -> list[str]:
     """Text to the left, the two columns of plain numbers to the right."""
     return [
         cell.rjust(width) if place in (1, 2) else cell.ljust(width)
@@ -194,7 +209,7 @@ def _details(report: Report, protocol: str) -> str:
         difference = "" if one["kind"] == "dense" else _signed(scores[headline]["difference"])
         cells = [_interval(scores[metric]) for metric in metrics]
         rows.append([one["name"], f"{one['bytes_per_vector']:,.0f}", published, *cells, difference])
-    return _markdown_table(["method", "bytes", "as published", *metrics, f"{headline} − dense"], rows)
+    return markdown_table(["method", "bytes", "as published", *metrics, f"{headline} − dense"], rows)
 
 
 def _signed(score: Mapping[str, float]) -> str:
@@ -222,11 +237,6 @@ def _short(items: Sequence[str]) -> str:
 def _markdown_example(example: Mapping[str, Any]) -> str:
     lists = [f"- {name}: {'; '.join(found)}" for name, found in example["neighbours"].items()]
     return "\n".join([f"**{example['item']}**", "", *lists])
-
-
-def _markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    rule = ["---", *["---:" if heading in ("bytes", "smaller", "as published") else "---" for heading in headings[1:]]]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (headings, rule, *rows))
 
 
 def _joined_lists(paragraphs: Sequence[str]) -> list[str]:

@@ -26,6 +26,7 @@ COMMANDS = {
     "merge": "what was found in several shards into one",
     "serve": "an index over HTTP, with a page to look at it",
     "judge": "what was found, here or by other engines, scored by judgements",
+    "ab_test": "a log of impressions and clicks: lifts, intervals, power",
     "export": "the rows of an index into a search engine",
     "check_engine": "a search engine's answers and time beside our exact search",
     "reproduce": "an experiment of the project's: a question, its trainings and measurements, its page",

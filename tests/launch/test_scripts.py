@@ -146,6 +146,9 @@ def test_a_budget_goes_through_all_four_jobs(tmp_path):
         ("export.py", ["--index=absent", "--engine=duckdbb", "--out=x"], "did you mean 'duckdb'"),
         ("check_engine.py", ["--index=absent", "--engine=sqlite", "--place=x", "--queries=shop"], "is no index folder"),
         ("evaluate.py", ["shop"], "--workdir"),
+        ("ab_test.py", ["--log=absent.csv", "--out=x"], "there is no file absent.csv"),
+        ("ab_test.py", ["--ctr=0.02"], "give either log="),
+        ("ab_test.py", ["--log=absent.csv", "--columns=users=u"], "did you mean 'user'"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(script, flags, message, tmp_path):
@@ -175,6 +178,22 @@ def test_an_index_in_an_engine_and_what_it_finds(tmp_path):
     assert "5 queries, the 100 nearest of 60 rows (dense_query)" in done.stdout
     report = json.loads((tmp_path / "check.json").read_text())
     assert report["engine"] == "sqlite" and report["recall"]["10"] == 1 and report["ms"]["ours"]["median"] > 0
+
+
+def test_an_experiment_is_analysed_and_planned(tmp_path):
+    lines = [f"{'ab'[i % 2]},u{i},{2 + i % 3},{int(i % (10 - 3 * (i % 2)) < 2)},{i % 5}" for i in range(2000)]
+    (tmp_path / "log.csv").write_text("arm,who,impressions,clicks,day\n" + "\n".join(lines))
+    done = launch("ab_test.py", "--log=log.csv", "--columns=user=who", "--level=0.95", "--out=report", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Users came as intended: a 1,000 (0.5), b 1,000 (0.5)" in done.stdout and "report/ab_test.md" in done.stdout
+    assert {path.name for path in (tmp_path / "report").iterdir()} >= {"ab_test.json", "ab_test.md"}
+    report = json.loads((tmp_path / "report" / "ab_test.json").read_text())
+    assert report["base"] == "a" and report["lifts"][0]["fixed"][0] > 0 and len(report["looks"]["names"]) == 5
+
+    done = launch("ab_test.py", "--ctr=0.02", "--impressions=20", "--lift=0.0152", "--level=0.99", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    one_look, any_time = (int(cell.replace(",", "")) for cell in done.stdout.splitlines()[-1].split()[-2:])
+    assert 1.4 < any_time / one_look < 1.8  # by the widths that sequence and interval have
 
 
 def test_evaluate_refuses_flags_that_contradict_the_run(run_folder):
