@@ -1,10 +1,12 @@
 """The CompresSAE module (arXiv 2505.11388): parameters and the short methods between vector and code."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from compressae_jax.codes.codes import Codes, column_dtype
@@ -13,6 +15,7 @@ from compressae_jax.model import topk
 from compressae_jax.notation import check_choice
 
 INITS = ("transpose", "kaiming")
+DECODER_ROWS = ("unit", "projected", "free")  # how their length is kept in training, see `training.step.advance`
 Params = dict[str, jax.Array]  # encoder_w (d, h), encoder_b (h,), decoder_w (h, d)
 
 
@@ -29,8 +32,8 @@ class CompresSAE(nn.Module):
     """Vectors of width d as k signed nonzeros of h.
 
     `init_encoder='transpose'` draws unit decoder rows and starts the encoder as their transpose (no latent dies);
-    `init_encoder='kaiming'` is the published start, two independent draws. Products run in `dtype`, everything
-    else in float32.
+    `init_encoder='kaiming'` is the published start, two independent draws. `gradient`: see `topk.keep`. Products run
+    in `dtype`, everything else in float32.
     """
 
     d: int
@@ -38,6 +41,7 @@ class CompresSAE(nn.Module):
     k: int
     activation: str = "topk"
     init_encoder: str = "transpose"
+    gradient: str = "kept"
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
@@ -64,7 +68,7 @@ class CompresSAE(nn.Module):
         """Forward pass for training, all budgets from one selection; 4k is cut at h, prefixes have k/2 and k/4."""
         fewer = [k for k in (self.k // 2, self.k // 4) if k] if prefixes else []
         ks = (self.k, min(4 * self.k, self.h), *fewer)
-        s_k, s_4k, *others = topk.activate(self.pre_activations(x), ks, self.activation)
+        s_k, s_4k, *others = topk.activate(self.pre_activations(x), ks, self.activation, self.gradient)
         return Outputs(s_k, self.decode(s_k), self.decode(s_4k), tuple(map(self.decode, others)))
 
     def activated(self, x: Float[Array, "b d"]) -> Float[Array, "b h"]:
@@ -84,6 +88,24 @@ def _kaiming(key: Array, shape: tuple[int, int]) -> Array:
     """PyTorch's kaiming_uniform_ with its defaults, as the published class draws it: the fan is the last axis."""
     bound = (6 / shape[1]) ** 0.5
     return jax.random.uniform(key, shape, jnp.float32, -bound, bound)
+
+
+def with_unit_rows(params: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Parameters whose decoder rows may have any length, with the lengths in the encoder instead.
+
+    Values of a code are then what they add to its reconstruction, and it is these that the selection compares.
+    """
+    lengths = np.linalg.norm(params["decoder_w"], axis=1)
+    by = np.where(lengths > 0, lengths, 1).astype(np.float32)
+    unit = np.where(lengths[:, None] > 0, params["decoder_w"] / by[:, None], np.eye(1, params["decoder_w"].shape[1]))
+    encoder = {"encoder_w": params["encoder_w"] * lengths, "encoder_b": params["encoder_b"] * lengths}
+    return {name: np.asarray(array, np.float32) for name, array in {**encoder, "decoder_w": unit}.items()}
+
+
+def without_radial(gradient: Mapping[str, Any], params: Params) -> Params:
+    """The gradient less what would only change the lengths of decoder rows, which are 1."""
+    rows, of_rows = params["decoder_w"], gradient["decoder_w"]
+    return {**gradient, "decoder_w": of_rows - (of_rows * rows).sum(axis=1, keepdims=True) * rows}
 
 
 def project_decoder(params: Params) -> Params:

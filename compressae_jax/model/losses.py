@@ -8,17 +8,20 @@ from jaxtyping import Array, Float
 
 from compressae_jax.codes.on_device import unit_rows
 from compressae_jax.model.compressae import Outputs
+from compressae_jax.notation import check_choice
 
 GROUP = 1024  # rows whose pairs are looked at; with 256 few of them are near where rows differ (docs/research-log.md)
+DISTANCES = ("cosine", "l2")
 TEMPERATURE = 0.05  # of cosines, in the softmax over a row's pairs
 
 
 class Mix(NamedTuple):
-    """Weights of the terms beside the first one."""
+    """Weights of the terms beside the first one, and the distance of reconstructions that all but pairs are of."""
 
     weight_4k: float = 1 / 8
     weight_pairs: float = 0.0
     weight_prefixes: float = 0.0
+    distance: str = "cosine"
 
 
 PAPER = Mix()
@@ -29,6 +32,12 @@ def cosine(x: Float[Array, "b d"], z: Float[Array, "b d"]) -> Float[Array, " b"]
     return (unit_rows(x) * unit_rows(z)).sum(axis=-1)
 
 
+def distances(x: Float[Array, "b d"], z: Float[Array, "b d"], distance: str = "cosine") -> Float[Array, " b"]:
+    """1 − cos(x, z) of each row, or ½ ‖x̂ − z‖² (the same where z has unit length)."""
+    check_choice("distance", distance, DISTANCES)
+    return 1 - cosine(x, z) if distance == "cosine" else jnp.square(unit_rows(x) - z).sum(axis=-1) / 2
+
+
 def compressae_loss(
     x: Float[Array, "b d"], outputs: Outputs, mix: Mix = PAPER
 ) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
@@ -37,11 +46,12 @@ def compressae_loss(
     `loss_prefixes`, the mean over the prefixes of `outputs` (as the cumulative loss of arXiv 2505.24473, for fewer
     budgets), and `loss_pairs` are among the terms where they have a weight. k=1 has no prefixes: their loss is 0.
     """
-    terms = {"loss_k": jnp.mean(1 - cosine(x, outputs.z_k)), "loss_4k": jnp.mean(1 - cosine(x, outputs.z_4k))}
+    of = {"loss_k": outputs.z_k, "loss_4k": outputs.z_4k}
+    terms = {name: jnp.mean(distances(x, z, mix.distance)) for name, z in of.items()}
     loss = terms["loss_k"] + mix.weight_4k * terms["loss_4k"]
     if mix.weight_prefixes:
-        distances = [jnp.mean(1 - cosine(x, z)) for z in outputs.z_prefixes]
-        terms["loss_prefixes"] = sum(distances, jnp.zeros(())) / max(1, len(distances))
+        of_prefixes = [jnp.mean(distances(x, z, mix.distance)) for z in outputs.z_prefixes]
+        terms["loss_prefixes"] = sum(of_prefixes, jnp.zeros(())) / max(1, len(of_prefixes))
         loss = loss + mix.weight_prefixes * terms["loss_prefixes"]
     if mix.weight_pairs:
         terms["loss_pairs"] = pairs(x, outputs.s_k)

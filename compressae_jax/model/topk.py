@@ -2,7 +2,7 @@
 
 Two forms of one selection, ties to the lower column: `largest` lists the winners (for codes), `keep` zeroes the losers
 in place (for training, where the h-wide masked array feeds a matrix product). The gradient goes through the kept
-entries only, as in the published class.
+entries only, as in the published class, or, as an ablation, through all.
 """
 
 import functools
@@ -18,6 +18,8 @@ from jaxtyping import Array, Float, Int
 from compressae_jax.model.topk_host import ACTIVATIONS
 from compressae_jax.notation import PreActivations, check_choice, check_range
 
+GRADIENTS = ("kept", "all")
+
 
 def largest(a: PreActivations, k: int) -> tuple[Float[Array, "b k"], Int[Array, "b k"]]:
     """The k entries of largest magnitude of each row, with their sign, by falling magnitude, and their columns."""
@@ -25,20 +27,27 @@ def largest(a: PreActivations, k: int) -> tuple[Float[Array, "b k"], Int[Array, 
     return jnp.take_along_axis(a, columns, axis=1), columns
 
 
-def keep(a: Float[Array, "b h"], ks: Sequence[int]) -> tuple[Float[Array, "b h"], ...]:
-    """For each k, the array with all but the k entries of largest magnitude of each row set to zero."""
+def keep(a: Float[Array, "b h"], ks: Sequence[int], gradient: str = "kept") -> tuple[Float[Array, "b h"], ...]:
+    """For each k, the array with all but the k entries of largest magnitude of each row set to zero.
+
+    `gradient` goes through the 'kept' entries, or as if 'all' had been.
+    """
+    check_choice("gradient", gradient, GRADIENTS)
     for k in ks:
         check_range("k", k, 1, a.shape[1])
     masks = _masks(jax.lax.stop_gradient(a), tuple(ks))
-    return tuple(jnp.where(mask, a, 0) for mask in masks)
+    kept = tuple(jnp.where(mask, a, 0) for mask in masks)
+    return kept if gradient == "kept" else tuple(a + jax.lax.stop_gradient(one - a) for one in kept)
 
 
-def activate(a: Float[Array, "b h"], ks: Sequence[int], activation: str) -> tuple[Float[Array, "b h"], ...]:
+def activate(
+    a: Float[Array, "b h"], ks: Sequence[int], activation: str, gradient: str = "kept"
+) -> tuple[Float[Array, "b h"], ...]:
     """φ(a, k) for each k: 'topk' keeps signs, 'relu_topk' selects among positive entries, 'identity' keeps all."""
     check_choice("activation", activation, ACTIVATIONS)
     if activation == "identity":
         return tuple(a for _ in ks)
-    return keep(jax.nn.relu(a) if activation == "relu_topk" else a, ks)
+    return keep(jax.nn.relu(a) if activation == "relu_topk" else a, ks, gradient)
 
 
 def _masks(a: Array, ks: tuple[int, ...]) -> tuple[Array, ...]:

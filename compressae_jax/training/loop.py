@@ -23,7 +23,7 @@ from compressae_jax.compression import drift
 from compressae_jax.data.identity import Identity
 from compressae_jax.data.sampling import VERSION, Rest
 from compressae_jax.data.sources import Source
-from compressae_jax.model import encoders
+from compressae_jax.model import compressae, encoders
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.budgets import Budget
 from compressae_jax.model.compressae import CompresSAE
@@ -329,13 +329,15 @@ def _job(run: Run, steps: int) -> Job:
         k=model["k"],
         activation=model["activation"],
         init_encoder=model["init_encoder"],
+        gradient=t["gradient"],
         dtype=jnp.dtype(model["dtype"]),
     )
     rate = updates.schedule(t["lr"], t["warmup_steps"], steps, t["end_lr"])
     adam = updates.optimizer(rate, t["clip_norm"], t["b1"], t["b2"])
-    mix = Mix(t["weight_4k"], t["weight_pairs"], t["weight_prefixes"])
+    mix = Mix(t["weight_4k"], t["weight_pairs"], t["weight_prefixes"], t["distance"])
     dead_after = usage.window(len(run.rows), t["batch"])
-    step = updates.make_step(module, adam, rate, mesh, mix=mix, dead_after=dead_after)
+    own = {"mix": mix, "dead_after": dead_after, "decoder_rows": t["decoder_rows"]}
+    step = updates.make_step(module, adam, rate, mesh, **own)
     like = states.abstract(module, adam, mesh)
 
     def start() -> State:
@@ -366,6 +368,8 @@ def _here(params: Mapping[str, Any]) -> Params:
 def _weights(run: Run, params: Params, summary: dict[str, Any]) -> Weights:
     """The weights, with the way in which they were made to be used."""
     model = run.fields["model"]
+    if run.fields["train"]["decoder_rows"] == "free" and plan.steps(run.plan):
+        params = compressae.with_unit_rows(params)
     made = Weights(params, model["h"], model["k"], model["activation"], summary)
     if run.use is not None:
         return dataclasses.replace(made, encoder=run.use.encoder, storage=run.use.storage)

@@ -14,7 +14,8 @@ OF_STEPS = {
     "model": ("init_encoder", "dtype"),
     "train": (
         *("batch", "microbatch", "lr", "warmup_steps", "end_lr", "clip_norm", "weight_4k", "weight_pairs"),
-        *("weight_prefixes", "b1", "b2", "log_every", "validate_every", "checkpoint_every"),
+        *("weight_prefixes", "distance", "gradient", "decoder_rows", "b1", "b2"),
+        *("log_every", "validate_every", "checkpoint_every"),
     ),
 }
 RECENT = 3  # rounds whose mean gain counts: each sees other rows, and alone errs by as much as late ones gain

@@ -8,7 +8,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from compressae_jax.model.compressae import INITS
+from compressae_jax.model.compressae import DECODER_ROWS, INITS
+from compressae_jax.model.losses import DISTANCES
+from compressae_jax.model.topk import GRADIENTS
 from compressae_jax.model.topk_host import ACTIVATIONS
 from compressae_jax.notation import InputError, check_choice, check_range
 from compressae_jax.training import plan
@@ -37,6 +39,9 @@ PUBLISHED: Fields = {
         "weight_4k": 0.125,  # of the term with 4k nonzeros
         "weight_pairs": 0.0,  # of the term on cos(s_x, s_y): .05 serves the sparse space, at a cost to the others
         "weight_prefixes": 0.0,  # of the terms with k/2 and k/4 nonzeros, for codes that are cut: evaluation.ks
+        "distance": "cosine",  # of reconstructions in the loss; 'l2' is an ablation
+        "gradient": "kept",  # of the selection: through the entries kept; 'all' is an ablation
+        "decoder_rows": "unit",  # their length after each step; 'projected' gradients, too, or 'free': ablations
         "b1": 0.9,  # Adam's decay of the mean
         "b2": 0.999,  # Adam's decay of the square
         "refine_rounds": 0,  # after the steps: rounds, at most, of pursuit codes and their best decoder; 0: a budget's
@@ -110,7 +115,14 @@ NUMBERS = {
     "b1": (0.0, True, 1.0),
     "b2": (0.0, True, 1.0),
 }
-CHOICES = {"activation": ACTIVATIONS, "init_encoder": INITS, "dtype": DTYPES}
+CHOICES = {
+    "activation": ACTIVATIONS,
+    "init_encoder": INITS,
+    "dtype": DTYPES,
+    "distance": DISTANCES,
+    "gradient": GRADIENTS,
+    "decoder_rows": DECODER_ROWS,
+}
 
 
 def recipe(name: str) -> Fields:

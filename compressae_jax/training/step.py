@@ -13,9 +13,9 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
 from compressae_jax.codes.on_device import unit_rows
-from compressae_jax.model.compressae import CompresSAE, Params, project_decoder
+from compressae_jax.model.compressae import DECODER_ROWS, CompresSAE, Params, project_decoder, without_radial
 from compressae_jax.model.losses import Mix, compressae_loss
-from compressae_jax.notation import AnyArray
+from compressae_jax.notation import AnyArray, check_choice
 from compressae_jax.training import pass_host, sharding, usage
 from compressae_jax.training import state as states
 from compressae_jax.training.state import State
@@ -76,11 +76,23 @@ def _mean(total: Pass, microbatches: int) -> Pass:
 
 
 def advance(
-    state: State, seen: Pass, *, adam: optax.GradientTransformation, rate: optax.Schedule, dead_after: int
+    state: State,
+    seen: Pass,
+    *,
+    adam: optax.GradientTransformation,
+    rate: optax.Schedule,
+    dead_after: int,
+    decoder_rows: str = "unit",
 ) -> tuple[State, Metrics]:
-    """The state after one more batch, of which `seen` is the pass, and what to show; `dead_after` is in steps."""
-    changes, opt_state = adam.update(seen.gradient, state.opt_state, state.params)
-    params = project_decoder(optax.apply_updates(state.params, changes))
+    """The state after one more batch, of which `seen` is the pass, and what to show; `dead_after` is in steps.
+
+    `decoder_rows` go back to 'unit' length; or so by a gradient that was 'projected' on directions first; or stay
+    'free'.
+    """
+    gradient = without_radial(seen.gradient, state.params) if decoder_rows == "projected" else seen.gradient
+    changes, opt_state = adam.update(gradient, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, changes)
+    params = params if decoder_rows == "free" else project_decoder(params)
     used = usage.observe(state.usage, jnp.asarray(seen.counts), state.step)
     metrics = {
         **seen.losses,
@@ -103,6 +115,8 @@ def runs_as_loops(module: CompresSAE, mesh: Mesh, mix: Mix) -> bool:
         and module.activation != "identity"
         and module.dtype == jnp.float32
         and SPARSE * module.k <= module.h
+        and module.gradient == "kept"
+        and mix.distance == "cosine"
         and not (mix.weight_pairs or mix.weight_prefixes)
     )
 
@@ -115,6 +129,7 @@ def make_step(
     *,
     mix: Mix,
     dead_after: int,
+    decoder_rows: str = "unit",
     loops: bool | None = None,
 ) -> Step:
     """One step with the layouts of the table; the state that goes in is donated.
@@ -123,7 +138,8 @@ def make_step(
     """
     placed = states.layouts(states.abstract(module, adam, mesh))
     rows, whole = sharding.of(mesh, "batch"), NamedSharding(mesh, P())
-    end = functools.partial(advance, adam=adam, rate=rate, dead_after=dead_after)
+    check_choice("decoder_rows", decoder_rows, DECODER_ROWS)
+    end = functools.partial(advance, adam=adam, rate=rate, dead_after=dead_after, decoder_rows=decoder_rows)
     if runs_as_loops(module, mesh, mix) if loops is None else loops:
 
         def transposed(state: State, seen: Pass) -> tuple[State, Metrics]:

@@ -5,6 +5,7 @@ import oracle
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from compressae_jax.model import compressae
 from compressae_jax.model.compressae import CompresSAE, project_decoder
 from compressae_jax.model.losses import Mix, compressae_loss
 from compressae_jax.notation import InputError
@@ -201,3 +202,24 @@ def test_published_class_gives_the_same_codes_loss_and_gradients():
         assert_allclose(mine, theirs.item(), atol=1e-6)
     for name, gradient in jax.grad(_loss)(params, x, k, "loss").items():
         assert_allclose(gradient, getattr(model, name).grad.numpy(), atol=2e-6, err_msg=name)
+
+
+def test_free_decoder_rows_become_unit_rows_of_a_longer_encoder():
+    rng = np.random.default_rng(0)
+    params = {"encoder_w": rng.standard_normal((5, 9)), "encoder_b": rng.standard_normal(9)}
+    params["decoder_w"] = rng.standard_normal((9, 5))
+    params["decoder_w"][4] = 0  # a latent that says nothing
+    now = compressae.with_unit_rows(params)
+    assert_allclose(np.linalg.norm(now["decoder_w"], axis=1), 1, rtol=1e-6)
+    x = rng.standard_normal((3, 5))
+    before = (x @ params["encoder_w"] + params["encoder_b"]) @ params["decoder_w"]
+    assert_allclose((x @ now["encoder_w"] + now["encoder_b"]) @ now["decoder_w"], before, rtol=1e-5)
+
+
+def test_a_projected_gradient_has_no_radial_part():
+    rng = np.random.default_rng(0)
+    params = compressae.project_decoder({"decoder_w": jnp.asarray(rng.standard_normal((9, 5)), jnp.float32)})
+    gradient = {"decoder_w": jnp.asarray(rng.standard_normal((9, 5)), jnp.float32)}
+    left = compressae.without_radial(gradient, params)["decoder_w"]
+    assert_allclose((left * params["decoder_w"]).sum(axis=1), 0, atol=1e-6)
+    assert_allclose(jnp.cross(left[:, :3] - gradient["decoder_w"][:, :3], params["decoder_w"][:, :3]), 0, atol=1e-5)

@@ -81,3 +81,12 @@ def test_zero_rows_have_finite_pairs_and_gradients():
     x, s, _ = map(jnp.asarray, some_vectors())
     value, gradient = jax.value_and_grad(lambda s: losses.pairs(x, s))(s.at[2].set(0))
     assert np.isfinite(value) and np.isfinite(gradient).all()
+
+
+def test_l2_is_half_the_square_of_what_is_missed():
+    rng = np.random.default_rng(0)
+    x, z = jnp.asarray(rng.standard_normal((2, 5, 7)), jnp.float32)
+    unit = x / jnp.linalg.norm(x, axis=1, keepdims=True)
+    assert_allclose(losses.distances(x, z, "l2"), np.square(unit - z).sum(axis=1) / 2, rtol=1e-5)
+    of_unit = z / jnp.linalg.norm(z, axis=1, keepdims=True)
+    assert_allclose(losses.distances(x, of_unit, "l2"), losses.distances(x, of_unit), rtol=1e-4)

@@ -86,3 +86,11 @@ def test_a_sharded_batch_is_selected_where_it_lies(data, model):
         assert_array_equal(kept, wanted)
     if model == 1:
         assert "all-gather" not in keep.lower(spread).compile().as_text()
+
+
+def test_the_gradient_goes_through_what_was_kept_or_through_all():
+    a = jnp.asarray([[3.0, -2.0, 1.0, 0.5]])
+    for gradient, through in (("kept", [1, 1, 0, 0]), ("all", [1, 1, 1, 1])):
+        (kept,) = topk.keep(a, (2,), gradient)
+        assert_array_equal(kept, [[3, -2, 0, 0]])
+        assert_array_equal(jax.grad(lambda a, g=gradient: topk.keep(a, (2,), g)[0].sum())(a), [through])

@@ -23,13 +23,24 @@ def batches(count, m=1, seed=0):
 
 
 def made(
-    data=1, model=1, clip_norm=1.0, dtype="float32", steps=20, warmup=2, end_lr=0.0, mix=MIX, loops=None, **fields
+    data=1,
+    model=1,
+    clip_norm=1.0,
+    dtype="float32",
+    steps=20,
+    warmup=2,
+    end_lr=0.0,
+    mix=MIX,
+    decoder_rows="unit",
+    loops=None,
+    **fields,
 ):
     module = CompresSAE(d=D, h=H, k=K, dtype=jnp.dtype(dtype), **fields)
     rate = step.schedule(1e-2, warmup, steps, end_lr)
     adam = step.optimizer(rate, clip_norm, 0.9, 0.999)
     mesh = sharding.make_mesh(data, model)
-    update = step.make_step(module, adam, rate, mesh, mix=mix, dead_after=100, loops=loops)
+    own = {"mix": mix, "dead_after": 100, "decoder_rows": decoder_rows, "loops": loops}
+    update = step.make_step(module, adam, rate, mesh, **own)
     return state.create(module, adam, mesh, seed=0), update
 
 
@@ -162,14 +173,25 @@ def test_bfloat16_products_keep_float32_parameters_and_about_the_loss():
     assert_allclose(metrics["loss"], exact["loss"], rtol=0.05)
 
 
-@pytest.mark.parametrize("activation", ["relu_topk", "identity"])
-def test_ablations_train(activation):
-    current, update = made(activation=activation, warmup=0)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({"activation": one} for one in ("relu_topk", "identity")),
+        {"gradient": "all"},
+        {"mix": Mix(W4, distance="l2")},
+        *({"decoder_rows": one} for one in ("projected", "free")),
+    ],
+    ids=str,
+)
+def test_ablations_train(fields):
+    current, update = made(**fields, warmup=0)
     losses = []
     for _ in range(8):
         current, metrics = update(current, batches(1)[0])
         losses.append(float(metrics["loss"]))
     assert losses[-1] < losses[0]
+    lengths = np.linalg.norm(host(current.params)["decoder_w"], axis=1)
+    assert (np.abs(lengths - 1) < 1e-5).all() == (fields.get("decoder_rows") != "free")
 
 
 def test_the_first_state_is_the_seed_s_on_any_mesh():
@@ -210,6 +232,7 @@ def test_loops_are_for_float32_on_one_cpu_device_where_codes_are_sparse():
     assert choice()
     assert not choice(k=5) and not choice(data=2) and not choice(mix=Mix(W4, 0.5)) and not choice(mix=Mix(W4, 0, 0.5))
     assert not choice(activation="identity") and not choice(dtype=jnp.bfloat16)
+    assert not choice(gradient="all") and not choice(mix=Mix(W4, distance="l2"))
 
 
 def test_a_step_of_loops_leaves_the_results_of_the_one_before():
