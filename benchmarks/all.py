@@ -29,6 +29,7 @@ SMALL = {
     "streaming": ["--n=10000", "--d=384", "--h=2048", "--k=16"],
     "startup": ["--repeats=3"],
     "expand": ["--repeats=21"],
+    "online": ["--size=small"],
     "serve": ["--data=shop", "--queries=100", "--seconds=1", "--soak=2", "--noengine"],
     "engines": ["--data=scifact", "--h=1024", "--k=16", "--steps=50", "--queries=20"],
     "bfloat16": ["--data=scifact", "--h=2048", "--steps=100", "--queries=300"],
