@@ -37,6 +37,7 @@ USERS_ARE = {"alike": (0.0, 0.0), "different": (1.0, 1.0), "very different": (3.
 CTRS = (0.005, 0.01, 0.02, 0.05)
 IMPRESSIONS = (3, 10, 30, 100)
 COLUMNS = ("users are", "CTR", "impressions", "clicks a user", "variance", "half width")
+VARIANCES = (1.0, 3.0, 10.0, 30.0, 100.0)
 FEW = 10_000  # users of a variant whose sums are near to normal
 PIECE = 200  # experiments at once
 SIZES = {
@@ -257,6 +258,7 @@ def table(report: dict[str, Any]) -> str:
         [head, *(f"{one[name]:,.0f}" if one[name] >= 10 else f"{one[name]:.1f}" for name in one)]
         for head, one in zip(heads, report["limits"], strict=True)
     ]
+    needed = [[f"{one['lift']:+.2%}", *(millions(one["lift"], v) for v in VARIANCES)] for one in report["claims"]]
     cells = [
         [
             one["users_are"],
@@ -299,6 +301,11 @@ def table(report: dict[str, Any]) -> str:
             "",
             *timing.markdown("lift | at any time | one look | at any time, in a tenth of the users", limit),
             "",
+            f"Users a variant that each lift needs, millions, at any time (one look), power {CHANCE:g}, by the "
+            "variance of a user (formula):",
+            "",
+            *timing.markdown(" | ".join(["lift", *(f"{one:g}" for one in VARIANCES)]), needed),
+            "",
             f"How often each lift is shown; {'; '.join(users_are)}. Half width: of the sequence at the end; needed: "
             f"users a variant for {claimed(*ASKED):+.2%}, power {CHANCE:g}.",
             "",
@@ -320,6 +327,12 @@ def table(report: dict[str, Any]) -> str:
             "",
         ]
     )
+
+
+def millions(relative: float, variance: float) -> str:
+    """Users a variant for a sequence, and in brackets for one look."""
+    anytime, fixed = (power.users(relative, variance, LEVEL, CHANCE, one) / 1e6 for one in ("anytime", "fixed"))
+    return f"{anytime:.2g} ({fixed:.2g})"
 
 
 def draw(report: dict[str, Any], path: Path) -> None:
