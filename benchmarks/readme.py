@@ -1,4 +1,4 @@
-"""The tables and sentences of README and docs/MEASURED, made anew from committed results.
+"""The tables and sentences of README, docs/MEASURED and docs/EVIDENCE, made anew from committed results.
 
 python -m benchmarks.readme              # from results/ alone
 python -m benchmarks.readme --examples   # and what README's first Python block prints, run on the shipped data
@@ -15,9 +15,12 @@ from typing import Any
 
 from benchmarks import timing
 from compressae_jax.evaluation.tables import at_own_budget
+from compressae_jax.experiments import running
+from compressae_jax.experiments.page import JSON
+from compressae_jax.jobs.experiments import about
 
 ROOT = Path(__file__).resolve().parent.parent
-README, MEASURED_PAGE = ROOT / "README.md", ROOT / "docs" / "MEASURED.md"
+README, MEASURED_PAGE, EVIDENCE_PAGE = ROOT / "README.md", ROOT / "docs" / "MEASURED.md", ROOT / "docs" / "EVIDENCE.md"
 RESULTS = ROOT / "results"
 COMMAND = "python -m benchmarks.readme"
 EXAMPLE = "example", f"{COMMAND} --examples"
@@ -33,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--examples", action="store_true", help="run the first Python block, too: two minutes")
     flags = parser.parse_args()
-    for page in (README, MEASURED_PAGE):
+    for page in PAGES:
         text = with_results(page, page.read_text(encoding="utf-8"))
         if flags.examples and page == README:
             text = with_example(text)
@@ -237,9 +240,33 @@ def _head(name: str, asked: dict[str, Any]) -> str:
     return asked["headline"] if name == "neighbours" else f"{name.removeprefix('judgements on ')} {asked['headline']}"
 
 
+def experiments() -> str:
+    """Every experiment that has results: question, answer, figure, what makes it again."""
+    parts = []
+    for name in running.NAMES:
+        if not (RESULTS / "experiments" / name / JSON).exists():
+            continue
+        told, path = _read("experiments", name, JSON), f"../results/experiments/{name}"
+        question = about(ROOT / "configs" / "experiments" / f"{name}.py")
+        figure = f"![{question}]({path}/{told['figures'][0]}.png)" if told["figures"] else ""
+        made = (
+            f"[Page with all tables]({path}/results.md) · `python launch/reproduce.py --config=configs/experiments/"
+            f"{name}.py --config.size={told['size']} --workdir=runs/{name}` · {len(told['cells'])} cells, "
+            f"{told['made']['seconds'] / 60:.0f} minutes on {_cores(told['made']['hardware'])}, "
+            f"{' and '.join(told['made']['days'])}"
+        )
+        parts += [f"### {question}", told["answer"], *([figure] if figure else []), made]
+    return "\n\n".join(parts) + "\n"
+
+
+def _cores(hardware: list[Mapping[str, Any]]) -> str:
+    return " and ".join(sorted({f"{one['cores']} cores ({one['cpu']}), which other work shared" for one in hardware}))
+
+
 PAGES: dict[Path, dict[str, Callable[[], str]]] = {
     README: {"headline": headline, "table": quickstart, "speed": speed},
     MEASURED_PAGE: {"frontier": frontier, "wordnet": one_pass},
+    EVIDENCE_PAGE: {"experiments": experiments},
 }
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from compressae_jax import data
 from compressae_jax.base import files, sealed
 from compressae_jax.baselines import dense
 from compressae_jax.data.named import Dataset
+from compressae_jax.data.npz import DAMAGE
 from compressae_jax.data.sampling import Rest
 from compressae_jax.data.sources import Source
 from compressae_jax.evaluation.provenance import provenance
@@ -64,11 +65,11 @@ class Bench:
         start = time.perf_counter()
         outcome = measure(self, spec)
         now = provenance()
-        result = Result(
-            spec, outcome.scores, outcome.told, time.perf_counter() - start, {name: now[name] for name in MADE}
-        )
-        self._keep(result)
-        return result
+        made = {name: now[name] for name in MADE}
+        self._keep(Result(spec, outcome.scores, outcome.told, time.perf_counter() - start, made))
+        kept = self.kept(spec)  # as any later run finds it: float32, and what JSON makes of the rest
+        assert kept is not None
+        return kept
 
     def kept(self, spec: Spec) -> Result | None:
         """The result of a cell that was measured before, on the same vectors; None where there is none."""
@@ -80,7 +81,7 @@ class Bench:
         try:
             with np.load(path.with_suffix(".npz"), allow_pickle=False) as arrays:
                 scores = {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError, EOFError) as error:
+        except (*DAMAGE, OSError, ValueError) as error:
             raise FolderError(f"{path.with_suffix('.npz')} is damaged ({error}); {remedy}") from None
         return Result(spec, scores, fields["told"], fields["seconds"], fields["made"])
 
