@@ -102,6 +102,7 @@ setup(
     package_data={
         "compressae_jax": ["py.typed"],
         "compressae_jax.data": ["shipped/**/*"],
+        "compressae_jax.exploring": ["page/*"],
         "compressae_jax.service": ["page/*"],
     },
     entry_points={"console_scripts": ["compressae = compressae_jax.jobs.door:main"]},

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from compressae_jax.data.opening import open_source
     from compressae_jax.evaluation.door import evaluate, evaluate_purchases, evaluate_run
     from compressae_jax.evaluation.evaluation import Evaluation
+    from compressae_jax.exploring.door import explore
     from compressae_jax.front_door import Model, fit, load, load_index
     from compressae_jax.notation import InputError
     from compressae_jax.retrieval.found import Found, merge
@@ -38,6 +39,7 @@ __all__ = [
     "evaluate",
     "evaluate_purchases",
     "evaluate_run",
+    "explore",
     "fit",
     "load",
     "load_index",
@@ -59,6 +61,7 @@ _PLACES = {
     "evaluate": "evaluation.door",
     "evaluate_purchases": "evaluation.door",
     "evaluate_run": "evaluation.door",
+    "explore": "exploring.door",
     "fit": "front_door",
     "load": "front_door",
     "load_index": "front_door",

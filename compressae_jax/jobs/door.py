@@ -25,6 +25,7 @@ COMMANDS = {
     "search": "the nearest rows of every query",
     "merge": "what was found in several shards into one",
     "serve": "an index over HTTP, with a page to look at it",
+    "explore": "one page, without a server, that shows what the latents mean",
     "judge": "what was found, here or by other engines, scored by judgements",
     "ab_test": "a log of impressions and clicks: lifts, intervals, power",
     "export": "the rows of an index into a search engine",

@@ -1,10 +1,10 @@
 """The page in a real browser: Chromium without a screen, driven by Selenium; skipped where these are not installed."""
 
-import shutil
-
+import browsing
 import numpy as np
 import pyarrow as pa
 import pytest
+from browsing import at, complaints, text_of, until
 from compression.test_to_folder import make_vectors
 from service.test_service import NAMES, N, make_folder, serving
 
@@ -12,25 +12,14 @@ from compressae_jax.data import open_source
 from compressae_jax.service.catalogue import Catalogue
 from compressae_jax.service.payload import Payload
 
-webdriver = pytest.importorskip("selenium.webdriver")
-from selenium.webdriver.common.by import By  # noqa: E402
+browsing.needed()
 from selenium.webdriver.common.keys import Keys  # noqa: E402
-from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
-
-DRIVER, BROWSER = shutil.which("chromedriver"), shutil.which("chromium")
-pytestmark = pytest.mark.skipif(not (DRIVER and BROWSER), reason="no chromium with its driver")
 
 
 @pytest.fixture(scope="module")
 def browser():
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    one = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield one
-    one.quit()
+    with browsing.opened() as one:
+        yield one
 
 
 @pytest.fixture(scope="module")
@@ -39,22 +28,6 @@ def catalogue(tmp_path_factory):
     texts = [f"<b>{name}</b> the text" for name in NAMES]  # which must not become markup
     payload = Payload(pa.table({"id": NAMES, "text": texts}))
     return Catalogue(path, payload=payload, dense=open_source(make_vectors(N), ids=NAMES))
-
-
-def until(browser, holds):
-    return WebDriverWait(browser, 20, poll_frequency=0.05).until(lambda _: holds())
-
-
-def at(browser, selector):
-    return browser.find_elements(By.CSS_SELECTOR, selector)
-
-
-def text_of(browser, selector):
-    return " ".join(one.text for one in at(browser, selector))
-
-
-def no_complaints(browser):
-    return [one["message"] for one in browser.get_log("browser") if one["level"] == "SEVERE"] == []
 
 
 @pytest.mark.parametrize("size", [(1200, 900), (375, 700)], ids=["desk", "phone"])
@@ -85,7 +58,7 @@ def test_search_by_typing_a_name(browser, catalogue, size):
         field.clear()
         field.send_keys("nobody")
         until(browser, lambda: "no item has “nobody”" in text_of(browser, "#error"))
-        assert no_complaints(browser)
+        assert complaints(browser) == []
 
 
 def test_a_token_is_asked_for(browser, catalogue):
@@ -108,4 +81,4 @@ def test_an_index_without_more_is_shown_by_its_ids(browser, tmp_path):
         browser.get(f"http://127.0.0.1:{ask.port}/?id=9")
         until(browser, lambda: at(browser, "#latents td"))
         assert text_of(browser, "#item") == "9" and len(at(browser, ".side")) == 1
-        assert no_complaints(browser)
+        assert complaints(browser) == []
