@@ -58,8 +58,8 @@ def explore(
     """
     path = files.check_out(out, (".html", ".htm"), folder=False)
     check_range("rows", rows, 1, MOST_ROWS)
-    if not 0.1 <= megabytes <= 1000:
-        raise InputError(f"megabytes must be from .1 to 1000, not {megabytes!r}")
+    if not 0.01 <= megabytes <= 1000:
+        raise InputError(f"megabytes must be from .01 to 1000, not {megabytes!r}")
     if not len(index):
         raise InputError("the index has no rows, so there is nothing to show")
     if texts is not None and len(texts) != len(index):

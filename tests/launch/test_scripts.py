@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import scipy.sparse
 from evaluation import small
+from exploring import pages
 
 from compressae_jax import compression, data
+from compressae_jax.exploring import texts
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.encoders import BLOCK
 from compressae_jax.retrieval.index import Index
@@ -145,6 +147,8 @@ def test_a_budget_goes_through_all_four_jobs(tmp_path):
         ("search.py", ["--index=absent", "--queries=shop", "--out=x.csv"], ".npz or .parquet or .run"),
         ("export.py", ["--index=absent", "--engine=duckdbb", "--out=x"], "did you mean 'duckdb'"),
         ("check_engine.py", ["--index=absent", "--engine=sqlite", "--place=x", "--queries=shop"], "is no index folder"),
+        ("explore.py", ["--model=absent", "--source=shop", "--out=x.txt"], "out must end in .html"),
+        ("explore.py", ["--model=absent", "--source=shop", "--out=x.html"], "absent"),
         ("evaluate.py", ["shop"], "--workdir"),
         ("ab_test.py", ["--log=absent.csv", "--out=x"], "there is no file absent.csv"),
         ("ab_test.py", ["--ctr=0.02"], "give either log="),
@@ -194,6 +198,27 @@ def test_an_experiment_is_analysed_and_planned(tmp_path):
     assert done.returncode == 0, done.stderr
     one_look, any_time = (int(cell.replace(",", "")) for cell in done.stdout.splitlines()[-1].split()[-2:])
     assert 1.4 < any_time / one_look < 1.8  # by the widths that sequence and interval have
+
+
+def test_a_page_of_what_latents_mean(run_folder, tmp_path):
+    workdir, _ = run_folder
+    flags = (f"--model={workdir}", "--source=shop")
+    done = launch("explore.py", *flags, "--rows=200", "--out=page.html", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    head, arrays = pages.unpacked((tmp_path / "page.html").read_bytes())
+    assert done.stdout.startswith(f"200 of {len(data.load('shop').vectors):,} items, 0.")
+    assert (head["title"], len(head["texts"])) == ("shop", 200)
+    assert set(head["texts"]) <= set(texts.shown(data.load("shop").items))
+    assert arrays["values"].shape == (200, head["k"])
+
+    (tmp_path / "t.txt").write_text("one\n")
+    for wrong, told in (
+        ("--texts=t.txt", "t.txt has 1 texts, and there are 2,600 rows"),
+        ("--texts=debian", "debian has 34,169 names, and there are 2,600 rows"),
+    ):
+        done = launch("explore.py", *flags, wrong, "--out=other.html", cwd=tmp_path)
+        assert done.returncode == 2 and told in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "t.txt"]
 
 
 def test_evaluate_refuses_flags_that_contradict_the_run(run_folder):
