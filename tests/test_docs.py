@@ -42,7 +42,7 @@ ENGINES = {
         ("INDEXES.md", 16),
         ("SERVING.md", 16),
         ("HUB.md", 16),
-        ("EXPLORE.md", 16),
+        ("EXPLORE.md", 128),
     ],
 )
 def test_examples_run(page, d, tmp_path, monkeypatch):

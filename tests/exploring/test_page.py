@@ -1,5 +1,7 @@
 """The page in a real browser, from a file: the answers of `Index.search`, steering, names, the map."""
 
+import html
+
 import browsing
 import numpy as np
 import pytest
@@ -207,6 +209,21 @@ def test_awkward_names_are_shown_as_they_are_and_run_nothing(shown, page):
         wide = shown.execute_script("return document.documentElement.scrollWidth - innerWidth")
         assert wide <= 0
     assert complaints(shown) == []
+
+
+def test_links_stay_in_the_frame_of_a_notebook(browser, page, tmp_path):
+    frame = tmp_path / "notebook.html"
+    frame.write_text(f'<iframe width="900" height="700" srcdoc="{html.escape(page.read_text())}"></iframe>')
+    browser.get(frame.as_uri())
+    browser.switch_to.frame(0)
+    until(browser, lambda: at(browser, "#browse a"))
+    at(browser, "#browse a")[3].click()
+    until(browser, lambda: at(browser, "#plus a, #minus a") and at(browser, "#latent-view")[0].is_displayed())
+    second = at(browser, "#plus a, #minus a")[1].text
+    at(browser, "#plus a, #minus a")[1].click()
+    until(browser, lambda: text_of(browser, "#item") == second)
+    browser.switch_to.default_content()
+    assert browser.current_url == frame.as_uri() and complaints(browser) == []
 
 
 @pytest.mark.parametrize(

@@ -391,6 +391,13 @@ async function begin() {
   combobox(at("name"), at("names"), named,
     (one) => go(one.row === undefined ? `#latent=${data.latents[one.latent]}` : `#item=${one.row}`));
   combobox(at("add"), at("adds"), (part) => latentsNamed(part, ITEMS), (one) => add(one.latent, one.by));
+  // In a frame without an address of its own, as notebooks have, a link would lead to the page around it.
+  document.addEventListener("click", (event) => {
+    const hash = event.target.closest?.("a")?.getAttribute("href");
+    if (!hash?.startsWith("#") || event.metaKey || event.ctrlKey || event.shiftKey) return;
+    event.preventDefault();
+    go(hash);
+  });
   addEventListener("hashchange", () => {
     show();
     if (waiting && item === waiting.row) add(waiting.latent, sign(waiting.latent));
