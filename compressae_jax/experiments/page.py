@@ -147,6 +147,7 @@ def _draw(figure: Figure, out: Path) -> None:
         figure.draw(canvas)
         for axes in canvas.axes:
             axes.spines[["top", "right"]].set_visible(False)
+            axes.title.set_fontsize(10)
             axes.grid(color="#DDDDDD", lw=0.6)
             axes.set_axisbelow(True)
         for form in FORMATS:

@@ -22,10 +22,13 @@ def get_config() -> ml_collections.ConfigDict:
         "steps": 500,
         "validate_every": 50,
         "searched": 10_000,  # rows that a validation searches
+        "peers": ("truncation", "matryoshka", "pca"),  # short dense vectors beside
+        "widths": (32, 64, 128, 256),  # of these
         "seeds": (0,),
     }
     full = {**small, "batch": 100_000}  # an epoch a step: an hour on two idle cores
     toy = {**small, "datasets": ("shop",), "h": 256, "k": 8, "batch": 256, "steps": 6, "validate_every": 3, "rows": 600}
+    toy |= {"peers": ("truncation", "pca"), "widths": (16,)}
     return ml_collections.ConfigDict(
         {"experiment": "convergence", "size": "small", "sizes": {"small": small, "full": full, "toy": toy}}
     )
