@@ -17,6 +17,8 @@ BASELINES = ("#666666", "#8C6BB1", "#C49A00", "#A0522D", "#999999")
 MARKERS = "Dvp<>"
 INK = "#333333"
 DENSE = (INK, "*")
+RUNS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#C49A00", "#56B4E9", "#333333", "#8C6BB1")
+USAGE = ("dead_share", "usage_entropy")  # drawn for one run, not for several
 ROUNDS = "rounds of the dictionary"
 CURVES = (
     ("training loss", {"loss": "loss"}),
@@ -109,6 +111,54 @@ def usage(shares: Float[np.ndarray, " h"], path: Path) -> None:
     axes.yaxis.set_minor_formatter(_percent)
     axes.set_title(f"{h - alive:,} of {h:,} latents are dead ({(h - alive) / h:.1%})", loc="left")
     axes.set(xlabel="latents, most used first", ylabel="share of rows that use it (log scale)")
+    _save(figure, path)
+
+
+def runs(
+    curves: Mapping[str, Sequence[Mapping[str, Any]]],
+    codes: Sequence[Mapping[str, Any]],
+    protocol: str,
+    metric: str,
+    path: Path,
+) -> None:
+    """The training curves of runs by name, as far as their lines have them, and the score of their codes by bytes.
+
+    `codes` are contenders of reports, each with the name of its `run`; those of a run in one space are joined.
+    """
+    wanted = [
+        (title, name, label)
+        for title, names in CURVES
+        for name, label in names.items()
+        if name not in USAGE and any(name in line for lines in curves.values() for line in lines)
+    ]
+    figure, grid = _canvas(len(wanted) + 1)
+    *panels, last = np.atleast_1d(grid)
+    colours = {name: RUNS[i % len(RUNS)] for i, name in enumerate(curves)}
+    for axes, (title, name, label) in zip(panels, wanted, strict=True):
+        place = "round" if title == ROUNDS else "step"
+        for run, lines in curves.items():
+            seen = np.array([(line[place], line[name]) for line in lines if name in line], float).reshape(-1, 2).T
+            marker = "o" if seen.shape[1] < 20 else None
+            axes.plot(*seen, color=colours[run], label=run, marker=marker, markersize=4)
+        axes.set_title(label if title == label else f"{title}: {label}", loc="left")
+        axes.set(xlabel=place)
+    for run, colour in colours.items():
+        for space in dict.fromkeys(one["space"] for one in codes if one["run"] == run):
+            own = [one for one in codes if (one["run"], one["space"]) == (run, space) and protocol in one["scores"]]
+            own.sort(key=lambda one: one["bytes_per_vector"])
+            scores = [one["scores"][protocol][metric] for one in own]
+            means = np.array([one["mean"] for one in scores])
+            ends = np.abs([[one["low"] for one in scores], [one["high"] for one in scores]] - means)
+            sizes = [one["bytes_per_vector"] for one in own]
+            marker = SPACES.get(space, PURSUIT)[1]
+            last.errorbar(sizes, means, ends, color=colour, marker=marker, capsize=3, label=f"{run}, {space}")
+    last.set_xscale("log", base=2)
+    ticks = sorted({one["bytes_per_vector"] for one in codes})[:: 1 + len(codes) // 24]
+    last.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
+    last.minorticks_off()
+    last.set_title(f"{protocol}: {metric}", loc="left")
+    last.set(xlabel="bytes per vector (log scale)")
+    last.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
     _save(figure, path)
 
 

@@ -15,7 +15,7 @@ from compressae_jax.notation import InputError, check_range
 
 RESAMPLES = 10_000
 PIECE = 2**22  # signs drawn at once
-ROUND = 1e-9  # of the size of a sum: closer ones are equal
+ROUND = 1e-6  # of the size of a sum: closer ones are equal, since scores may be of single precision
 LEVEL = 0.95
 
 
@@ -48,12 +48,11 @@ def permutation(
     """
     differences = _differences(values, base)
     check_range("resamples", resamples, 1, 10**7)
-    q = len(differences)
-    flat = differences.reshape(q, -1)
-    flat = flat[np.any(flat != 0, axis=1)]  # exchanging equal values changes nothing
+    flat = differences.reshape(len(differences), -1)
+    unlike = flat[np.any(flat != 0, axis=1)]  # exchanging equal values changes nothing
+    exact = len(unlike) < 63 and 2 ** len(unlike) <= resamples
+    draws, flat = (2 ** len(unlike), unlike) if exact else (resamples, flat)
     observed = np.abs(flat.sum(axis=0)) - ROUND * np.abs(flat).sum(axis=0)
-    exact = len(flat) < 63 and 2 ** len(flat) <= resamples
-    draws = 2 ** len(flat) if exact else resamples
     rng, reached = np.random.default_rng(seed), np.zeros(flat.shape[1], np.int64)
     piece = max(1, PIECE // max(1, len(flat)))
     for start in range(0, draws, piece):

@@ -36,9 +36,9 @@ def of_evaluations(scored: Sequence[Evaluation]) -> str:
     rows = []
     adjusted = significance.holm(np.array([one.p_values(first)[metrics[0]] for one in scored[1:]]))
     for place, one in enumerate(scored):
-        row = [one.name, f"{len(one.query_ids):,}", *(_interval(one[metric]._asdict()) for metric in metrics)]
+        row = [one.name, f"{len(one.query_ids):,}", *(interval(one[metric]._asdict()) for metric in metrics)]
         if len(scored) > 1:
-            compared = [_signed(one.difference(first)[metrics[0]]._asdict()), p_value(adjusted[place - 1])]
+            compared = [signed(one.difference(first)[metrics[0]]._asdict()), p_value(adjusted[place - 1])]
             row += compared if place else ["", ""]
         rows.append(row)
     notes = [f"{one.name}: {one.note}" for one in scored if one.note]
@@ -143,13 +143,14 @@ def _rows(report: Report, mark: Any) -> list[list[str]]:
     for one in report["contenders"]:
         row = [one["name"], f"{one['bytes_per_vector']:,.0f}", f"{one['ratio']:.1f}×"]
         for name, protocol in report["protocols"].items():
-            text = _interval(one["scores"][name][protocol["headline"]])
+            text = interval(one["scores"][name][protocol["headline"]])
             row.append(mark(text) if one["name"] in winners[name] else text)
         rows.append(row)
     return rows
 
 
-def _interval(score: Mapping[str, float]) -> str:
+def interval(score: Mapping[str, Any]) -> str:
+    """A mean with its ends."""
     return f"{score['mean']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
 
 
@@ -206,13 +207,14 @@ def _details(report: Report, protocol: str) -> str:
     for one in report["contenders"]:
         scores = one["scores"][protocol]
         published = "" if one["bytes_as_published"] is None else f"{one['bytes_as_published']:,}"
-        difference = "" if one["kind"] == "dense" else _signed(scores[headline]["difference"])
-        cells = [_interval(scores[metric]) for metric in metrics]
+        difference = "" if one["kind"] == "dense" else signed(scores[headline]["difference"])
+        cells = [interval(scores[metric]) for metric in metrics]
         rows.append([one["name"], f"{one['bytes_per_vector']:,.0f}", published, *cells, difference])
     return markdown_table(["method", "bytes", "as published", *metrics, f"{headline} − dense"], rows)
 
 
-def _signed(score: Mapping[str, float]) -> str:
+def signed(score: Mapping[str, float]) -> str:
+    """A difference with its ends."""
     return f"{score['mean']:+.3f} [{score['low']:+.3f}, {score['high']:+.3f}]"
 
 

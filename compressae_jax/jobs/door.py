@@ -32,6 +32,7 @@ COMMANDS = {
     "check_engine": "a search engine's answers and time beside our exact search",
     "reproduce": "an experiment of the project's: a question, its trainings and measurements, its page",
     "evaluate": "a run's model beside dense search and other methods",
+    "compare": "runs beside each other, over the same queries",
 }
 HELP = ("-h", "-help", "--help", "--helpshort", "--helpfull")
 AGAIN = 0.2  # seconds

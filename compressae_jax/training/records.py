@@ -102,17 +102,18 @@ def _deciding(record: Record) -> dict[str, Any]:
     wanted = record.get("stages") or plan.of(record["train"])
     kept = {section: record[section] for section in SECTIONS if section in record}
     kept["train"] = {**record["train"], **plan.fields(wanted)}
-    named = _flat(kept, "")
+    named = flat(kept)
     free = FREE - ({"train.microbatch"} if record["train"]["weight_pairs"] else set())  # pairs are of one pass
     if not named["train.steps"]:
         free = free | {f"{section}.{name}" for section, names in plan.OF_STEPS.items() for name in names}
     return {name: value for name, value in named.items() if name not in free}
 
 
-def _flat(tree: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The fields of a record by dotted name."""
     fields: dict[str, Any] = {}
     for name, value in tree.items():
-        fields |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+        fields |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
     return fields
 
 

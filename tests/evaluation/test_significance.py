@@ -61,6 +61,9 @@ def test_a_drawn_p_is_never_0_and_equal_methods_never_differ():
 def test_sums_that_rounding_parts_are_equal():
     one = np.array([0.1, 0.2, 0.3, 0.6])  # 0.1 + 0.2 + 0.3 - 0.6 is not quite 0
     assert significance.permutation(one * [1, 1, 1, -1], np.zeros(4)) == 1
+    tenths = np.random.default_rng(0).integers(0, 11, (2, 40)) / 10
+    ps = [significance.permutation(*tenths.astype(kind)) for kind in (np.float32, np.float64)]
+    assert ps[0] == ps[1]
 
 
 def test_the_bootstrap_p_agrees_with_the_t_test_of_many_queries():

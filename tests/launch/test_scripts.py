@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -150,6 +151,7 @@ def test_a_budget_goes_through_all_four_jobs(tmp_path):
         ("explore.py", ["--model=absent", "--source=shop", "--out=x.txt"], "out must end in .html"),
         ("explore.py", ["--model=absent", "--source=shop", "--out=x.html"], "absent"),
         ("evaluate.py", ["shop"], "--workdir"),
+        ("compare.py", ["--workdirs=absent-*", "--out=x"], "no folder is named absent-*"),
         ("ab_test.py", ["--log=absent.csv", "--out=x"], "there is no file absent.csv"),
         ("ab_test.py", ["--ctr=0.02"], "give either log="),
         ("ab_test.py", ["--log=absent.csv", "--columns=users=u"], "did you mean 'user'"),
@@ -182,6 +184,15 @@ def test_an_index_in_an_engine_and_what_it_finds(tmp_path):
     assert "5 queries, the 100 nearest of 60 rows (dense_query)" in done.stdout
     report = json.loads((tmp_path / "check.json").read_text())
     assert report["engine"] == "sqlite" and report["recall"]["10"] == 1 and report["ms"]["ours"]["median"] > 0
+
+
+def test_a_run_is_compared_with_others(run_folder, tmp_path):
+    workdir, _ = run_folder
+    shutil.copytree(workdir, tmp_path / "runs" / "other")
+    done = launch("compare.py", f"--workdirs={workdir},runs/other", "--out=x", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "No field of the configs differs." in done.stdout and "+0.000 [+0.000, +0.000]  1" in done.stdout
+    assert {path.name for path in (tmp_path / "x").iterdir()} >= {"compare.json", "compare.md"}
 
 
 def test_an_experiment_is_analysed_and_planned(tmp_path):
