@@ -26,15 +26,15 @@ def of(
     from compressae_jax.exploring import layout_kernels
 
     at = principal(start)
-    graph = _graph(scores, rows)
+    graph = pairs(scores, rows)
     if graph.nnz:
         at = np.ascontiguousarray(10 * (at / (at.std(axis=0) + 1e-9)), np.float32)
         every = (graph.data.max() / graph.data).astype(np.float32)
         due, state = every.copy(), np.array([2 * seed + 0x9E3779B97F4A7C15], np.uint64)
-        pairs = graph.row.astype(np.int64), graph.col.astype(np.int64)
+        ends = graph.row.astype(np.int64), graph.col.astype(np.int64)
         for number in range(epochs):
             rate = np.float32(1 - number / epochs)
-            layout_kernels.epoch(at, *pairs, due, every, np.float32(number), rate, PUSHES, state)
+            layout_kernels.epoch(at, *ends, due, every, np.float32(number), rate, PUSHES, state)
             done()
     return _within(at)
 
@@ -48,7 +48,7 @@ def principal(vectors: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n 2"]:
     return np.pad(centred @ axes, ((0, 0), (0, 2 - axes.shape[1])))
 
 
-def _graph(scores: Float[np.ndarray, "n r"], rows: Int[np.ndarray, "n r"]) -> scipy.sparse.coo_matrix:
+def pairs(scores: Float[np.ndarray, "n r"], rows: Int[np.ndarray, "n r"]) -> scipy.sparse.coo_matrix:
     """How strongly pairs belong together, 0..1, each pair once: the fuzzy union of what both of its rows say."""
     n = len(rows)
     own = np.arange(n)[:, None]

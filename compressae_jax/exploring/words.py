@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 WORD = re.compile(r"[^\W\d_]{2,}")
 A_SIDE = 4  # words of a sign of a latent
 LEAST = 2  # items of a side that share a word
+SURE = 3  # standard deviations that these are above what as many items drawn by chance would share
 PLACES = 60  # words on the map, at most
 NEAR = 0.07  # of the map's width: what counts as one place
 
@@ -55,7 +56,7 @@ def of_latents(
 
     `strengths` (n, m): how much of each latent an item has, at least 0; a sign of the latents at a time. A word's
     share p among a latent's items, weighted by their strengths, is set against its share b among all: p log(p / b)^2,
-    where it is larger; without the square it is words like 'for' that come first.
+    where it is larger than chance would make it; without the square it is words like 'for' that come first.
     """
     n, m = strengths.shape
     found = np.full((m, most), -1)
@@ -68,13 +69,16 @@ def of_latents(
         matrix.sort_indices()  # so that both have their entries in one order
     everywhere = np.asarray(words.held.sum(axis=0)).ravel() / n
     # As if each latent had one more item, of its mean strength, without any word: few items prove little.
-    total = np.asarray(by_latent.sum(axis=1)).ravel() * (1 + 1 / np.maximum(np.diff(by_latent.indptr), 1))
+    items = np.diff(by_latent.indptr)
+    total = np.asarray(by_latent.sum(axis=1)).ravel() * (1 + 1 / np.maximum(items, 1))
     for latent in range(m):
         here = slice(*together.indptr[latent : latent + 2])
         columns = together.indices[here]
-        share = together.data[here] / (total[latent] or 1)
-        scores = share * np.log(np.maximum(share / everywhere[columns], 1)) ** 2
-        scores[shared.data[here] < LEAST] = 0
+        share, common = together.data[here] / (total[latent] or 1), everywhere[columns]
+        scores = share * np.log(np.maximum(share / common, 1)) ** 2
+        by_chance = items[latent] * common
+        sure = shared.data[here] > by_chance + SURE * np.sqrt(by_chance * (1 - common))
+        scores[(shared.data[here] < LEAST) | ~sure] = 0
         best = np.lexsort((columns, -scores))[:most]
         best = best[scores[best] > 0]
         found[latent, : len(best)] = columns[best]

@@ -56,6 +56,11 @@ def test_more_rows_than_wanted_are_drawn_by_the_seed(tmp_path):
     head, arrays = told(0)
     assert len(head["texts"]) == 50 and head["total"] == 300 and arrays["values"].shape == (50, 5)
     assert head["texts"] == told(0)[0]["texts"] != told(1)[0]["texts"]
+    rows = [pages.TEXTS.index(text) if text in pages.TEXTS else -1 for text in head["texts"]]
+    there = np.array(rows) >= 0
+    whole = small.of(index.codes.codes(), index.weights.params["decoder_w"], "sparse", 8)
+    assert there.sum() > 40
+    assert_array_equal(arrays["values"][there], whole.values[np.array(rows)[there]])
     assert len(arrays["latents"]) == len(arrays["decoder"]) <= 64
 
 

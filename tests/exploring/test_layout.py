@@ -32,6 +32,14 @@ def test_more_neighbours_are_kept_than_by_principal_components():
     assert (layout.of(vectors, scores, rows, seed=1) != at).any()
 
 
+def test_pairs_are_those_of_either_row_once():
+    rows = np.array([[0, 1], [1, 2], [2, 0], [3, -1]])  # 2 says 0 and 1 says 2, which do not say them; 3 says nobody
+    scores = np.array([[1, 0.9], [1, 0.8], [1, 0.7], [1, -np.inf]], np.float32)
+    found = layout.pairs(scores, rows)
+    assert sorted(zip(found.row.tolist(), found.col.tolist(), strict=True)) == [(0, 1), (0, 2), (1, 2)]
+    assert (found.data == 1).all()  # the nearest of a row belongs to it for sure
+
+
 def test_every_epoch_is_told():
     told = []
     vectors = small.vectors(20)

@@ -68,6 +68,8 @@ def test_the_answers_are_those_of_the_index(browser, space, tmp_path):
             "return [...codes.added(codes.query(arguments[0]), arguments[1]).values()]", row, rows[3]
         )
         assert sum(added) == pytest.approx(scores[3], abs=1e-5)
+    twins = browser.execute_script("return [100, 200].map((row) => codes.nearest(codes.query(row), 2))")
+    assert [[row for row, _ in some] for some in twins] == index.search(index.codes[[100, 200]], top=2).rows.tolist()
     assert complaints(browser) == []
 
 

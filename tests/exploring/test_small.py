@@ -6,6 +6,7 @@ from evaluation import small as made
 from numpy.testing import assert_allclose, assert_array_equal
 
 from compressae_jax import compression
+from compressae_jax.codes.codes import Codes
 from compressae_jax.exploring import small
 from compressae_jax.retrieval.index import Index
 
@@ -41,3 +42,11 @@ def test_only_latents_in_use_are_kept_under_new_numbers(codes):
     assert_array_equal(rounded.latents[rounded.columns][there], np.asarray(codes.columns)[there])
     assert np.abs(rounded.values[there]).max() == small.LEVELS
     assert len(small.of(codes, WEIGHTS.params["decoder_w"], "sparse", 8).decoder) == 0
+
+
+def test_a_column_that_a_row_does_not_use_is_no_latent_in_use():
+    codes = Codes(np.array([[1, -0.5], [0.25, 0]], np.float32), np.array([[3, 1], [1, 2]]), 5)
+    rounded = small.of(codes, np.eye(5, dtype=np.float32), "reconstructed", 8)
+    assert_array_equal(rounded.latents, [1, 3])
+    assert_array_equal(rounded.columns, [[1, 0], [0, 0]])
+    assert_array_equal(rounded.values, [[127, -64], [127, 0]])

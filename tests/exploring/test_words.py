@@ -25,14 +25,16 @@ def test_words_are_those_of_two_texts_and_know_no_case():
 
 
 def test_a_latent_is_told_by_what_its_items_share_and_others_lack():
-    strengths = np.zeros((6, 4))
+    texts = [*TEXTS, *(f"{'half' * (i % 2)} for all" for i in range(30))]
+    strengths = np.zeros((36, 5))
+    strengths[[7, 9, 11], 4] = 1  # who share what half of all have, which three by chance may do
     strengths[:2, 0] = 0.9, 0.8  # the red ones
     strengths[2:4, 1] = 0.5
     strengths[4, 2] = 1  # one item alone shares nothing with another
-    held = words.of(TEXTS)
+    held = words.of(texts)
     found = words.of_latents(scipy.sparse.csr_matrix(strengths), held)
     assert [held.words[one] for one in found[:2, 0]] == ["red", "green"]
-    assert (found[2:] == -1).all() and found.shape == (4, words.A_SIDE)
+    assert (found[2:] == -1).all() and found.shape == (5, words.A_SIDE)
     told = {held.words[one] for one in found[0] if one >= 0}
     assert "green" not in told
 

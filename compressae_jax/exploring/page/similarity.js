@@ -87,10 +87,15 @@ class Codes {
   // The best rows: pairs of row and score, best first, ties by the lower row; none of a query without direction.
   nearest(query, top, without = -1) {
     if (![...query.values()].some((weight) => weight)) return [];
-    const scores = this.scores(query);
-    const rows = Array.from(scores.keys()).filter((row) => row !== without);
-    rows.sort((a, b) => scores[b] - scores[a] || a - b);
-    return rows.slice(0, top).map((row) => [row, scores[row]]);
+    const scores = this.scores(query), best = []; // rows, best first
+    for (let row = 0; row < this.n; row++) {
+      if (row === without || (best.length === top && scores[row] <= scores[best[top - 1]])) continue;
+      let place = best.length;
+      while (place && scores[best[place - 1]] < scores[row]) place--;
+      best.splice(place, 0, row);
+      best.length = Math.min(best.length, top);
+    }
+    return best.map((row) => [row, scores[row]]);
   }
 
   // What each latent of a query adds to its similarity with a row; they sum to it.

@@ -14,6 +14,7 @@ from compressae_jax.jobs.commands import vectors
 if TYPE_CHECKING:
     import numpy as np
 
+    from compressae_jax.codes.ids import Ids
     from compressae_jax.data.sources import Source
 
 
@@ -71,7 +72,7 @@ def main(given: flags.FlagValues) -> None:
     door.explore(
         index,
         out,
-        None if texts is None else [texts[row] for row in chosen],
+        None if texts is None else [str(texts[row]) for row in chosen],
         title=given.title or source.name,
         total=len(source),
         rows=given.rows,
@@ -81,7 +82,7 @@ def main(given: flags.FlagValues) -> None:
     print(f"{len(index):,} of {len(source):,} items, {out.stat().st_size / 1e6:.1f} MB: {out}")
 
 
-def _texts(given: flags.FlagValues, source: "Source") -> list[str] | None:
+def _texts(given: flags.FlagValues, source: "Source") -> "list[str] | Ids | None":
     """What each row is known by; None: its number."""
     from compressae_jax import data
     from compressae_jax.data import named
@@ -101,7 +102,7 @@ def _texts(given: flags.FlagValues, source: "Source") -> list[str] | None:
     dataset = data.load(given.source) if given.source in named.ABOUT else named.of_folder(given.source)
     if dataset is not None and dataset.items is not None:
         return dataset.items
-    return None if source.ids is None else [str(one) for one in source.ids]
+    return source.ids
 
 
 def _taken(source: "Source", rows: "np.ndarray") -> "np.ndarray":
