@@ -29,6 +29,7 @@ from compressae_jax.notation import FolderError, InputError
 from compressae_jax.training import loop, recipes
 
 CELLS, TRAININGS = "cells", "trainings"
+DATASET = "dataset"  # how the fields of a spec begin that name a set
 VERSION = 1
 MADE = ("commit", "date", "hardware", "versions")
 HELD_OUT = 1000  # queries, and validation rows, at most; at most a tenth of all
@@ -96,7 +97,7 @@ class Bench:
         sealed.replace(path, {"format_version": VERSION, **fields})
 
     def _path(self, spec: Spec) -> Path:
-        sets = sorted({value for name, value in spec.items() if name.startswith("dataset")})
+        sets = sorted({value for name, value in spec.items() if name.startswith(DATASET)})
         return self.folder / CELLS / f"{digest({'spec': spec, 'sources': [identity(one) for one in sets]})}.json"
 
     def trained(

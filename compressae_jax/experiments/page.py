@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from compressae_jax.base import files
-from compressae_jax.evaluation import intervals
+from compressae_jax.evaluation import figures, intervals
 from compressae_jax.experiments.cells import Result, Results, Settings
 
 JSON, PAGE = "results.json", "results.md"
@@ -72,6 +72,9 @@ def write(
 ) -> None:
     """Write all; results.json is the last, and marks it as done. `about` is the docstring of the config."""
     out.mkdir(parents=True, exist_ok=True)
+    if not figures.available():
+        note = "Figures need matplotlib: pip install 'compressae_jax[figures]'; the same command then draws them."
+        page = page._replace(figures=[], sections=[*page.sections, ("Figures", note)])
     for figure in page.figures:
         _draw(figure, out)
     files.write_bytes(out / PAGE, _markdown(about, command, size, results, page).encode())

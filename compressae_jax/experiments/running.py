@@ -7,7 +7,7 @@ from typing import Any
 
 from compressae_jax.base import progress as bars
 from compressae_jax.experiments import page
-from compressae_jax.experiments.bench import Bench
+from compressae_jax.experiments.bench import DATASET, Bench, source
 from compressae_jax.experiments.cells import Results, Settings
 from compressae_jax.notation import InputError, check_choice
 
@@ -43,6 +43,8 @@ def run(
     cells = own.cells(settings)
     if not cells:
         raise InputError(f"config.sizes.{size} asks for no cell at all")
+    for one in sorted({value for spec in cells for field, value in spec.items() if field.startswith(DATASET)}):
+        source(one)  # what is not there is said before hours of work
     bench = Bench(workdir, progress)
     results = []
     with bars.bar(len(cells), name, "cells", shown=progress) as bar:

@@ -28,7 +28,7 @@ def get_config() -> ml_collections.ConfigDict:
     }
     full = {**small, "batch": 100_000}  # an epoch a step: an hour on two idle cores
     toy = {**small, "datasets": ("shop",), "h": 256, "k": 8, "batch": 256, "steps": 6, "validate_every": 3, "rows": 600}
-    toy |= {"peers": ("truncation", "pca"), "widths": (16,)}
+    toy |= {"recipes": ("published",), "peers": ("truncation", "pca"), "widths": (16,)}
     return ml_collections.ConfigDict(
         {"experiment": "convergence", "size": "small", "sizes": {"small": small, "full": full, "toy": toy}}
     )

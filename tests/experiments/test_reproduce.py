@@ -72,6 +72,14 @@ def test_what_was_measured_is_not_measured_again(tmp_path, monkeypatch):
     assert json.loads((tmp_path / "results.json").read_text()) == first
 
 
+def test_a_set_that_is_not_there_is_said_before_any_work(tmp_path):
+    config = toy("convergence")
+    config.sizes.toy.datasets = ("shop", str(tmp_path / "absent.npy"))
+    with pytest.raises(InputError, match=r"absent\.npy"):
+        reproduce(config, tmp_path / "work", progress=False)
+    assert not (tmp_path / "work" / "cells").exists() and not (tmp_path / "work" / "trainings").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -152,6 +152,8 @@ def test_a_budget_goes_through_all_four_jobs(tmp_path):
         ("explore.py", ["--model=absent", "--source=shop", "--out=x.html"], "absent"),
         ("evaluate.py", ["shop"], "--workdir"),
         ("compare.py", ["--workdirs=absent-*", "--out=x"], "no folder is named absent-*"),
+        ("reproduce.py", ["--config=convergense", "--workdir=x"], "did you mean 'convergence'"),
+        ("reproduce.py", ["--config=convergence", "--config.size=huge", "--workdir=x"], "config.size must be one of"),
         ("ab_test.py", ["--log=absent.csv", "--out=x"], "there is no file absent.csv"),
         ("ab_test.py", ["--ctr=0.02"], "give either log="),
         ("ab_test.py", ["--log=absent.csv", "--columns=users=u"], "did you mean 'user'"),
