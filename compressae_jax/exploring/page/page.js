@@ -219,7 +219,8 @@ function follow() {
     why.addEventListener("click", () => {
       compared = row;
       follow();
-      at("near").children[i].querySelector("button").focus();
+      at("near").children[i].querySelector("button").focus({ preventScroll: true });
+      if (matchMedia("(max-width: 75rem)").matches) at("made-title").scrollIntoView(); // else it is beside it
     });
     right.append(made("span", score.toFixed(3), "score"), why);
     const was = before.get(row);
