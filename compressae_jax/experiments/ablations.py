@@ -2,12 +2,14 @@
 
 import dataclasses
 import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from compressae_jax.evaluation import intervals
-from compressae_jax.experiments import bench, page, spaces
+from compressae_jax.evaluation import significance
+from compressae_jax.evaluation.significance import Effect
+from compressae_jax.experiments import bench, page, paired, spaces
 from compressae_jax.experiments.bench import Bench
 from compressae_jax.experiments.cells import Outcome, Results, Settings, Spec, product
 from compressae_jax.notation import check_choice
@@ -63,24 +65,26 @@ def measure(here: Bench, spec: Spec) -> Outcome:
 
 def told(settings: Settings, results: Results) -> page.Page:
     """Every change beside the base, set by set."""
-    sets = results.values("dataset")
+    sets, changes = results.values("dataset"), [one for one in results.values("change") if one != BASE]
     sections = [(f"{name}: change of recall@100", _table(settings, results, name)) for name in sets]
-    names = results.values("change")
-    costs = {change: _differences(settings, results, change, "dense_query") for change in names if change != BASE}
-    helped = [change for change, found in costs.items() if found and all(one.high < 0 for one in found)]
-    better = [change for change, found in costs.items() if found and all(one.low > 0 for one in found)]
-    worst = sorted(helped, key=lambda change: np.mean([one.mean for one in costs[change]]))
-    listed = "; ".join(f"{change} {np.mean([one.mean for one in costs[change]]):+.3f}" for change in worst)
+    costs = {change: _effects(settings, results, change, "dense_query") for change in changes}
+    sure = significance.holm(np.array([one.p for found in costs.values() for one in found])) < 1 - significance.LEVEL
+    surely = {
+        change: bool(all_sets.all()) for change, all_sets in zip(costs, np.split(sure, len(changes)), strict=True)
+    }
+    losing = [one for one in changes if surely[one] and all(effect.mean < 0 for effect in costs[one])]
+    gaining = [one for one in changes if surely[one] and all(effect.mean > 0 for effect in costs[one])]
     answer = (
-        f"Of {len(costs)} changes to published codes of k={settings['k']} (h={settings['h']:,}), those that surely "
+        f"Of {len(changes)} changes to published codes of k={settings['k']} (h={settings['h']:,}), those that surely "
         f"lose recall@100 of dense queries on all of {', '.join(sets)} are, with their mean change: "
-        f"{listed or 'none'}; those that surely gain on all: {', '.join(better) or 'none'}."
+        f"{_listed(costs, losing)}; those that surely gain on all: {_listed(costs, gaining)}; the others do neither "
+        f"everywhere: {_listed(costs, [one for one in changes if one not in (*losing, *gaining)])}."
     )
     figure = page.Figure(
         "ablations",
-        "Change of recall@100 against the base, in three spaces, with 95 % intervals over queries",
+        "Change of recall@100 against the base, in three spaces, with 95 % intervals over queries and seeds",
         functools.partial(_draw, settings=settings, results=results),
-        (4.2 * len(sets) + 2.5, 0.42 * len(names) + 1.5),
+        (4.2 * len(sets) + 2.5, 0.42 * len(changes) + 1.5),
     )
     notes = (
         f"Base: magnitude TopK, cosine loss with the 4k term at 1/8, gradient through the kept entries, the encoder as "
@@ -96,15 +100,19 @@ def _metric(settings: Settings, space: str) -> str:
     return f"recall@100 {space} k={settings['k']}"
 
 
-def _differences(settings: Settings, results: Results, change: str, space: str) -> list[intervals.Interval]:
-    """Of every set: the change of recall, the mean over seeds of each query."""
+def _listed(costs: Mapping[str, Sequence[Effect]], changes: Sequence[str]) -> str:
+    """Changes with their mean over sets, the largest losses first."""
+    means = {change: float(np.mean([one.mean for one in costs[change]])) for change in changes}
+    return "; ".join(f"{change} {means[change]:+.3f}" for change in sorted(means, key=lambda one: means[one])) or "none"
+
+
+def _effects(settings: Settings, results: Results, change: str, space: str) -> list[Effect]:
+    """The change of recall, set by set."""
     found = []
     for name in results.values("dataset"):
-        of, base = (
-            results.where(dataset=name, change=one).per_query(_metric(settings, space)) for one in (change, BASE)
-        )
-        if of is not None and base is not None:
-            found.append(intervals.difference(of, base))
+        own, base = (results.where(dataset=name, change=one) for one in (change, BASE))
+        effect = paired.difference(own, base, _metric(settings, space))
+        found += [] if effect is None else [effect]
     return found
 
 
@@ -115,11 +123,8 @@ def _table(settings: Settings, results: Results, name: str) -> str:
         cells: list[page.Cell] = [change]
         for space in spaces.SPACES:
             metric = _metric(settings, space)
-            values, of_base = own.per_query(metric), base.per_query(metric)
-            if change == BASE or values is None or of_base is None:
-                cells.append(page.spread(own, metric))
-            else:
-                cells.append(page.paired(values, of_base))
+            changed = page.effect(paired.difference(own, base, metric))
+            cells.append(page.spread(own, metric) if change == BASE else changed)
         cells += [
             float(np.mean([one.told["dead"] for one in own])),
             float(np.mean([one.told["cosine"] for one in own])),
@@ -135,7 +140,7 @@ def _draw(canvas: Any, settings: Settings, results: Results) -> None:
         own = Results(one for one in results if one.spec["dataset"] == name)
         for offset, space in zip((-0.22, 0, 0.22), spaces.SPACES, strict=True):
             for place, change in enumerate(names):
-                for one in _differences(settings, own, change, space):
+                for one in _effects(settings, own, change, space):
                     ends = [[one.mean - one.low], [one.high - one.mean]]
                     looks = {"fmt": "o", "markersize": 4, "color": COLOURS[space], "capsize": 2}
                     axes.errorbar([one.mean], [place + offset], xerr=ends, label=None if place else space, **looks)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
 
 from compressae_jax.base import files
 from compressae_jax.evaluation import figures, intervals
+from compressae_jax.evaluation.significance import Effect
 from compressae_jax.experiments.cells import Result, Results, Settings
 
 JSON, PAGE = "results.json", "results.md"
@@ -54,9 +54,10 @@ def spread(results: Results, metric: str) -> str:
     return f"{one.mean:.3f} ± {(one.high - one.low) / 2:.3f}{between}"
 
 
-def paired(values: Float[np.ndarray, " q"], base: Float[np.ndarray, " q"]) -> str:
-    """The mean difference with its 95 % interval over queries; bold where the interval leaves out zero."""
-    one = intervals.difference(values, base)
+def effect(one: Effect | None) -> str:
+    """A mean difference with its 95 % interval, bold where that leaves out zero; nothing where there is none."""
+    if one is None:
+        return ""
     text = f"{one.mean:+.3f} ({one.low:+.3f} to {one.high:+.3f})"
     return f"**{text}**" if one.low > 0 or one.high < 0 else text
 
@@ -134,8 +135,9 @@ def _markdown(about: str, command: str, size: str, results: Results, page: Page)
         "## How it was made",
         f"`{command}` (size `{size}`): {len(results)} cells, {minutes:.1f} minutes of measuring and training, "
         f"{' and '.join(how['days'])}, {machines}; commit {', '.join(str(one)[:10] for one in how['commit'])}. "
-        "± and brackets: half widths of 95 % bootstrap intervals over queries, paired where it is a difference; "
-        "[ ] behind: standard deviation between seeds. All cells are in [results.json](results.json).",
+        "±: half widths of 95 % bootstrap intervals over queries, of the mean of all seeds; [ ] behind: standard "
+        "deviation between seeds. Differences are paired by query and by seed, and their intervals are for new queries "
+        "and, where there are several seeds, new seeds. All cells are in [results.json](results.json).",
         rest.strip(),
     ]
     return "\n\n".join(parts) + "\n"

@@ -7,9 +7,10 @@ import numpy as np
 
 from compressae_jax import compression
 from compressae_jax.baselines import dense
-from compressae_jax.evaluation import intervals, protocols
+from compressae_jax.evaluation import protocols
 from compressae_jax.evaluation.corpus import Corpus
-from compressae_jax.experiments import bench, page, spaces
+from compressae_jax.evaluation.significance import Effect
+from compressae_jax.experiments import bench, page, paired, spaces
 from compressae_jax.experiments.bench import Bench
 from compressae_jax.experiments.cells import Outcome, Results, Settings, Spec, product
 from compressae_jax.model.weights import Weights
@@ -116,11 +117,10 @@ def _recalls(results: Results) -> str:
     return page.table(["", *(f"k={k}" for k in ks)], rows)
 
 
-def _gap(results: Results, h: int, k: int, space: str) -> tuple[Any, Any]:
-    """Per query: by prefix of the model of the largest k, and by the model of this k."""
+def _gap(results: Results, h: int, k: int, space: str) -> Effect | None:
+    """What a prefix of the model of the largest k finds, less what the model of this k does."""
     most = max(results.where(h=h).values("k"))
-    metric = f"recall@100 {space} k={k}"
-    return results.where(h=h, k=most).per_query(metric), results.where(h=h, k=k).per_query(metric)
+    return paired.difference(results.where(h=h, k=most), results.where(h=h, k=k), f"recall@100 {space} k={k}")
 
 
 def _prefixes(results: Results) -> str:
@@ -129,8 +129,7 @@ def _prefixes(results: Results) -> str:
     for h in hs:
         most = max(results.where(h=h).values("k"))
         for space in spaces.SPACES:
-            gaps = [_gap(results, h, k, space) for k in ks if k < most]
-            cells = ["" if cut is None or own is None else page.paired(cut, own) for cut, own in gaps]
+            cells = [page.effect(_gap(results, h, k, space)) for k in ks if k < most]
             rows.append([f"h={h:,}, {space}, cut from k={most}", *cells, *[""] * (len(ks) - 1 - len(cells))])
     return page.table(["by prefix less a model of its own", *(f"k={k}" for k in ks[:-1])], rows)
 
@@ -185,9 +184,9 @@ def _of_prefixes(name: str, results: Results) -> str:
     most = max(results.where(h=h).values("k"))
     told = []
     for k in [k for k in _sizes(results)[1] if k < most]:
-        cut, own = _gap(results, h, k, "dense_query")
-        if cut is not None and own is not None:
-            told.append(f"{intervals.difference(cut, own).mean:+.3f} at k={k}")
+        gap = _gap(results, h, k, "dense_query")
+        if gap is not None:
+            told.append(f"{gap.mean:+.3f} at k={k}")
     return (
         f"One model of k={most} cut to fewer (h={h:,}, {name}) changes recall@100 of dense queries against models of "
         f"their own by {', '.join(told)}."
@@ -202,7 +201,7 @@ def _draw(canvas: Any, results: Results) -> None:
             points = [(k, one.mean()) for k, one in zip(ks, means, strict=True) if one is not None]
             axes.plot(*zip(*points, strict=True), "o-", color=colour, label=f"h={h:,}", markersize=4)
             most = max(results.where(h=h).values("k"))
-            cuts = [(k, _gap(results, h, k, space)[0]) for k in ks]
+            cuts = [(k, results.where(h=h, k=most).per_query(f"recall@100 {space} k={k}")) for k in ks]
             cut = [(k, values.mean()) for k, values in cuts if values is not None and k <= most]
             axes.plot(*zip(*cut, strict=True), "--", color=colour, lw=1)
         axes.set_xscale("log", base=2)
