@@ -20,28 +20,34 @@ LONGEST = 240  # characters of a text that are shown
 HIDDEN = {code: " " for code in (*range(0x20), *range(0x7F, 0xA0))}  # which move a cursor and say nothing
 
 
-def read(path: str | os.PathLike, ids: Ids | None, n: int, text: str = "text", named: str = "id") -> list[str]:
+def read(path: str | os.PathLike, ids: Ids | None, n: int, text: str = "text", named: str | None = None) -> list[str]:
     """The text of each of n rows, in their order.
 
     `.txt`: one a line. `.jsonl`: an object a line, its `text` (or `title`). `.parquet`, `.csv`, `.tsv`: the column
-    `text`. All but tables also as `.gz`. Where rows have `ids` and the file the field or column `named`, texts are
-    looked up by it, and may be more than the rows; otherwise they are in the order of the rows.
+    `text`. All but tables also as `.gz`. Where rows have `ids` and the file the field or column `named` (default: 'id',
+    if it is there), texts are looked up by it, and may be more than the rows; otherwise they are in the order of the
+    rows.
 
     Raises:
         InputError: no such file, a damaged one, no such column, a number of texts that is not that of the rows, a row
-            whose id the file lacks, an id that it has twice.
+            whose id the file lacks, an id that it has twice; a column of ids that was asked for and is not there.
     """
+    if named is not None and ids is None:
+        raise InputError(f"texts cannot be looked up by {named!r}: the rows have no ids")
+    by = named or "id"
     path = Path(os.path.expanduser(os.fspath(path)))
     endings = [ending.lower() for ending in path.suffixes]
     if endings[-1:] and endings[-1] in TABLES:
-        whole = payload.table(path, named)
+        whole = payload.table(path, by)
         if text not in whole:
             raise InputError(f"{path} has no column {text!r}; it has {', '.join(whole) or 'none'}")
-        found, keys = whole[text], whole.get(named)
+        found, keys = whole[text], whole.get(by)
     elif ".jsonl" in endings:
-        found, keys = _of_objects(path, text, named)
+        found, keys = _of_objects(path, text, by)
     else:
         found, keys = _lines(path), None
+    if keys is None and named is not None:
+        raise InputError(f"{path} has no {named!r}, by which texts would be looked up")
     if keys is not None and ids is not None:
         return _looked_up(path, found, keys, ids)
     if len(found) != n:

@@ -73,6 +73,15 @@ def test_what_is_refused(name, content, ids, told, tmp_path):
         texts.read(tmp_path / name, ids, 3)
 
 
+@pytest.mark.parametrize("name", ["t.txt", "t.jsonl", "t.csv"])
+def test_a_column_of_ids_that_was_asked_for_must_be_there(name, tmp_path):
+    path = write(tmp_path, name)
+    with pytest.raises(InputError, match="has no 'key', by which"):
+        texts.read(path, IDS, 3, named="key")
+    with pytest.raises(InputError, match="the rows have no ids"):
+        texts.read(path, None, 3, named="id")
+
+
 def test_shown_on_one_line_cut_and_without_controls():
     long, lone, lines, screen = texts.shown(["x" * 10_000, "\ud800", " a\n\tb ", "\x1b[31mred\x00"])
     assert len(long) == texts.LONGEST and long.endswith("…")
