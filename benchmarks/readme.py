@@ -1,4 +1,4 @@
-"""The tables and sentences of README, docs/MEASURED and docs/EVIDENCE, made anew from committed results.
+"""The tables and sentences of README, docs/MEASURED and docs/EVIDENCE, experiments' answers: made anew from results.
 
 python -m benchmarks.readme              # from results/ alone
 python -m benchmarks.readme --examples   # and what README's first Python block prints, run on the shipped data
@@ -9,6 +9,7 @@ import ast
 import contextlib
 import io
 import json
+import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from typing import Any
 from benchmarks import timing
 from compressae_jax.evaluation.tables import at_own_budget
 from compressae_jax.experiments import running
-from compressae_jax.experiments.page import JSON
+from compressae_jax.experiments.page import ANSWER, JSON
 from compressae_jax.jobs.experiments import about
 
 ROOT = Path(__file__).resolve().parent.parent
 README, MEASURED_PAGE, EVIDENCE_PAGE = ROOT / "README.md", ROOT / "docs" / "MEASURED.md", ROOT / "docs" / "EVIDENCE.md"
 RESULTS = ROOT / "results"
+PAGES_OF_EXPERIMENTS = ROOT / "configs" / "experiments"
 COMMAND = "python -m benchmarks.readme"
 EXAMPLE = "example", f"{COMMAND} --examples"
 BUDGETS = (16, 32, 64)
@@ -41,6 +43,24 @@ def main() -> None:
         if flags.examples and page == README:
             text = with_example(text)
         page.write_text(text, encoding="utf-8")
+    for name in measured():
+        path = PAGES_OF_EXPERIMENTS / f"{name}.py"
+        path.write_text(with_answer(name, path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def measured() -> list[str]:
+    """The experiments that have results."""
+    return [name for name in running.NAMES if (RESULTS / "experiments" / name / JSON).exists()]
+
+
+def with_answer(name: str, text: str) -> str:
+    """The config of an experiment with the answer of its results in its docstring."""
+    told = _read("experiments", name, JSON)
+    how = f"{ANSWER}size {told['size']}, {told['made']['seconds'] / 60:.0f} minutes on two shared cores): "
+    said = textwrap.fill(f"{how}{told['answer']}", 120, break_long_words=False, break_on_hyphens=False)
+    begin = text.index(ANSWER)
+    end = min(place for mark in ("\n\n", '\n"""') if (place := text.find(mark, begin)) >= 0)
+    return text[:begin] + said + text[end:]
 
 
 def with_results(page: Path, text: str) -> str:
@@ -243,11 +263,9 @@ def _head(name: str, asked: dict[str, Any]) -> str:
 def experiments() -> str:
     """Every experiment that has results: question, answer, figure, what makes it again."""
     parts = []
-    for name in running.NAMES:
-        if not (RESULTS / "experiments" / name / JSON).exists():
-            continue
+    for name in measured():
         told, path = _read("experiments", name, JSON), f"../results/experiments/{name}"
-        question = about(ROOT / "configs" / "experiments" / f"{name}.py")
+        question = about(PAGES_OF_EXPERIMENTS / f"{name}.py")
         figure = f"![{question}]({path}/{told['figures'][0]}.png)" if told["figures"] else ""
         made = (
             f"[Page with all tables]({path}/results.md) · `python launch/reproduce.py --config=configs/experiments/"

@@ -16,6 +16,7 @@ from compressae_jax.experiments.cells import Result, Results, Settings
 
 JSON, PAGE = "results.json", "results.md"
 FORMATS = ("svg", "png")
+ANSWER = "Answer ("  # how the paragraph of a config's docstring begins that quotes its page
 Cell = str | float | int | None
 
 
@@ -138,7 +139,7 @@ def _markdown(about: str, command: str, size: str, results: Results, page: Page)
         "±: half widths of 95 % bootstrap intervals over queries, of the mean of all seeds; [ ] behind: standard "
         "deviation between seeds. Differences are paired by query and by seed, and their intervals are for new queries "
         "and, where there are several seeds, new seeds. All cells are in [results.json](results.json).",
-        rest.strip(),
+        *(one for one in rest.strip("\n").split("\n\n") if not one.startswith(ANSWER)),
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -2,7 +2,7 @@
 
     python launch/reproduce.py --config=configs/experiments/ablations.py --workdir=runs/ablations
 
-Two cores need … minutes. Answer: not run yet.
+Answer (not run yet).
 """
 
 import ml_collections

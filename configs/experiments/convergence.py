@@ -2,7 +2,7 @@
 
     python launch/reproduce.py --config=configs/experiments/convergence.py --workdir=runs/convergence
 
-Two cores need … minutes. Answer: not run yet.
+Answer (not run yet).
 
 Vectors of one's own, such as MS MARCO's, from a file: --config.sizes.full.datasets="('marco.npy',)".
 """

@@ -52,12 +52,13 @@ def test_the_toy_size_writes_everything(name, tmp_path):
 def test_its_page_says_what_to_run_and_what_came_out(name):
     told = about(name)
     assert told.splitlines()[0].endswith("?"), "the question"
-    assert f"--config=configs/experiments/{name}.py" in told and "minutes" in told
+    assert f"--config=configs/experiments/{name}.py" in told
     config = importlib.import_module(f"configs.experiments.{name}").get_config()
     assert config.experiment == name and config.size == "small" and {"small", "full", "toy"} <= set(config.sizes)
     path = ROOT / "results" / "experiments" / name / "results.json"
     if not path.exists():
         pytest.skip("not run yet")
+    assert "minutes" in told
     answer = json.loads(path.read_text())["answer"]
     assert answer in " ".join(told.split()), "the docstring gives the answer of its results"
 
