@@ -43,6 +43,7 @@ ENGINES = {
         ("SERVING.md", 16),
         ("HUB.md", 16),
         ("EXPLORE.md", 128),
+        ("DIAGNOSIS.md", 16),
     ],
 )
 def test_examples_run(page, d, tmp_path, monkeypatch):

@@ -26,7 +26,8 @@ class Flat:
 
     def __init__(self, name: str, d: int, reduce: Callable[[Vectors], Reduced], storage: Storage):
         self.name, self.bytes_per_vector = name, float(storage.width)
-        self._d, self._reduce, self._storage = d, reduce, storage
+        self.storage = storage
+        self._d, self._reduce = d, reduce
         self._stored: list[np.ndarray] = []
 
     def __len__(self) -> int:
@@ -35,7 +36,7 @@ class Flat:
     def encode(self, vectors: Vectors) -> Shaped[np.ndarray, "n ..."]:
         """The stored form of vectors (n, d): an array of `bytes_per_vector` bytes a row."""
         self._check_width("vectors", vectors)
-        return self._storage.pack(self._reduce(vectors))
+        return self.storage.pack(self._reduce(vectors))
 
     def add(self, vectors: Vectors) -> "Flat":
         """Append vectors to the rows that are searched."""
@@ -78,7 +79,7 @@ class Flat:
         first = 0
         for piece in stored:
             for start in range(0, len(piece), ROWS):
-                yield first + start, self._storage.unpack(piece[start : start + ROWS])
+                yield first + start, self.storage.unpack(piece[start : start + ROWS])
             first += len(piece)
 
     def _check_width(self, argument: str, vectors: np.ndarray) -> None:

@@ -112,7 +112,7 @@ def check(names: Iterable[str], spaces_: Iterable[str], budgets: Sequence[int], 
     """Raise InputError unless there are such baselines and spaces, and what the baselines need is installed."""
     for space in spaces_:
         check_choice("evaluation.spaces", space, spaces.SPACES)
-    for name, _ in _sizes(names, budgets, d):
+    for name, _ in sizes(names, budgets, d):
         if name in OF_FAISS:
             load_faiss(name)
 
@@ -177,15 +177,19 @@ def baselines(
     projection = functools.cache(lambda: matryoshka.learned(training, basis(), seed))
     shared: dict[str, Callable[[], object]] = {"basis": basis, "projection": projection, "seed": lambda: seed}
     found = []
-    for name, budget in _sizes(names, sorted(set(budgets), reverse=True), d):
+    for name, budget in sizes(names, sorted(set(budgets), reverse=True), d):
         options = {option: shared[option]() for option in BASELINES[name].options}
         found.append(_of_baseline(BASELINES[name].fit(training, budget, **options), "baseline", budget))
     return list({one.name: one for one in reversed(found)}.values())[::-1]  # two budgets may buy the same size
 
 
-def _sizes(names: Iterable[str], budgets: Sequence[int], d: int) -> list[tuple[str, int]]:
-    """Every baseline with every budget that it is run at, once."""
-    sizes = []
+def sizes(names: Iterable[str], budgets: Sequence[int], d: int) -> list[tuple[str, int]]:
+    """Every baseline with every budget that it is run at, once.
+
+    Raises:
+        InputError: as `baselines`.
+    """
+    found = []
     for given in names:
         name, _, own = given.partition("@")
         check_choice("evaluation.baselines", name, BASELINES)
@@ -194,8 +198,8 @@ def _sizes(names: Iterable[str], budgets: Sequence[int], d: int) -> list[tuple[s
         one = BASELINES[name]
         wanted = [int(own)] if own else one.own_sizes(d) if one.own_sizes else budgets
         most = min(one.largest(d), dense.largest(d) - 1)
-        sizes += [(name, budget) for budget in wanted if one.smallest <= budget <= most]
-    return list(dict.fromkeys(sizes))
+        found += [(name, budget) for budget in wanted if one.smallest <= budget <= most]
+    return list(dict.fromkeys(found))
 
 
 def _of_baseline(fitted: Flat, kind: str, budget: int | None) -> Contender:

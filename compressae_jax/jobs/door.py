@@ -31,6 +31,8 @@ COMMANDS = {
     "export": "the rows of an index into a search engine",
     "check_engine": "a search engine's answers and time beside our exact search",
     "reproduce": "an experiment of the project's: a question, its trainings and measurements, its page",
+    "advise": "what to do with vectors, measured on a sample of them",
+    "diagnose": "what is wrong with a model, or with vectors for it",
     "evaluate": "a run's model beside dense search and other methods",
     "compare": "runs beside each other, over the same queries",
 }

@@ -134,17 +134,17 @@ def keep_levels(weights: Weights, folder: str | os.PathLike) -> None:
         weights.levels.update(there)
 
 
-def load(folder: str | os.PathLike) -> Weights:
-    """Read a model folder.
+def load(folder: str | os.PathLike, any_length: bool = False) -> Weights:
+    """Read a model folder; with `any_length`, for who looks at that, rows of the decoder need not be of unit length.
 
     Raises:
         FolderError: a folder that is missing, damaged, foreign, or newer than this program.
     """
     folder = Path(os.path.expanduser(os.fspath(folder)))
-    return files.steadily(folder, lambda: _load(folder))
+    return files.steadily(folder, lambda: _load(folder, any_length))
 
 
-def _load(folder: Path) -> Weights:
+def _load(folder: Path, any_length: bool) -> Weights:
     meta, remedy = _meta(folder), _remedy(folder)
     params = _read_params(folder / PARAMS, meta["d"], meta["h"], remedy)
     use = {name: meta[name] for name in ("encoder", "storage") if name in meta}  # older folders have neither
@@ -153,7 +153,7 @@ def _load(folder: Path) -> Weights:
     if (given := weights.fingerprint) != (wanted := meta["fingerprint"]):
         raise FolderError(f"{folder / PARAMS} is damaged: fingerprint {given}, {META} says {wanted}; {remedy}")
     try:
-        _check(weights)
+        _check(weights, any_length)
     except InputError as error:
         raise FolderError(f"{folder}: {error}; {remedy}") from None
     return weights
@@ -275,7 +275,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-def _check(weights: Weights) -> None:
+def _check(weights: Weights, any_length: bool = False) -> None:
     """Raise InputError unless the parameters can serve: shapes, dtype, finite values, unit decoder rows, legal k."""
     if set(weights.params) != set(NAMES):
         raise InputError(f"params must hold {', '.join(NAMES)}, not {', '.join(sorted(weights.params)) or 'nothing'}")
@@ -291,5 +291,5 @@ def _check(weights: Weights) -> None:
     check_range("k", weights.k, 1, weights.h)
     lengths = np.linalg.norm(weights.params["decoder_w"], axis=1)
     worst = int(np.abs(lengths - 1).argmax())
-    if abs(lengths[worst] - 1) > UNIT_TOLERANCE:
+    if not any_length and abs(lengths[worst] - 1) > UNIT_TOLERANCE:
         raise InputError(f"decoder_w must have rows of unit length; row {worst} has length {lengths[worst]:.6g}")

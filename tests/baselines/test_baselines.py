@@ -117,7 +117,7 @@ def test_search_is_exact_on_what_is_stored(baseline, vectors, top, monkeypatch):
 
     scores, rows = baseline.search(queries, top)
 
-    unpacked = baseline._storage.unpack(stored(baseline))
+    unpacked = baseline.storage.unpack(stored(baseline))
     exact = baseline._reduce(queries).astype(np.float64) @ unpacked.T
     assert scores.dtype == np.float32 and rows.dtype == np.int64
     assert_allclose(scores, np.take_along_axis(exact, rows, axis=1), atol=1e-6)

@@ -17,7 +17,7 @@ def test_fewer_bytes_are_signs_of_rotated_principal_directions():
     fitted = binary.fit(VECTORS, 2)
     reduced = fitted._reduce(VECTORS)
     assert_allclose(np.linalg.norm(reduced, axis=1), 1, rtol=1e-5)
-    assert_allclose(fitted._storage.unpack(fitted.encode(VECTORS)), np.sign(reduced) / 4, rtol=1e-6)
+    assert_allclose(fitted.storage.unpack(fitted.encode(VECTORS)), np.sign(reduced) / 4, rtol=1e-6)
     # Rotated: no dimension is left with a share of the variance of its own.
     falling = (VECTORS * 0.5 ** np.arange(20)).astype(np.float32)
     assert binary.fit(falling, 2)._reduce(falling).std(axis=0).min() > 0.02

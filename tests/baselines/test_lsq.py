@@ -11,7 +11,7 @@ def test_codebooks_learned_together_beat_subspaces():
     pytest.importorskip("faiss")
 
     def error(baseline):
-        return np.square(baseline._storage.unpack(baseline.encode(VECTORS)) - unit_rows(VECTORS)).sum(axis=1).mean()
+        return np.square(baseline.storage.unpack(baseline.encode(VECTORS)) - unit_rows(VECTORS)).sum(axis=1).mean()
 
     assert error(lsq.fit(VECTORS, 3)) < 0.8 * error(pq.fit(VECTORS, 3))
 
@@ -20,5 +20,5 @@ def test_codebooks_learned_together_beat_subspaces():
 def test_parts_are_small(monkeypatch, budget, codebooks):
     pytest.importorskip("faiss")
     monkeypatch.setattr(lsq, "CODEBOOKS", 2)
-    parts = lsq.fit(VECTORS[:256], budget)._storage
+    parts = lsq.fit(VECTORS[:256], budget).storage
     assert [one.M for one in parts.quantisers] == codebooks

@@ -35,7 +35,7 @@ def test_a_learned_rotation_beats_none(vectors):
     pytest.importorskip("faiss")
 
     def error(baseline):
-        scores = baseline._reduce(vectors) @ baseline._storage.unpack(baseline.encode(vectors)).T
+        scores = baseline._reduce(vectors) @ baseline.storage.unpack(baseline.encode(vectors)).T
         return np.square(scores - unit_rows(vectors) @ unit_rows(vectors).T).mean()
 
     assert error(opq.fit(vectors, 4)) < 0.6 * error(pq.fit(vectors, 4))

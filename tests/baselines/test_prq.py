@@ -26,5 +26,5 @@ def test_equals_faiss_where_budget_and_width_divide(monkeypatch):
 def test_parts_have_no_more_stages_than_are_quick(monkeypatch, budget, stages):
     pytest.importorskip("faiss")
     monkeypatch.setattr(prq, "STAGES", 4)  # 16 take six seconds to learn
-    parts = prq.fit(VECTORS, budget)._storage
+    parts = prq.fit(VECTORS, budget).storage
     assert [one.M for one in parts.quantisers] == stages

@@ -22,7 +22,7 @@ def test_scores_are_those_of_faiss(bits):
     theirs.train(rotated)
     theirs.add(rotated)
 
-    estimates = ours._reduce(VECTORS[:9]) @ ours._storage.unpack(ours.encode(VECTORS)).T
+    estimates = ours._reduce(VECTORS[:9]) @ ours.storage.unpack(ours.encode(VECTORS)).T
 
     assert ours.name == "RaBitQ"
     scores, rows = theirs.search(rotated[:9], 10)  # which may skip a row by a bound that holds with high probability

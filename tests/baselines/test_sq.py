@@ -20,7 +20,7 @@ def test_the_most_bits_that_fit(budget, size, steps):
     pytest.importorskip("faiss")
     fitted = sq.fit(VECTORS, budget)
     units = unit_rows(VECTORS)
-    unpacked = fitted._storage.unpack(fitted.encode(VECTORS))
+    unpacked = fitted.storage.unpack(fitted.encode(VECTORS))
     assert fitted.bytes_per_vector == size
     half_a_step = np.ptp(units, axis=0) / steps / 2
     assert (np.abs(unpacked - units) < 2 * half_a_step).all()  # twice, for the length of decoded rows is set to 1
@@ -34,7 +34,7 @@ def test_four_bits_are_spent_on_the_middle_of_the_range():
     units = unit_rows(heavy)
     reach = 2.5 * units.std(axis=0)
     inside = (np.abs(units - units.mean(axis=0)) < reach).all(axis=1)
-    raw = fitted._storage.quantisers[0].decode(fitted.encode(heavy))
+    raw = fitted.storage.quantisers[0].decode(fitted.encode(heavy))
     assert_allclose(raw[inside], units[inside], atol=1.01 * reach.max() / 15)
     assert np.ptp(raw) < np.ptp(units) * 0.99
 

@@ -150,6 +150,9 @@ def test_a_budget_goes_through_all_four_jobs(tmp_path):
         ("check_engine.py", ["--index=absent", "--engine=sqlite", "--place=x", "--queries=shop"], "is no index folder"),
         ("explore.py", ["--model=absent", "--source=shop", "--out=x.txt"], "out must end in .html"),
         ("explore.py", ["--model=absent", "--source=shop", "--out=x.html"], "absent"),
+        ("advise.py", ["--source=shop", "--peers=pqq"], "did you mean 'pq'"),
+        ("advise.py", ["--source=shop", "--qrels=x"], "queries and qrels go together"),
+        ("diagnose.py", ["--model=absent", "--source=shop"], "model folder absent does not exist"),
         ("evaluate.py", ["shop"], "--workdir"),
         ("compare.py", ["--workdirs=absent-*", "--out=x"], "no folder is named absent-*"),
         ("reproduce.py", ["--config=convergense", "--workdir=x"], "did you mean 'convergence'"),
@@ -232,6 +235,29 @@ def test_a_page_of_what_latents_mean(run_folder, tmp_path):
         done = launch("explore.py", *flags, wrong, "--out=other.html", cwd=tmp_path)
         assert done.returncode == 2 and told in done.stderr and "Traceback" not in done.stderr, done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "t.txt"]
+
+
+def test_a_diagnosis_is_told_and_strict(run_folder, tmp_path):
+    model = f"--model={run_folder[0]}/model"
+    done = launch("diagnose.py", model, "--source=shop", "--rows=400", "--out=d", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    told = json.loads((tmp_path / "d" / "diagnosis.json").read_text())
+    levels = {one["name"]: one["level"] for one in told["findings"]}
+    assert levels["loss on a plateau"] != "unseen" and levels["drift"] == "ok" and "drift" in done.stdout
+    x = np.random.default_rng(0).normal(size=(100, 128)).astype(np.float32)
+    np.save(tmp_path / "x.npy", np.concatenate([x, x]))
+    done = launch("diagnose.py", model, "--source=x.npy", "--strict", cwd=tmp_path)
+    assert done.returncode == 3 and "bad     near-duplicates" in done.stdout and not done.stderr
+
+
+def test_advice_is_written_and_printed(tmp_path):
+    flags = ("--source=shop", "--total_rows=1000000", "--budget_bytes=40", "--rows=300", "--peers=pca_int8")
+    done = launch("advise.py", *flags, "--noprogress", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "advice" / "advice.md").read_text()
+    told = json.loads((tmp_path / "advice" / "advice.json").read_text())
+    assert told["headline"] in page and told["headline"] in done.stdout and told["command"] in done.stdout
+    assert {one["name"] for one in told["measured"]} == {"dense", "pursuit", "pca_int8"} and told["total_rows"] == 10**6
 
 
 def test_evaluate_refuses_flags_that_contradict_the_run(run_folder):
