@@ -88,16 +88,18 @@ def k_of(budget: int) -> int:
 
 
 def _pursuit(budget: int, rows: Vectors, seed: int) -> Fitted:
-    return _codes(loop.fit(rows, seed=seed, progress=False, budget_bytes=budget, held_out=0), PURSUIT)
+    return of_codes(loop.fit(rows, seed=seed, progress=False, budget_bytes=budget, held_out=0), PURSUIT)
 
 
 def _one_pass(budget: int, rows: Vectors, seed: int) -> Fitted:
     h = max(64, min(2048, 1 << (len(rows) // 4).bit_length() - 1))
     own: dict[str, Any] = {"h": h, "k": min(k_of(budget), h // 4), "steps": STEPS, "batch": min(1024, len(rows))}
-    return _codes(loop.fit(rows, seed=seed, progress=False, held_out=0, **own), ONE_PASS)
+    return of_codes(loop.fit(rows, seed=seed, progress=False, held_out=0, **own), ONE_PASS)
 
 
-def _codes(weights: Weights, label: str) -> Fitted:
+def of_codes(weights: Weights, label: str) -> Fitted:
+    """A model's codes, by the encoder and storage that it is for, asked by dense queries."""
+
     def encode(rows: Vectors) -> Any:
         return compression.encode(weights, rows, weights.storage, encoder=weights.encoder)
 

@@ -143,7 +143,7 @@ def as_json(advice: Advice) -> dict[str, Any]:
         ],
         "measured": [_plain(one) for one in advice.measured],
         "left_out": advice.left_out,
-        **advice.made,
+        "made": advice.made,
     }
 
 
@@ -184,7 +184,9 @@ def _most(advice: Advice, name: str) -> float:
 def _table(advice: Advice) -> list[list[str]]:
     metrics = list(advice.measured[0].scores) if advice.measured else []
     rows = [["method", "bytes", "all rows", *metrics, "fitted in", "rows encoded/s", "ms a query"]]
-    for one in sorted(advice.measured, key=lambda one: (-one.bytes_per_vector, -one.scores[advice.metric].mean())):
+    for one in sorted(
+        advice.measured, key=lambda one: (-(one.budget or one.bytes_per_vector), -one.scores[advice.metric].mean())
+    ):
         cells = [_shown(intervals.interval(one.scores[metric])) for metric in metrics]
         name = one.label + (f", k={one.about['k']} of h={one.about['h']:,}" if one.ours else "")
         time = "" if one.speed is None else f"{one.speed.ms:.2g} ({one.speed.by})"

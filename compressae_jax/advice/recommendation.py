@@ -145,6 +145,7 @@ def _reason(verdict: Verdict, metric: str) -> str:
         f"{_found(ours, metric)} and {_found(peer, metric)} of exact search's answers within {verdict.budget} bytes "
         f"({metric}, rows that neither was fitted to; paired difference {signed(difference)})"
     )
+    both = both[0].upper() + both[1:]
     if verdict.choice.ours:
         return f"{both}: our codes are surely ahead."
     if verdict.level:

@@ -1,11 +1,13 @@
 """Advice for real vectors, small samples of them: each of the answers where it is right, and commands that run."""
 
+import dataclasses
 import json
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from evaluation import small
 
 from compressae_jax import data
 from compressae_jax.advice import advising, commands, measured, methods, page, sample
@@ -30,14 +32,14 @@ def advised(monkeypatch):
 
 def test_pq_for_shop_at_64_bytes(advised, tmp_path):
     pytest.importorskip("faiss")
-    told = advised("shop", 2000, budget_bytes=64, peers=("pq", "sq", "pca_int8"))
+    told = advised("shop", 2000, budget_bytes=64, peers=("pq", "sq"))
     assert (told.advised.answer, told.advised.choice.name) == ("peer", "pq"), told.advised.reason
     assert told.advised.verdicts[0].difference.high < -0.02
     page.write(told, tmp_path)
     text, numbers = (tmp_path / page.PAGE).read_text(), json.loads((tmp_path / page.NUMBERS).read_text())
     assert text.startswith("# Advice for") and "**Take PQ, 64 bytes a vector.**" in text and told.command in text
     assert (numbers["answer"], numbers["method"], numbers["bytes_per_vector"]) == ("peer", "pq", 64.0)
-    assert {one["name"] for one in numbers["measured"]} == {"dense", "pursuit", "pq", "sq", "pca_int8"}
+    assert {one["name"] for one in numbers["measured"]} == {"dense", "pursuit", "pq", "sq"}
     timed = {one["name"] for one in numbers["measured"] if one["speed"] is not None}
     assert timed == {"dense", "pursuit", "pq"}
 
@@ -51,7 +53,7 @@ def test_ours_for_debian(advised):
 def test_int8_or_nothing_for_small_sets(advised):
     told = advised("shop", 400, minutes=1e-6)
     assert told.advised.answer == "nothing" and told.command.startswith("python - <<")
-    assert "the minutes were over" in told.left_out[-1] and [one.name for one in told.measured] == ["dense"]
+    assert "not within the minutes" in told.left_out[-1] and [one.name for one in told.measured] == ["dense"]
     few = np.random.default_rng(0).normal(size=(30, 8))
     assert advised(few, 400).advised.answer == "nothing" and not advised(few, 400).measured
     with pytest.raises(InputError, match="at least 100 rows, not 30"):
@@ -92,13 +94,13 @@ def test_zero_rows_are_left_out_and_others_refused():
         sample.draw(data.open_source(vectors), 200)
 
 
-def test_bytes_are_those_of_an_index(monkeypatch):
-    monkeypatch.setattr(methods, "STEPS", 3)
-    rows = np.random.default_rng(0).normal(size=(300, 16)).astype(np.float32)
-    for method in methods.all_of(16, [12], (), one_pass=True)[0][1:]:
-        fitted = method.fit(rows, 0)
-        index = fitted.indexed(fitted.encode(rows[:50]))
-        assert isinstance(index, Index) and fitted.bytes_per_vector == index.bytes_per_vector <= 12
+@pytest.mark.parametrize(("encoder", "storage"), [("topk", "float16"), ("pursuit", "fast4"), ("pursuit", "packed4")])
+def test_bytes_are_those_of_an_index(encoder, storage):
+    weights = dataclasses.replace(small.weights(16, 64, 4), encoder=encoder, storage=storage)
+    fitted = methods.of_codes(weights, "ours")
+    index = fitted.indexed(fitted.encode(small.vectors(50, 16)))
+    assert isinstance(index, Index) and fitted.bytes_per_vector == index.bytes_per_vector
+    assert methods.k_of(20) == 4
 
 
 def test_what_needs_faiss_is_left_out_with_a_line(monkeypatch):

@@ -243,7 +243,7 @@ def test_a_diagnosis_is_told_and_strict(run_folder, tmp_path):
     assert done.returncode == 0, done.stderr
     told = json.loads((tmp_path / "d" / "diagnosis.json").read_text())
     levels = {one["name"]: one["level"] for one in told["findings"]}
-    assert levels["loss on a plateau"] != "unseen" and levels["drift"] == "ok" and "drift" in done.stdout
+    assert "8 lines with a loss" in done.stdout and levels["drift"] == "ok"  # of the run's metrics
     x = np.random.default_rng(0).normal(size=(100, 128)).astype(np.float32)
     np.save(tmp_path / "x.npy", np.concatenate([x, x]))
     done = launch("diagnose.py", model, "--source=x.npy", "--strict", cwd=tmp_path)
