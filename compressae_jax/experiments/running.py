@@ -8,7 +8,7 @@ from typing import Any
 from compressae_jax.base import progress as bars
 from compressae_jax.experiments import page
 from compressae_jax.experiments.bench import DATASET, Bench, source
-from compressae_jax.experiments.cells import Results, Settings
+from compressae_jax.experiments.cells import Results, Settings, Spec
 from compressae_jax.notation import InputError, check_choice
 
 NAMES = ("convergence", "sensitivity", "ablations")  # in the order that docs/EVIDENCE.md tells them
@@ -37,14 +37,9 @@ def run(
     """Measure the cells that are not there yet, and write the page of all; the caller holds the lock of `workdir`.
 
     Raises:
-        InputError: no cells, or what a cell refuses.
+        InputError: what `asked` or a cell refuses.
     """
-    own = experiment(name)
-    cells = own.cells(settings)
-    if not cells:
-        raise InputError(f"config.sizes.{size} asks for no cell at all")
-    for one in sorted({value for spec in cells for field, value in spec.items() if field.startswith(DATASET)}):
-        source(one)  # what is not there is said before hours of work
+    own, cells = experiment(name), asked(name, size, settings)
     bench = Bench(workdir, progress)
     results = []
     with bars.bar(len(cells), name, "cells", shown=progress) as bar:
@@ -55,6 +50,23 @@ def run(
     told: page.Page = own.told(settings, Results(results))
     page.write(out, about, command, size, settings, Results(results), told)
     return told
+
+
+def asked(name: str, size: str, settings: Settings) -> list[Spec]:
+    """The cells of an experiment, each of sets that are there: said before hours of work.
+
+    Raises:
+        InputError: no cell at all, a setting that is missing, or a set that cannot be opened.
+    """
+    try:
+        cells: list[Spec] = experiment(name).cells(settings)
+    except KeyError as error:
+        raise InputError(f"config.sizes.{size} must have the field {error}") from None
+    if not cells:
+        raise InputError(f"config.sizes.{size} asks for no cell at all")
+    for one in sorted({value for spec in cells for field, value in spec.items() if field.startswith(DATASET)}):
+        source(one)
+    return cells
 
 
 def sized(config: dict[str, Any], size: str) -> dict[str, Any]:

@@ -207,7 +207,8 @@ def _help(command: types.ModuleType, own: list[str]) -> str:
     if "config" in own:
         from compressae_jax.jobs.commands import experiment
 
-        lines += ["", *experiment.described()]
+        described = getattr(command, "described", experiment.described)
+        lines += ["", *described()]
     return "\n".join(lines)
 
 

@@ -1,7 +1,6 @@
 """The job of an experiment: its cells measured in a work folder, its page written beside them or where results lie."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 import ml_collections
@@ -36,11 +35,9 @@ def reproduce(
     for name in FIELDS:
         if name not in asked:
             raise InputError(f"config must have the field {name!r}, as the pages in configs/experiments/ do")
-    running.experiment(asked["experiment"])
     settings = running.sized(asked, asked["size"])
-    workdir = Path(workdir)
+    running.asked(asked["experiment"], asked["size"], settings)
+    workdir, out = files.check_out(workdir), files.check_out(workdir if out is None else out)
     workdir.mkdir(parents=True, exist_ok=True)
     with files.locked(workdir / "experiment"):
-        return running.run(
-            asked["experiment"], asked["size"], settings, workdir, Path(out or workdir), about, command, progress
-        )
+        return running.run(asked["experiment"], asked["size"], settings, workdir, out, about, command, progress)

@@ -155,6 +155,13 @@ def test_a_budget_goes_through_all_four_jobs(tmp_path):
         ("diagnose.py", ["--model=absent", "--source=shop"], "model folder absent does not exist"),
         ("evaluate.py", ["shop"], "--workdir"),
         ("compare.py", ["--workdirs=absent-*", "--out=x"], "no folder is named absent-*"),
+        ("reproduce.py", ["--config=convergence", "--config.size=toy", "--workdir=/dev/null/x"], "is not a folder"),
+        ("reproduce.py", ["--workdir=x"], "--config must name an experiment (ablations, "),
+        (
+            "reproduce.py",
+            ["--config=convergence", "--config.sizes.small.datasets=('absent.npy',)", "--workdir=x"],
+            "there is no file absent.npy",
+        ),
         ("reproduce.py", ["--config=convergense", "--workdir=x"], "did you mean 'convergence'"),
         ("reproduce.py", ["--config=convergence", "--config.size=huge", "--workdir=x"], "config.size must be one of"),
         ("ab_test.py", ["--log=absent.csv", "--out=x"], "there is no file absent.csv"),

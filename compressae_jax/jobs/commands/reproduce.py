@@ -14,6 +14,7 @@ from ml_collections import config_flags
 
 from compressae_jax.jobs import experiments
 from compressae_jax.jobs.commands import experiment
+from compressae_jax.notation import InputError
 
 
 def define() -> None:
@@ -26,7 +27,8 @@ def define() -> None:
     config_flags.DEFINE_config_file("config", None, "The experiment: a name (see below) or a file.")
     flags.DEFINE_string("workdir", None, "Folder of trainings and measurements: made, or continued.", required=True)
     flags.DEFINE_string("out", None, "Folder of results.json, results.md and the figures; default: workdir.")
-    experiment.resolve(sys.argv, next(iter(experiments.names(experiments.QUESTIONS))), experiments.QUESTIONS)
+    if any(one.lstrip("-").split("=")[0] == "config" for one in sys.argv[1:]):
+        experiment.resolve(sys.argv, of=experiments.QUESTIONS)
 
 
 def described() -> Iterator[str]:
@@ -45,6 +47,9 @@ def main(given: flags.FlagValues) -> None:
     from compressae_jax.experiments.page import PAGE
     from compressae_jax.jobs.reproduce import reproduce
 
+    if given.config is None:
+        known = ", ".join(experiments.names(experiments.QUESTIONS))
+        raise InputError(f"--config must name an experiment ({known}), or a file like configs/experiments/*.py")
     flag: Any = given["config"]
     path = Path(flag.config_filename)
     about = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or path.stem
