@@ -1,10 +1,13 @@
-"""The training loss: cosine distance to the reconstructions from k and from 4k nonzeros, and who is near to whom."""
+"""The training loss: cosine distance to the reconstructions from k and from 4k nonzeros, and who is near to whom.
+
+`ranking` is for pairs of texts that are known to belong together; see `training.joint`.
+"""
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from compressae_jax.codes.on_device import unit_rows
 from compressae_jax.model.compressae import Outputs
@@ -75,3 +78,17 @@ def pairs(x: Float[Array, "b d"], s: Float[Array, "b h"]) -> Float[Array, ""]:
 
     wanted, given = of(x), of(s)
     return (jnp.exp(wanted) * (wanted - given)).sum(axis=-1).mean()
+
+
+def ranking(
+    queries: Float[Array, "p d"], documents: Float[Array, "m d"], others: Bool[Array, "p m"]
+) -> Float[Array, ""]:
+    """Mean cross-entropy of finding document i for query i by softmax(cos / T) over all m documents, m ≥ p.
+
+    `others`: documents that answer a query too; they are not held against it. A query's own document never counts as
+    one of them.
+    """
+    near = unit_rows(queries) @ unit_rows(documents).T / TEMPERATURE
+    own = jnp.eye(*near.shape, dtype=bool)
+    found = jax.nn.log_softmax(jnp.where(others & ~own, -1e9, near), axis=-1)
+    return -jnp.diagonal(found).mean()

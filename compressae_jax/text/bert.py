@@ -42,12 +42,14 @@ class Architecture(NamedTuple):
 
 
 class Layer(nn.Module):
-    """Attention and two products, each added to what went in and normed."""
+    """Attention and two products, each added to what went in and normed; the body of a scan."""
 
     of: Architecture
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b l w"], bias: Float[Array, "#b #heads #l l"]) -> Float[Array, "b l w"]:
+    def __call__(
+        self, x: Float[Array, "b l w"], bias: Float[Array, "#b #heads #l l"]
+    ) -> tuple[Float[Array, "b l w"], None]:
         """The next layer's x; `bias` is added to the scores of attention."""
         dense = functools.partial(nn.Dense, precision="highest")
         norm = functools.partial(nn.LayerNorm, epsilon=self.of.epsilon, use_fast_variance=False)
@@ -58,13 +60,18 @@ class Layer(nn.Module):
         heads = jnp.einsum("bhqk,bkhw->bqhw", jax.nn.softmax(scores, axis=-1), v, precision="highest")
         x = norm(name="norm")(x + dense(width, name="mix")(heads.reshape(x.shape)))
         inner = jax.nn.gelu(dense(self.of.inner, name="inner")(x), approximate=False)
-        return norm(name="last_norm")(x + dense(width, name="outer")(inner))
+        return norm(name="last_norm")(x + dense(width, name="outer")(inner)), None
 
 
 class TextEncoder(nn.Module):
-    """Tokens of texts to unit vectors; layers are named layer_0 and on."""
+    """Tokens of texts to unit vectors.
+
+    The parameters of layers stand one behind the other in 'layers', along a first axis, so that one is compiled; the
+    `last` ones stand apart, in 'last_layers', where they alone are trained.
+    """
 
     of: Architecture
+    last: int = 0
 
     @nn.compact
     def __call__(self, tokens: Int[Array, "b l"], there: Bool[Array, "b l"]) -> Float[Array, "b w"]:
@@ -80,8 +87,10 @@ class TextEncoder(nn.Module):
             near = nn.Embed(BUCKETS, of.heads, name="distances")(jnp.asarray(buckets(length)))
             bias = bias + near.transpose(2, 0, 1)[None]
         x = nn.LayerNorm(epsilon=of.epsilon, use_fast_variance=False, name="norm")(x)
-        for i in range(of.depth):
-            x = Layer(of, name=f"layer_{i}")(x, bias)
+        for name, count in (("layers", of.depth - self.last), ("last_layers", self.last)):
+            if count:
+                fields = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}, "in_axes": nn.broadcast}
+                x, _ = nn.scan(Layer, length=count, **fields)(of, name=name)(x, bias)
         mean = (x * there[..., None]).sum(axis=1) / there.sum(axis=1, keepdims=True)
         return mean / jnp.linalg.norm(mean, axis=1, keepdims=True)
 

@@ -55,6 +55,7 @@ ATTENTION = {
 }
 BOTH = {"inner": "intermediate.dense", "outer": "output.dense", "last_norm": "output.LayerNorm"}
 
+LAYERS = "layers"
 Params = dict[str, Any]  # of `TextEncoder`, nested
 
 
@@ -139,14 +140,13 @@ def architecture(config: Mapping[str, Any], name: str = "config") -> Architectur
     return Architecture(kind, **sizes, epsilon=float(epsilon), pad=pad, types=types)
 
 
-def names(of: Architecture) -> dict[str, str]:
-    """The published name of every parameter, by its path here."""
-    found = {**OUTSIDE, **OWN[of.kind]}
-    for i in range(of.depth):
-        for ours, theirs in (ATTENTION[of.kind] | BOTH).items():
-            weight = "scale" if ours.endswith("norm") else "kernel"
-            found[f"layer_{i}.{ours}.{weight}"] = f"encoder.layer.{i}.{theirs}.weight"
-            found[f"layer_{i}.{ours}.bias"] = f"encoder.layer.{i}.{theirs}.bias"
+def names(of: Architecture) -> dict[str, tuple[str, ...]]:
+    """The published name of every parameter, by its path here; of those of layers, a name a layer."""
+    found = {path: (theirs,) for path, theirs in {**OUTSIDE, **OWN[of.kind]}.items()}
+    for ours, theirs in (ATTENTION[of.kind] | BOTH).items():
+        for here, there in (("scale" if ours.endswith("norm") else "kernel", "weight"), ("bias", "bias")):
+            each = tuple(f"encoder.layer.{i}.{theirs}.{there}" for i in range(of.depth))
+            found[f"{LAYERS}.{ours}.{here}"] = each
     return found
 
 
@@ -156,20 +156,25 @@ def to_params(of: Architecture, arrays: Mapping[str, np.ndarray], name: str = "a
     Raises:
         FolderError: an array that is missing, of another shape, or not finite.
     """
-    prefix, params = _prefix(of.kind, arrays), Params()
-    for path, (theirs, shape) in _shapes(of).items():
+    prefix, params, shapes = _prefix(of.kind, arrays), Params(), published_shapes(of)
+
+    def checked(theirs: str) -> np.ndarray:
         if (given := arrays.get(prefix + theirs)) is None:
             raise FolderError(f"{name} has no array {prefix + theirs}")
         given = np.asarray(given, np.float32)
-        if given.shape != shape:
-            raise FolderError(f"{name}: {prefix + theirs} must have shape {shape}, not {given.shape}")
+        if given.shape != shapes[theirs]:
+            raise FolderError(f"{name}: {prefix + theirs} must have shape {shapes[theirs]}, not {given.shape}")
         if not np.isfinite(given).all():
             raise FolderError(f"{name}: {prefix + theirs} has a value that is not finite")
+        return given
+
+    for path, theirs in names(of).items():
         *above, last = path.split(".")
         place = params
         for part in above:
             place = place.setdefault(part, {})
-        place[last] = np.ascontiguousarray(given.T) if last == "kernel" else given
+        each = [checked(one).T if last == "kernel" else checked(one) for one in theirs]
+        place[last] = np.stack(each) if above[0] == LAYERS else each[0]
     return params
 
 
@@ -180,13 +185,14 @@ def to_arrays(of: Architecture, params: Params) -> dict[str, np.ndarray]:
         leaf: Any = params
         for part in path.split("."):
             leaf = leaf[part]
-        array = np.asarray(leaf, np.float32)
-        found[theirs] = np.ascontiguousarray(array.T) if path.endswith(".kernel") else array
+        arrays = np.asarray(leaf, np.float32)
+        for one, array in zip(theirs, arrays if path.startswith(LAYERS) else [arrays], strict=True):
+            found[one] = np.ascontiguousarray(array.T if path.endswith(".kernel") else array)
     return found
 
 
-def _shapes(of: Architecture) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Published name and published shape of every parameter."""
+def published_shapes(of: Architecture) -> dict[str, tuple[int, ...]]:
+    """The shape of every array, by its published name."""
     own = {"words": (of.words, of.width), "places": (of.places, of.width), "types": (of.types, of.width)}
     own |= {"distances": (32, of.heads), "inner": (of.inner, of.width), "outer": (of.width, of.inner)}
 
@@ -195,7 +201,7 @@ def _shapes(of: Architecture) -> dict[str, tuple[str, tuple[int, ...]]]:
         matrix = own.get(part, (of.width, of.width))
         return matrix if last in ("embedding", "kernel") else (matrix[0] if part == "inner" else of.width,)
 
-    return {path: (theirs, shape(path)) for path, theirs in names(of).items()}
+    return {one: shape(path) for path, theirs in names(of).items() for one in theirs}
 
 
 def _prefix(kind: str, arrays: Mapping[str, Any]) -> str:

@@ -90,3 +90,19 @@ def test_l2_is_half_the_square_of_what_is_missed():
     assert_allclose(losses.distances(x, z, "l2"), np.square(unit - z).sum(axis=1) / 2, rtol=1e-5)
     of_unit = z / jnp.linalg.norm(z, axis=1, keepdims=True)
     assert_allclose(losses.distances(x, of_unit, "l2"), losses.distances(x, of_unit), rtol=1e-4)
+
+
+def test_ranking_is_the_oracles_and_other_answers_do_not_count():
+    rng = np.random.default_rng(1)
+    queries, documents = (rng.normal(size=(n, 5)).astype(np.float32) for n in (3, 7))
+    others = np.zeros((3, 7), bool)
+    others[0, [1, 5]] = others[1, 1] = True  # of query 1 its own document, which is none of the others
+    expected = []
+    for i in range(3):
+        near = (
+            oracle.unit(documents.astype(np.float64)) @ oracle.unit(queries.astype(np.float64))[i] / losses.TEMPERATURE
+        )
+        held = [j for j in range(7) if j == i or not others[i, j]]
+        expected.append(scipy.special.logsumexp(near[held]) - near[i])
+    found = losses.ranking(jnp.asarray(queries), jnp.asarray(documents), jnp.asarray(others))
+    assert_allclose(found, np.mean(expected), rtol=1e-5)

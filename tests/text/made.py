@@ -21,8 +21,8 @@ def config(kind, **changes):
 
 def arrays(kind, seed=0, **changes):
     of, rng = folders.architecture(config(kind, **changes)), np.random.default_rng(seed)
-    shapes = dict(folders._shapes(of).values())
-    return {name: rng.normal(size=shape, scale=0.5).astype(np.float32) for name, shape in shapes.items()}
+    shapes = folders.published_shapes(of).items()
+    return {name: rng.normal(size=shape, scale=0.5).astype(np.float32) for name, shape in shapes}
 
 
 def model(kind="bert", seed=0, **changes):

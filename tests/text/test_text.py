@@ -39,20 +39,31 @@ def test_what_fills_a_batch_changes_no_text(texts, pad):
     assert_allclose(together[:1], encoded(texts[:1], made.PAD)[:1], atol=1e-5)
 
 
+def test_last_layers_that_stand_apart_are_the_same_layers():
+    model, batch = made.model(), tokens.padded(TEXTS, made.PAD)
+    layers = model.params["layers"]
+    apart = {
+        "layers": jax.tree.map(lambda one: one[:1], layers),
+        "last_layers": jax.tree.map(lambda one: one[1:], layers),
+    }
+    found = embedding.units(bert.TextEncoder(model.module.of, last=1), {**model.params, **apart}, *batch)
+    assert_allclose(found, embedding.units(model.module, model.params, *batch), atol=1e-6)
+
+
 def test_far_distances_share_buckets():
     expected = [[made.bucket(b - a) for b in range(200)] for a in range(200)]
     assert_array_equal(bert.buckets(200), expected)
 
 
 def test_the_gradient_is_that_of_small_changes():
-    model = made.model(num_hidden_layers=1)  # of more, most of the time would be compilation
+    model = made.model()
     batch = tokens.padded(TEXTS, made.PAD)
 
     def score(params):
         return (embedding.units(model.module, params, *batch) * np.linspace(-1, 1, made.WIDTH)).sum()
 
     gradient = jax.grad(score)(model.params)
-    for part in ("words", "layer_0"):
+    for part in ("words", "layers"):
         slopes, tree = jax.tree.flatten(gradient[part])
         rng = np.random.default_rng(0)
         ways = [rng.normal(size=slope.shape).astype(np.float32) for slope in slopes]

@@ -1,0 +1,271 @@
+"""Does it pay to train text encoder and autoencoder together? Arms of equal steps beside codes made post hoc."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from compressae_jax import compression
+from compressae_jax.baselines import dense
+from compressae_jax.evaluation import intervals, judgements
+from compressae_jax.experiments import page, texts
+from compressae_jax.experiments.bench import Bench
+from compressae_jax.experiments.cells import Outcome, Results, Settings, Spec, product
+from compressae_jax.experiments.texts import Question, Reader, Texts
+from compressae_jax.model import budgets
+from compressae_jax.model.weights import Weights
+from compressae_jax.retrieval.index import Index
+from compressae_jax.text import embedding, tokens
+from compressae_jax.text.folders import TextModel
+from compressae_jax.training import joint
+from compressae_jax.training.joint import Arm, Batch
+
+METRIC = "nDCG@10"
+ARMS = ("posthoc", "ranked", "last", "all", "encoder")
+CALLED = {
+    "posthoc": "post hoc: a dictionary of the frozen vectors",
+    "ranked": "the autoencoder alone, by a ranking loss on frozen vectors",
+    "last": "the encoder's last layers and the autoencoder",
+    "all": "all of the encoder and the autoencoder",
+    "encoder": "all of the encoder by its dense vectors, then post hoc",
+}
+COLOURS = {"posthoc": "#000000", "ranked": "#E69F00", "last": "#56B4E9", "all": "#0072B2", "encoder": "#009E73"}
+OWN, ANEW, ONE_PASS = "own", "anew", "one pass"  # dictionaries: the arm's; one of its encoder's vectors; codes of `own`
+FIELDS = ("encoder", "rows", "longest", "validated", "bytes", "trained_bytes", "pairs", "more", "steps", "every")
+RATES = ("last_layers", "text_rate", "rate", "reconstruction")
+
+
+def cells(settings: Settings) -> list[Spec]:
+    """A training each, asked on the tests of all sets."""
+    own = {name: settings[name] for name in (*FIELDS, *RATES)}
+    return [
+        {
+            **spec,
+            "asked": list(settings["datasets"]),
+            **{k: list(v) if isinstance(v, tuple) else v for k, v in own.items()},
+        }
+        for spec in product(dataset=settings["datasets"], arm=settings["arms"], seed=settings["seeds"])
+    ]
+
+
+def measure(here: Bench, spec: Spec) -> Outcome:
+    """Train an arm on a set; nDCG@10 of its dense vectors and of its codes, there and on the other sets."""
+    reader, name = texts.reader(spec["encoder"]), spec["dataset"]
+    own = _texts(name, spec)
+    frozen = _frozen(reader, name, _key(spec))
+    fields = {"budget_bytes": spec["trained_bytes"]}
+    start = here.trained(name, frozen["documents"], fields, "default", spec["seed"])
+    model, weights, told = reader.model, start, {"pairs": len(own.pairs), "step": 0, "seconds": 0.0}
+    told |= {"validation_queries": len(own.validation.queries), "k": start.k, "h": start.h}
+    if (arm := _arm(spec, model.module.of.depth)) is not None:
+        fitted = _fit(arm, reader, own, frozen, start, spec)
+        model, weights = fitted.text, fitted.weights
+        told |= {"step": fitted.step, "seconds": fitted.seconds, "curve": fitted.curve}
+    scores = {}
+    for asked in spec["asked"]:
+        there = _texts(asked, spec)
+        vectors = _frozen(reader, asked, _key(spec))
+        if model is not reader.model:
+            vectors = _vectors(reader._replace(model=model), there, spec["longest"])
+        anew = here.trained(asked, vectors["documents"], fields, "default", spec["seed"])
+        told[f"queries {asked}"] = len(there.test.queries)
+        used = {OWN: weights, ANEW: anew} if spec["arm"] != "encoder" else {ANEW: anew}
+        if spec["arm"] == "encoder" and asked != name:  # the dictionary that a user of it would bring along
+            own_vectors = _vectors(reader._replace(model=model), own, spec["longest"])["documents"]
+            used[OWN] = here.trained(name, own_vectors, fields, "default", spec["seed"])
+        elif spec["arm"] == "encoder":
+            used[OWN] = anew
+        for what, values in scored(used, vectors, there.test, spec["bytes"]).items():
+            scores[f"{METRIC} {asked} {what}"] = values
+    return Outcome(scores, told)
+
+
+def scored(
+    used: Mapping[str, Weights],
+    vectors: Mapping[str, Float[np.ndarray, "_ d"]],
+    question: Question,
+    sizes: list[int],
+) -> dict[str, Float[np.ndarray, " q"]]:
+    """A query's nDCG@10 by dense vectors, and by codes of every dictionary in every number of bytes."""
+    x, queries = vectors["documents"][question.corpus], vectors["queries"][question.queries]
+    ask = functools.partial(
+        judgements.per_query, queries=queries, wanted=question.wanted, own_rows=question.own, names=(METRIC,)
+    )
+    found = {"dense": ask(dense.fit(x).add(x).search)[METRIC]}
+    for name, weights in used.items():
+        for size in sizes:
+            for encoder in ("pursuit", "topk") if name == OWN else ("pursuit",):
+                what = name if encoder == "pursuit" else ONE_PASS
+                found[f"{what} {size}"] = ask(_index(weights, x, size, encoder).search)[METRIC]
+    return found
+
+
+def told(settings: Settings, results: Results) -> page.Page:
+    """Every arm on the tests of its own set, what it differs from post hoc, and what is left of it on other sets."""
+    sets, sizes = results.values("dataset"), list(settings["bytes"])
+    middle = settings["trained_bytes"]
+    sections, sentences = [], []
+    for name in sets:
+        arms = {arm: results.where(dataset=name, arm=arm) for arm in results.values("arm")}
+        queries = next(iter(results.where(dataset=name))).told[f"queries {name}"]
+        sections.append((f"{name}: {METRIC} of {queries} test queries", _scores(arms, name, sizes, middle)))
+        sections.append((f"{name}: differences to post hoc, paired", _differences(arms, name, name, sizes)))
+        for other in (one for one in settings["datasets"] if one != name):
+            heading = f"Carried from {name} to {other}: differences to post hoc of {name}, paired"
+            sections.append((heading, _differences(arms, name, other, sizes)))
+        sentences.append(_sentence(arms, name, [one for one in settings["datasets"] if one != name], middle))
+    notes = (
+        f"*own*: packed pursuit codes of the arm's dictionary, which was trained at {middle} bytes and serves all "
+        "budgets; *anew*: of a dictionary that is fitted post hoc to the vectors of the arm's encoder; *one pass*: the "
+        "arm's dictionary without pursuit. All arms start from the post-hoc dictionary and see the same batches of "
+        f"{settings['pairs']} pairs and {settings['more']} documents, {settings['steps']} steps; validation queries "
+        "pick the step, and step 0 may be picked. Pairs, validation and tests have no document in common that "
+        "anything was judged about. Documents beside the pairs are drawn of all. Texts are cut at "
+        f"{settings['longest']} tokens, and collections where rows says so ({settings['rows']:,}; 0: whole), so the "
+        "figures are not those of other pages."
+    )
+    answer = f"At {middle} bytes a vector, {'; '.join(sentences)}."
+    return page.Page(answer, [*sections, ("What was trained", notes)], _figures(results, sizes))
+
+
+def _scores(arms: Mapping[str, Results], name: str, sizes: list[int], middle: int) -> str:
+    heads = ["arm", "dense", *(f"{size} bytes" for size in sizes)]
+    heads += [f"{middle} bytes, anew", f"{middle} bytes, one pass", "best step", "minutes of training"]
+    rows: list[list[page.Cell]] = []
+    for arm, own in arms.items():
+        kinds = ["dense", *(f"{OWN} {size}" for size in sizes), f"{ANEW} {middle}", f"{ONE_PASS} {middle}"]
+        scores = [page.spread(own, f"{METRIC} {name} {kind}") for kind in kinds]
+        steps = ", ".join(str(one.told["step"]) for one in own)
+        minutes = float(np.mean([one.told["seconds"] for one in own])) / 60
+        rows.append([CALLED[arm], *scores, steps, f"{minutes:.1f}"])
+    return page.table(heads, rows)
+
+
+def _differences(arms: Mapping[str, Results], name: str, asked: str, sizes: list[int]) -> str:
+    kinds = ["dense", *(f"{OWN} {size}" for size in sizes), *(f"{ANEW} {size}" for size in sizes)]
+    rows = []
+    for arm, own in arms.items():
+        if arm != "posthoc":
+            pairs = (_pair(own, arms["posthoc"], f"{METRIC} {asked} {kind}") for kind in kinds)
+            rows.append([CALLED[arm], *("" if pair is None else page.paired(*pair) for pair in pairs)])
+    heads = ["arm", "dense", *(f"{size} bytes" for size in sizes), *(f"{size} bytes, anew" for size in sizes)]
+    return page.table(heads, rows)
+
+
+def _pair(own: Results, base: Results, metric: str) -> tuple[np.ndarray, np.ndarray] | None:
+    values, beside = own.per_query(metric), base.per_query(metric)
+    return None if values is None or beside is None else (values, beside)
+
+
+def _sentence(arms: Mapping[str, Results], name: str, others: list[str], size: int) -> str:
+    def difference(arm: str, asked: str) -> str:
+        pair = _pair(arms[arm], arms["posthoc"], f"{METRIC} {asked} {OWN} {size}")
+        if pair is None:
+            return "nothing"
+        one = intervals.difference(*pair)
+        return f"{one.mean:+.3f} ({one.low:+.3f} to {one.high:+.3f})"
+
+    base = float(np.mean(arms["posthoc"].means(f"{METRIC} {name} {OWN} {size}")))
+    found = []
+    for arm in arms:
+        if arm != "posthoc":
+            carried = "".join(f", carried to {other} {difference(arm, other)}" for other in others)
+            found.append(f"{CALLED[arm]} {difference(arm, name)}{carried}")
+    return f"{METRIC} on {name} is {base:.3f} post hoc, and changes by training {'; '.join(found)}"
+
+
+def _figures(results: Results, sizes: list[int]) -> list[page.Figure]:
+    caption = "by bytes a vector, tests of the set that an arm was trained on; dashed: its dense vectors"
+    draw = functools.partial(_draw, results=results, sizes=sizes)
+    return [page.Figure("joint", f"{METRIC} {caption}", draw, (5 * len(results.values("dataset")), 4.2))]
+
+
+def _draw(canvas: Any, results: Results, sizes: list[int]) -> None:
+    names = results.values("dataset")
+    for axes, name in zip(canvas.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        for arm in results.values("arm"):
+            own = results.where(dataset=name, arm=arm)
+            ys = [float(np.mean(own.means(f"{METRIC} {name} {OWN} {size}"))) for size in sizes]
+            axes.plot(sizes, ys, color=COLOURS[arm], label=CALLED[arm], marker="o", markersize=4)
+            dense_score = float(np.mean(own.means(f"{METRIC} {name} dense")))
+            axes.axhline(dense_score, color=COLOURS[arm], linestyle="--", linewidth=0.8)
+        axes.set(xlabel="bytes a vector", title=f"{METRIC} on {name}", xscale="log", xticks=sizes, xticklabels=sizes)
+        axes.minorticks_off()
+    canvas.axes[0].legend(frameon=False, fontsize=7)
+
+
+def _index(weights: Weights, x: Float[np.ndarray, "n d"], size: int, encoder: str = "pursuit") -> Index:
+    own = budgets.with_budget(weights, size)
+    return Index(compression.encode(own, x, own.storage, encoder), own, "dense_query")
+
+
+def _arm(spec: Spec, depth: int) -> Arm | None:
+    """What a named arm trains; None of the one that trains nothing more."""
+    layers = {"ranked": 0, "last": min(spec["last_layers"], depth), "all": depth, "encoder": depth}
+    if spec["arm"] not in layers:
+        return None
+    rates = {name: spec[name] for name in ("text_rate", "rate", "reconstruction")}
+    return Arm(layers[spec["arm"]], spec["arm"] != "encoder", **rates)
+
+
+def _fit(
+    arm: Arm, reader: Reader, own: Texts, frozen: Mapping[str, np.ndarray], start: Weights, spec: Spec
+) -> joint.Fitted:
+    cut = {name: reader.cut(some, spec["longest"]) for name, some in (("q", own.queries), ("d", own.documents))}
+    pad, length = reader.model.module.of.pad, tokens.size(spec["longest"])
+
+    def feed(step: int) -> Batch:
+        drawn = joint.draw(own.pairs, own.answers, spec["pairs"], spec["more"], spec["seed"], step)
+        if not arm.layers:
+            return Batch(frozen["queries"][drawn.queries], frozen["documents"][drawn.documents], drawn.others)
+        parts = (("q", drawn.queries), ("d", drawn.documents))
+        batch = (tokens.padded([cut[name][row] for row in rows], pad, length=length) for name, rows in parts)
+        return Batch(*batch, drawn.others)
+
+    question = own.validation
+
+    def validate(model: TextModel, weights: Weights) -> float:
+        """By what the test will ask, of other queries: packed pursuit codes, or dense vectors."""
+        if model is reader.model:
+            x, queries = frozen["documents"][question.corpus], frozen["queries"][question.queries]
+        else:
+            x = embedding.of_tokens(model, [cut["d"][row] for row in question.corpus])
+            queries = embedding.of_tokens(model, [cut["q"][row] for row in question.queries])
+        search = _index(weights, x, spec["trained_bytes"]).search if arm.autoencoder else dense.fit(x).add(x).search
+        found = judgements.per_query(search, queries, question.wanted, question.own, names=(METRIC,))
+        return float(found[METRIC].mean())
+
+    return joint.fit(arm, reader.model, start, feed, validate, spec["steps"], spec["every"])
+
+
+def _key(spec: Spec) -> tuple[str, int, int, int]:
+    return spec["encoder"], spec["rows"], spec["longest"], spec["validated"]
+
+
+def _texts(name: str, spec: Spec) -> Texts:
+    return _loaded(name, spec["rows"], spec["validated"])
+
+
+@functools.lru_cache(maxsize=4)
+def _loaded(name: str, rows: int, validated: int) -> Texts:
+    return texts.load(name, rows, validated)
+
+
+_FROZEN: dict[tuple, dict[str, np.ndarray]] = {}
+
+
+def _frozen(reader: Reader, name: str, key: tuple[str, int, int, int]) -> dict[str, np.ndarray]:
+    """The vectors of a set by the encoder as it comes, once a process."""
+    if (name, key) not in _FROZEN:
+        _FROZEN[name, key] = _vectors(reader, _loaded(name, key[1], key[3]), key[2])
+    return _FROZEN[name, key]
+
+
+def _vectors(reader: Reader, of: Texts, longest: int) -> dict[str, np.ndarray]:
+    """Of documents and queries; those that are the same texts are encoded once."""
+    documents = embedding.of_tokens(reader.model, reader.cut(of.documents, longest))
+    if of.queries is of.documents:
+        return {"documents": documents, "queries": documents}
+    return {"documents": documents, "queries": embedding.of_tokens(reader.model, reader.cut(of.queries, longest))}
