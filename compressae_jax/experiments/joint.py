@@ -33,28 +33,25 @@ CALLED = {
 }
 COLOURS = {"posthoc": "#000000", "ranked": "#E69F00", "last": "#56B4E9", "all": "#0072B2", "encoder": "#009E73"}
 OWN, ANEW, ONE_PASS = "own", "anew", "one pass"  # dictionaries: the arm's; one of its encoder's vectors; codes of `own`
-FIELDS = ("encoder", "rows", "longest", "validated", "bytes", "trained_bytes", "pairs", "more", "steps", "every")
-RATES = ("last_layers", "text_rate", "rate", "reconstruction")
+RATES = ("text_rate", "rate", "reconstruction")
+FIELDS = ("encoder", "validated", "trained_bytes", "pairs", "more", "steps", "every", "last_layers", *RATES)
+OF_SETS = ("rows", "longest")
 
 
 def cells(settings: Settings) -> list[Spec]:
     """A training each, asked on the tests of all sets."""
-    own = {name: settings[name] for name in (*FIELDS, *RATES)}
-    return [
-        {
-            **spec,
-            "asked": list(settings["datasets"]),
-            **{k: list(v) if isinstance(v, tuple) else v for k, v in own.items()},
-        }
-        for spec in product(dataset=settings["datasets"], arm=settings["arms"], seed=settings["seeds"])
-    ]
+    own = {name: settings[name] for name in FIELDS}
+    own |= {name: {one: settings[name][one] for one in settings["datasets"]} for name in OF_SETS}
+    own |= {"asked": list(settings["datasets"]), "bytes": list(settings["bytes"])}
+    axes = {"dataset": settings["datasets"], "arm": settings["arms"], "seed": settings["seeds"]}
+    return [{**spec, **own} for spec in product(**axes)]
 
 
 def measure(here: Bench, spec: Spec) -> Outcome:
     """Train an arm on a set; nDCG@10 of its dense vectors and of its codes, there and on the other sets."""
     reader, name = texts.reader(spec["encoder"]), spec["dataset"]
     own = _texts(name, spec)
-    frozen = _frozen(reader, name, _key(spec))
+    frozen = _frozen(reader, name, spec)
     fields = {"budget_bytes": spec["trained_bytes"]}
     start = here.trained(name, frozen["documents"], fields, "default", spec["seed"])
     model, weights, told = reader.model, start, {"pairs": len(own.pairs), "step": 0, "seconds": 0.0}
@@ -63,22 +60,22 @@ def measure(here: Bench, spec: Spec) -> Outcome:
         fitted = _fit(arm, reader, own, frozen, start, spec)
         model, weights = fitted.text, fitted.weights
         told |= {"step": fitted.step, "seconds": fitted.seconds, "curve": fitted.curve}
+    trained = reader._replace(model=model)
+    vectors = {
+        asked: _frozen(reader, asked, spec)
+        if model is reader.model
+        else _vectors(trained, _texts(asked, spec), spec["longest"][asked])
+        for asked in spec["asked"]
+    }
+    if spec["arm"] == "encoder":
+        weights = here.trained(name, vectors[name]["documents"], fields, "default", spec["seed"])
     scores = {}
     for asked in spec["asked"]:
-        there = _texts(asked, spec)
-        vectors = _frozen(reader, asked, _key(spec))
-        if model is not reader.model:
-            vectors = _vectors(reader._replace(model=model), there, spec["longest"])
-        anew = here.trained(asked, vectors["documents"], fields, "default", spec["seed"])
-        told[f"queries {asked}"] = len(there.test.queries)
-        used = {OWN: weights, ANEW: anew} if spec["arm"] != "encoder" else {ANEW: anew}
-        if spec["arm"] == "encoder" and asked != name:  # the dictionary that a user of it would bring along
-            own_vectors = _vectors(reader._replace(model=model), own, spec["longest"])["documents"]
-            used[OWN] = here.trained(name, own_vectors, fields, "default", spec["seed"])
-        elif spec["arm"] == "encoder":
-            used[OWN] = anew
-        for what, values in scored(used, vectors, there.test, spec["bytes"]).items():
-            scores[f"{METRIC} {asked} {what}"] = values
+        question = _texts(asked, spec).test
+        told[f"queries {asked}"] = len(question.queries)
+        anew = here.trained(asked, vectors[asked]["documents"], fields, "default", spec["seed"])
+        found = scored({OWN: weights, ANEW: anew}, vectors[asked], question, spec["bytes"])
+        scores |= {f"{METRIC} {asked} {what}": values for what, values in found.items()}
     return Outcome(scores, told)
 
 
@@ -123,11 +120,15 @@ def told(settings: Settings, results: Results) -> page.Page:
         f"{settings['pairs']} pairs and {settings['more']} documents, {settings['steps']} steps; validation queries "
         "pick the step, and step 0 may be picked. Pairs, validation and tests have no document in common that "
         "anything was judged about. Documents beside the pairs are drawn of all. Texts are cut at "
-        f"{settings['longest']} tokens, and collections where rows says so ({settings['rows']:,}; 0: whole), so the "
-        "figures are not those of other pages."
+        f"{_each(settings['longest'], sets)} tokens, collections at {_each(settings['rows'], sets)} documents (0: "
+        "whole), so the figures are not those of other pages."
     )
     answer = f"At {middle} bytes a vector, {'; '.join(sentences)}."
     return page.Page(answer, [*sections, ("What was trained", notes)], _figures(results, sizes))
+
+
+def _each(of: Mapping[str, int], names: list[str]) -> str:
+    return ", ".join(f"{of[name]:,} ({name})" for name in names)
 
 
 def _scores(arms: Mapping[str, Results], name: str, sizes: list[int], middle: int) -> str:
@@ -206,15 +207,15 @@ def _arm(spec: Spec, depth: int) -> Arm | None:
     layers = {"ranked": 0, "last": min(spec["last_layers"], depth), "all": depth, "encoder": depth}
     if spec["arm"] not in layers:
         return None
-    rates = {name: spec[name] for name in ("text_rate", "rate", "reconstruction")}
-    return Arm(layers[spec["arm"]], spec["arm"] != "encoder", **rates)
+    return Arm(layers[spec["arm"]], spec["arm"] != "encoder", **{name: spec[name] for name in RATES})
 
 
 def _fit(
     arm: Arm, reader: Reader, own: Texts, frozen: Mapping[str, np.ndarray], start: Weights, spec: Spec
 ) -> joint.Fitted:
-    cut = {name: reader.cut(some, spec["longest"]) for name, some in (("q", own.queries), ("d", own.documents))}
-    pad, length = reader.model.module.of.pad, tokens.size(spec["longest"])
+    longest = spec["longest"][spec["dataset"]]
+    cut = {name: reader.cut(some, longest) for name, some in (("q", own.queries), ("d", own.documents))}
+    pad, length = reader.model.module.of.pad, tokens.size(longest)
 
     def feed(step: int) -> Batch:
         drawn = joint.draw(own.pairs, own.answers, spec["pairs"], spec["more"], spec["seed"], step)
@@ -240,27 +241,20 @@ def _fit(
     return joint.fit(arm, reader.model, start, feed, validate, spec["steps"], spec["every"])
 
 
-def _key(spec: Spec) -> tuple[str, int, int, int]:
-    return spec["encoder"], spec["rows"], spec["longest"], spec["validated"]
-
-
 def _texts(name: str, spec: Spec) -> Texts:
-    return _loaded(name, spec["rows"], spec["validated"])
+    return _loaded(name, spec["rows"][name], spec["validated"])
 
 
-@functools.lru_cache(maxsize=4)
-def _loaded(name: str, rows: int, validated: int) -> Texts:
-    return texts.load(name, rows, validated)
+_loaded = functools.lru_cache(maxsize=4)(texts.load)
+_FROZEN: dict[tuple[Any, ...], dict[str, np.ndarray]] = {}
 
 
-_FROZEN: dict[tuple, dict[str, np.ndarray]] = {}
-
-
-def _frozen(reader: Reader, name: str, key: tuple[str, int, int, int]) -> dict[str, np.ndarray]:
+def _frozen(reader: Reader, name: str, spec: Spec) -> dict[str, np.ndarray]:
     """The vectors of a set by the encoder as it comes, once a process."""
-    if (name, key) not in _FROZEN:
-        _FROZEN[name, key] = _vectors(reader, _loaded(name, key[1], key[3]), key[2])
-    return _FROZEN[name, key]
+    key = name, spec["encoder"], spec["rows"][name], spec["longest"][name]
+    if key not in _FROZEN:
+        _FROZEN[key] = _vectors(reader, _texts(name, spec), spec["longest"][name])
+    return _FROZEN[key]
 
 
 def _vectors(reader: Reader, of: Texts, longest: int) -> dict[str, np.ndarray]:
