@@ -23,7 +23,6 @@ from compressae_jax.training import joint
 from compressae_jax.training.joint import Arm, Batch
 
 METRIC = "nDCG@10"
-ARMS = ("posthoc", "ranked", "last", "all", "encoder")
 CALLED = {
     "posthoc": "post hoc: a dictionary of the frozen vectors",
     "ranked": "the autoencoder alone, by a ranking loss on frozen vectors",
@@ -34,7 +33,7 @@ CALLED = {
 COLOURS = {"posthoc": "#000000", "ranked": "#E69F00", "last": "#56B4E9", "all": "#0072B2", "encoder": "#009E73"}
 OWN, ANEW, ONE_PASS = "own", "anew", "one pass"  # dictionaries: the arm's; one of its encoder's vectors; codes of `own`
 RATES = ("text_rate", "rate", "reconstruction")
-FIELDS = ("encoder", "validated", "trained_bytes", "pairs", "more", "steps", "every", "last_layers", *RATES)
+FIELDS = ("encoder", "validated", "trained_bytes", "pairs", "more", "near", "steps", "every", "last_layers", *RATES)
 OF_SETS = ("rows", "longest")
 
 
@@ -117,9 +116,9 @@ def told(settings: Settings, results: Results) -> page.Page:
         f"*own*: packed pursuit codes of the arm's dictionary, which was trained at {middle} bytes and serves all "
         "budgets; *anew*: of a dictionary that is fitted post hoc to the vectors of the arm's encoder; *one pass*: the "
         "arm's dictionary without pursuit. All arms start from the post-hoc dictionary and see the same batches of "
-        f"{settings['pairs']} pairs and {settings['more']} documents, {settings['steps']} steps; validation queries "
+        f"{settings['pairs']} pairs and {settings['more']} documents near their queries, {settings['steps']} steps; validation queries "
         "pick the step, and step 0 may be picked. Pairs, validation and tests have no document in common that "
-        "anything was judged about. Documents beside the pairs are drawn of all. Texts are cut at "
+        "anything was judged about; documents beside the pairs are drawn of all. Texts are cut at "
         f"{_each(settings['longest'], sets)} tokens, collections at {_each(settings['rows'], sets)} documents (0: "
         "whole), so the figures are not those of other pages."
     )
@@ -217,8 +216,10 @@ def _fit(
     cut = {name: reader.cut(some, longest) for name, some in (("q", own.queries), ("d", own.documents))}
     pad, length = reader.model.module.of.pad, tokens.size(longest)
 
+    _, near = dense.fit(frozen["documents"]).add(frozen["documents"]).search(frozen["queries"], spec["near"])
+
     def feed(step: int) -> Batch:
-        drawn = joint.draw(own.pairs, own.answers, spec["pairs"], spec["more"], spec["seed"], step)
+        drawn = joint.draw(own.pairs, own.answers, near, spec["pairs"], spec["more"], spec["seed"], step)
         if not arm.layers:
             return Batch(frozen["queries"][drawn.queries], frozen["documents"][drawn.documents], drawn.others)
         parts = (("q", drawn.queries), ("d", drawn.documents))

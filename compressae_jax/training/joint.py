@@ -227,16 +227,23 @@ class Drawn(NamedTuple):
 
 
 def draw(
-    pairs: Int[np.ndarray, "n 2"], answers: scipy.sparse.csr_matrix, p: int, more: int, seed: int, step: int
+    pairs: Int[np.ndarray, "n 2"],
+    answers: scipy.sparse.csr_matrix,
+    near: Int[np.ndarray, "queries c"],
+    p: int,
+    more: int,
+    seed: int,
+    step: int,
 ) -> Drawn:
-    """The batch of a step: p pairs of (query, document), and so many documents more, of all.
+    """The batch of a step: p pairs of (query, document), and so many documents more, of those `near` the queries.
 
-    `answers` (queries, documents) tells what answers what, as far as training may know. Documents beside the pairs are
-    drawn of all, those of tests among them: were they spared, being asked for later would show.
+    `answers` (queries, documents) tells what answers what, as far as training may know. Documents beside the pairs may
+    be any that a query finds, those of tests among them: were they spared, being asked for later would show.
     """
     rng = np.random.default_rng((seed, step))
     chosen = pairs[rng.choice(len(pairs), p, replace=len(pairs) < p)]
-    documents = np.concatenate([chosen[:, 1], rng.integers(answers.shape[1], size=more)])
+    beside = near[np.resize(chosen[:, 0], more), rng.integers(near.shape[1], size=more)]
+    documents = np.concatenate([chosen[:, 1], beside])
     others = answers[chosen[:, 0]][:, documents].toarray() != 0
     others[np.arange(p), np.arange(p)] = False
     return Drawn(chosen[:, 0], documents, others)

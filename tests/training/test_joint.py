@@ -20,11 +20,12 @@ RNG = np.random.default_rng(0)
 TEXTS = [[0, *RNG.integers(3, 30, RNG.integers(1, 6)).tolist(), 2] for _ in range(40)]
 ANSWERS = scipy.sparse.csr_matrix(np.eye(40, k=1) + np.eye(40, k=2))  # the next two texts answer one
 PARTS = np.argwhere(ANSWERS.toarray())
+NEAR = (np.arange(40)[:, None] + [0, 1, 5]) % 40  # itself, an answer and another
 
 
 def feed_of(arm, vectors=None):
     def feed(step):
-        drawn = joint.draw(PARTS, ANSWERS, PAIRS, MORE, seed=0, step=step)
+        drawn = joint.draw(PARTS, ANSWERS, NEAR, PAIRS, MORE, seed=0, step=step)
         if not arm.layers:
             return joint.Batch(vectors[drawn.queries], vectors[drawn.documents], drawn.others)
         padded = (tokens.padded([TEXTS[i] for i in rows], made.PAD, length=8) for rows in drawn[:2])
@@ -83,17 +84,18 @@ def test_pairs_find_each_other_by_their_codes():
 
 
 def test_draws():
-    drawn = joint.draw(PARTS, ANSWERS, PAIRS, MORE, seed=3, step=5)
+    drawn = joint.draw(PARTS, ANSWERS, NEAR, PAIRS, MORE, seed=3, step=5)
     for query, document, others in zip(drawn.queries, drawn.documents, drawn.others, strict=False):
         assert ANSWERS[query, document] == 1
         assert not others[list(drawn.documents).index(document)] or (drawn.documents == document).sum() > 1
         theirs = ANSWERS[query].toarray()[0, drawn.documents] != 0
         assert others.sum() == theirs.sum() - 1, "all but the one that is asked for"
     assert drawn.documents.shape == (PAIRS + MORE,)
-    again = joint.draw(PARTS, ANSWERS, PAIRS, MORE, seed=3, step=5)
+    assert all(drawn.documents[PAIRS + i] in NEAR[drawn.queries[i]] for i in range(MORE))
+    again = joint.draw(PARTS, ANSWERS, NEAR, PAIRS, MORE, seed=3, step=5)
     jax.tree.map(assert_array_equal, drawn, again)
     assert any(
-        (a != b).any() for a, b in zip(drawn[:2], joint.draw(PARTS, ANSWERS, PAIRS, MORE, 3, 6)[:2], strict=True)
+        (a != b).any() for a, b in zip(drawn[:2], joint.draw(PARTS, ANSWERS, NEAR, PAIRS, MORE, 3, 6)[:2], strict=True)
     )
 
 
