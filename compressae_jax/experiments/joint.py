@@ -115,10 +115,10 @@ def told(settings: Settings, results: Results) -> page.Page:
     notes = (
         f"*own*: packed pursuit codes of the arm's dictionary, which was trained at {middle} bytes and serves all "
         "budgets; *anew*: of a dictionary that is fitted post hoc to the vectors of the arm's encoder; *one pass*: the "
-        "arm's dictionary without pursuit. All arms start from the post-hoc dictionary and see the same batches of "
-        f"{settings['pairs']} pairs and {settings['more']} documents near their queries, {settings['steps']} steps; validation queries "
-        "pick the step, and step 0 may be picked. Pairs, validation and tests have no document in common that "
-        "anything was judged about; documents beside the pairs are drawn of all. Texts are cut at "
+        "arm's dictionary without pursuit. All arms start from the post-hoc dictionary and see the same batches, of "
+        f"{settings['pairs']} pairs and {settings['more']} documents that the frozen vectors find for their queries; "
+        f"{settings['steps']} steps. Validation queries pick the step, and step 0 may be picked: then an arm is post "
+        "hoc. Pairs, validation and tests have no document in common that anything was judged about. Texts are cut at "
         f"{_each(settings['longest'], sets)} tokens, collections at {_each(settings['rows'], sets)} documents (0: "
         "whole), so the figures are not those of other pages."
     )
