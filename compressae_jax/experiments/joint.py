@@ -9,13 +9,14 @@ from jaxtyping import Float
 
 from compressae_jax import compression
 from compressae_jax.baselines import dense
-from compressae_jax.evaluation import intervals, judgements
-from compressae_jax.experiments import page, texts
+from compressae_jax.evaluation import judgements
+from compressae_jax.experiments import page, paired, texts
 from compressae_jax.experiments.bench import Bench
 from compressae_jax.experiments.cells import Outcome, Results, Settings, Spec, product
 from compressae_jax.experiments.texts import Question, Reader, Texts
 from compressae_jax.model import budgets
 from compressae_jax.model.weights import Weights
+from compressae_jax.notation import InputError, check_choice
 from compressae_jax.retrieval.index import Index
 from compressae_jax.text import embedding, tokens
 from compressae_jax.text.folders import TextModel
@@ -31,6 +32,7 @@ CALLED = {
     "encoder": "all of the encoder by its dense vectors, then post hoc",
 }
 COLOURS = {"posthoc": "#000000", "ranked": "#E69F00", "last": "#56B4E9", "all": "#0072B2", "encoder": "#009E73"}
+POSTHOC = "posthoc"
 OWN, ANEW, ONE_PASS = "own", "anew", "one pass"  # dictionaries: the arm's; one of its encoder's vectors; codes of `own`
 RATES = ("text_rate", "rate", "reconstruction")
 FIELDS = ("encoder", "validated", "trained_bytes", "pairs", "more", "near", "steps", "every", "last_layers", *RATES)
@@ -38,11 +40,19 @@ OF_SETS = ("rows", "longest")
 
 
 def cells(settings: Settings) -> list[Spec]:
-    """A training each, asked on the tests of all sets."""
+    """A training each, asked on the tests of all sets; post hoc first, which the others are compared with.
+
+    Raises:
+        InputError: an arm that there is not, or none that the others are compared with.
+    """
+    for arm in settings["arms"]:
+        check_choice("arms", arm, CALLED)
+    if settings["arms"][:1] != (POSTHOC,):
+        raise InputError(f"arms must begin with {POSTHOC!r}, which the others are compared with: {settings['arms']}")
     own = {name: settings[name] for name in FIELDS}
     own |= {name: {one: settings[name][one] for one in settings["datasets"]} for name in OF_SETS}
     own |= {"asked": list(settings["datasets"]), "bytes": list(settings["bytes"])}
-    axes = {"dataset": settings["datasets"], "arm": settings["arms"], "seed": settings["seeds"]}
+    axes = {"arm": settings["arms"], "dataset": settings["datasets"], "seed": settings["seeds"]}
     return [{**spec, **own} for spec in product(**axes)]
 
 
@@ -53,7 +63,8 @@ def measure(here: Bench, spec: Spec) -> Outcome:
     frozen = _frozen(reader, name, spec)
     fields = {"budget_bytes": spec["trained_bytes"]}
     start = here.trained(name, frozen["documents"], fields, "default", spec["seed"])
-    model, weights, told = reader.model, start, {"pairs": len(own.pairs), "step": 0, "seconds": 0.0}
+    model, weights = reader.model, start
+    told: dict[str, Any] = {"pairs": len(own.pairs), "step": 0, "seconds": 0.0}
     told |= {"validation_queries": len(own.validation.queries), "k": start.k, "h": start.h}
     if (arm := _arm(spec, model.module.of.depth)) is not None:
         fitted = _fit(arm, reader, own, frozen, start, spec)
@@ -68,7 +79,7 @@ def measure(here: Bench, spec: Spec) -> Outcome:
     }
     if spec["arm"] == "encoder":
         weights = here.trained(name, vectors[name]["documents"], fields, "default", spec["seed"])
-    scores = {}
+    scores: dict[str, Float[np.ndarray, " q"]] = {}
     for asked in spec["asked"]:
         question = _texts(asked, spec).test
         told[f"queries {asked}"] = len(question.queries)
@@ -147,30 +158,23 @@ def _differences(arms: Mapping[str, Results], name: str, asked: str, sizes: list
     kinds = ["dense", *(f"{OWN} {size}" for size in sizes), *(f"{ANEW} {size}" for size in sizes)]
     rows = []
     for arm, own in arms.items():
-        if arm != "posthoc":
-            pairs = (_pair(own, arms["posthoc"], f"{METRIC} {asked} {kind}") for kind in kinds)
-            rows.append([CALLED[arm], *("" if pair is None else page.paired(*pair) for pair in pairs)])
+        if arm != POSTHOC:
+            effects = (paired.difference(own, arms[POSTHOC], f"{METRIC} {asked} {kind}") for kind in kinds)
+            rows.append([CALLED[arm], *map(page.effect, effects)])
     heads = ["arm", "dense", *(f"{size} bytes" for size in sizes), *(f"{size} bytes, anew" for size in sizes)]
     return page.table(heads, rows)
 
 
-def _pair(own: Results, base: Results, metric: str) -> tuple[np.ndarray, np.ndarray] | None:
-    values, beside = own.per_query(metric), base.per_query(metric)
-    return None if values is None or beside is None else (values, beside)
-
-
 def _sentence(arms: Mapping[str, Results], name: str, others: list[str], size: int) -> str:
     def difference(arm: str, asked: str) -> str:
-        pair = _pair(arms[arm], arms["posthoc"], f"{METRIC} {asked} {OWN} {size}")
-        if pair is None:
-            return "nothing"
-        one = intervals.difference(*pair)
+        one = paired.difference(arms[arm], arms[POSTHOC], f"{METRIC} {asked} {OWN} {size}")
+        assert one is not None
         return f"{one.mean:+.3f} ({one.low:+.3f} to {one.high:+.3f})"
 
-    base = float(np.mean(arms["posthoc"].means(f"{METRIC} {name} {OWN} {size}")))
+    base = float(np.mean(arms[POSTHOC].means(f"{METRIC} {name} {OWN} {size}")))
     found = []
     for arm in arms:
-        if arm != "posthoc":
+        if arm != POSTHOC:
             carried = "".join(f", carried to {other} {difference(arm, other)}" for other in others)
             found.append(f"{CALLED[arm]} {difference(arm, name)}{carried}")
     return f"{METRIC} on {name} is {base:.3f} post hoc, and changes by training {'; '.join(found)}"
@@ -222,9 +226,9 @@ def _fit(
         drawn = joint.draw(own.pairs, own.answers, near, spec["pairs"], spec["more"], spec["seed"], step)
         if not arm.layers:
             return Batch(frozen["queries"][drawn.queries], frozen["documents"][drawn.documents], drawn.others)
-        parts = (("q", drawn.queries), ("d", drawn.documents))
-        batch = (tokens.padded([cut[name][row] for row in rows], pad, length=length) for name, rows in parts)
-        return Batch(*batch, drawn.others)
+        queries = tokens.padded([cut["q"][row] for row in drawn.queries], pad, length=length)
+        documents = tokens.padded([cut["d"][row] for row in drawn.documents], pad, length=length)
+        return Batch(queries, documents, drawn.others)
 
     question = own.validation
 

@@ -89,6 +89,6 @@ def ranking(
     one of them.
     """
     near = unit_rows(queries) @ unit_rows(documents).T / TEMPERATURE
-    own = jnp.eye(*near.shape, dtype=bool)
+    own = jnp.eye(near.shape[0], near.shape[1], dtype=bool)
     found = jax.nn.log_softmax(jnp.where(others & ~own, -1e9, near), axis=-1)
     return -jnp.diagonal(found).mean()

@@ -4,7 +4,7 @@ Without dropout, so that one text has one vector, in training too.
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -89,8 +89,10 @@ class TextEncoder(nn.Module):
         x = nn.LayerNorm(epsilon=of.epsilon, use_fast_variance=False, name="norm")(x)
         for name, count in (("layers", of.depth - self.last), ("last_layers", self.last)):
             if count:
-                fields = {"variable_axes": {"params": 0}, "split_rngs": {"params": True}, "in_axes": nn.broadcast}
-                x, _ = nn.scan(Layer, length=count, **fields)(of, name=name)(x, bias)
+                layers: Any = nn.scan(
+                    Layer, {"params": 0}, split_rngs={"params": True}, in_axes=nn.broadcast, length=count
+                )
+                x, _ = layers(of, name=name)(x, bias)
         mean = (x * there[..., None]).sum(axis=1) / there.sum(axis=1, keepdims=True)
         return mean / jnp.linalg.norm(mean, axis=1, keepdims=True)
 

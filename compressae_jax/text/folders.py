@@ -142,7 +142,7 @@ def architecture(config: Mapping[str, Any], name: str = "config") -> Architectur
 
 def names(of: Architecture) -> dict[str, tuple[str, ...]]:
     """The published name of every parameter, by its path here; of those of layers, a name a layer."""
-    found = {path: (theirs,) for path, theirs in {**OUTSIDE, **OWN[of.kind]}.items()}
+    found: dict[str, tuple[str, ...]] = {path: (one,) for path, one in {**OUTSIDE, **OWN[of.kind]}.items()}
     for ours, theirs in (ATTENTION[of.kind] | BOTH).items():
         for here, there in (("scale" if ours.endswith("norm") else "kernel", "weight"), ("bias", "bias")):
             each = tuple(f"encoder.layer.{i}.{theirs}.{there}" for i in range(of.depth))

@@ -197,12 +197,13 @@ def loss(
     one training serves several budgets, and so is the loss of reconstruction (`Mix.weight_prefixes`).
     """
     queries, documents = _vectors(arm, text, parts, batch)
+    others = jnp.asarray(batch.others)
     if not arm.autoencoder:
-        total = arm.ranking * ranking(queries, documents, batch.others)
+        total = arm.ranking * ranking(queries, documents, others)
         return total, {"loss": total}
     outputs: Any = module.apply({"params": parts[AUTOENCODER]}, documents, prefixes=True)
     kept = [outputs.z_k, outputs.z_4k, *outputs.z_prefixes]
-    ranked = sum((ranking(queries, z, batch.others) for z in kept), jnp.zeros(())) / len(kept)
+    ranked = sum((ranking(queries, z, others) for z in kept), jnp.zeros(())) / len(kept)
     restored, _ = compressae_loss(documents, outputs, Mix(weight_prefixes=0.5))
     total = arm.ranking * ranked + arm.reconstruction * restored
     return total, {"loss": total, "loss_ranking": ranked, "loss_reconstruction": restored}
