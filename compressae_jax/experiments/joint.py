@@ -143,14 +143,21 @@ def _each(of: Mapping[str, int], names: list[str]) -> str:
 
 def _scores(arms: Mapping[str, Results], name: str, sizes: list[int], middle: int) -> str:
     heads = ["arm", "dense", *(f"{size} bytes" for size in sizes)]
-    heads += [f"{middle} bytes, anew", f"{middle} bytes, one pass", "best step", "minutes of training"]
+    heads += [
+        f"{middle} bytes, anew",
+        f"{middle} bytes, one pass",
+        "step picked",
+        "validation by step",
+        "minutes of steps",
+    ]
     rows: list[list[page.Cell]] = []
     for arm, own in arms.items():
         kinds = ["dense", *(f"{OWN} {size}" for size in sizes), f"{ANEW} {middle}", f"{ONE_PASS} {middle}"]
         scores = [page.spread(own, f"{METRIC} {name} {kind}") for kind in kinds]
         steps = ", ".join(str(one.told["step"]) for one in own)
+        curves = np.mean([[value for _, value in one.told.get("curve", [])] for one in own], axis=0)
         minutes = float(np.mean([one.told["seconds"] for one in own])) / 60
-        rows.append([CALLED[arm], *scores, steps, f"{minutes:.1f}"])
+        rows.append([CALLED[arm], *scores, steps, ", ".join(f"{one:.3f}" for one in curves), f"{minutes:.1f}"])
     return page.table(heads, rows)
 
 
