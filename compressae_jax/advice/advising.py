@@ -18,6 +18,7 @@ from compressae_jax.training import recipes
 
 ROWS = 10_000  # of a sample
 MINUTES = 10.0
+GROWN = 1024  # rows, of half of those fitted to, from which what more of them bring is measured
 BUDGETS = (16, 32, 64, 128)  # bytes, where none is asked for and vectors are wide enough
 
 
@@ -135,7 +136,7 @@ def _grown(
     few = len(drawn.fitted) // 2
     if verdict is None or verdict.ours is None or verdict.peer is None or verdict.choice.ours:
         return []
-    if total < 4 * len(drawn.fitted) or few < methods.LEAST_ROWS or time.perf_counter() > until:
+    if total < 4 * len(drawn.fitted) or few < GROWN or time.perf_counter() > until:
         return []
     half, gained = drawn._replace(fitted=drawn.fitted[:few]), []
     truth = measured.truth_of(drawn)

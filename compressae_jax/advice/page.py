@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from compressae_jax.advice import recommendation
+from compressae_jax.advice import methods, recommendation
 from compressae_jax.advice.measured import Measured
 from compressae_jax.advice.recommendation import INT8, NOTHING, Recommendation, megabytes
 from compressae_jax.base import files
@@ -105,7 +105,12 @@ def markdown(advice: Advice, drawn: bool) -> str:
         f"{made['seed']}: {sizes['fitted']:,} rows that everything was fitted to, {sizes['searched']:,} that were "
         f"searched, {sizes['queries']:,} that asked; nothing was fitted to the last two."
         + (f" {sizes['zero']:,} rows of zeros were left out." if sizes["zero"] else "")
-        + (f" nDCG@10: {sizes['judged']:,} judged queries among the searched rows." if sizes["judged"] else ""),
+        + (
+            f" nDCG@10: {sizes['judged']:,} judged queries, whose relevant rows are among those searched: "
+            "with fewer rows around them they are found more easily than among all."
+            if sizes["judged"]
+            else ""
+        ),
         *(["Left out:", "\n".join(f"- {line}" for line in advice.left_out)] if advice.left_out else []),
         *_scaled(advice),
         f"Made by `{made['command']}` on {made['hardware']['cpu']}, {made['hardware']['cores']} cores, {made['date']}, "
@@ -189,12 +194,16 @@ def _table(advice: Advice) -> list[list[str]]:
     ):
         cells = [_shown(intervals.interval(one.scores[metric])) for metric in metrics]
         name = one.label + (f", k={one.about['k']} of h={one.about['h']:,}" if one.ours else "")
-        time = "" if one.speed is None else f"{one.speed.ms:.2g} ({one.speed.by})"
+        time = "" if one.speed is None else f"{_milliseconds(one.speed.ms)} ({one.speed.by})"
         size = megabytes(one.bytes_per_vector * advice.total)
         rate = "" if one.kind == "dense" else f"{one.encoded_a_second:,.0f}"
         fitted = "" if one.kind == "dense" else f"{one.fit_seconds:.1f} s"
         rows.append([name, f"{one.bytes_per_vector:,.0f}", size, *cells, fitted, rate, time])
     return rows
+
+
+def _milliseconds(ms: float) -> str:
+    return f"{ms:,.0f}" if ms >= 10 else f"{ms:.2g}"
 
 
 def _shown(interval: Interval) -> str:
@@ -213,10 +222,9 @@ def _read(advice: Advice) -> str:
 
 def _scaled(advice: Advice) -> list[str]:
     """What times and dictionaries of the sample say of all rows."""
-    ours = [one for one in advice.measured if one.name == "pursuit"]
-    if not ours or advice.total <= 2 * advice.sizes["fitted"]:
+    one = advice.advised.choice
+    if one is None or one.name != methods.OURS or advice.total <= 2 * advice.sizes["fitted"]:
         return []
-    one = ours[0]
     h, own = budgets.choose(one.budget or 64, advice.width, advice.total).h, one.about["h"]
     hours = advice.total / max(one.encoded_a_second * own / h, 1e-9) / 3600
     told = f"{hours:,.1f} hours" if hours >= 1 else f"{60 * hours:,.1f} minutes"

@@ -1,7 +1,8 @@
 """The door of every command: what signals, bad input and the system's refusals get, and what --help says.
 
 Exit codes: 0 done, 1 the system (a full disk, no rights), 2 bad input, 130 SIGINT, 143 SIGTERM. Each comes with one
-line on stderr; only an error that nobody foresaw, which is a fault of this program, shows a traceback.
+line on stderr; only an error that nobody foresaw, which is a fault of this program, shows a traceback. 3 is that of
+`diagnose --strict`, without a line: it has told what it found.
 """
 
 import codecs

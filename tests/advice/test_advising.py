@@ -66,6 +66,20 @@ def test_int8_of_a_hundred_thousand(advised, monkeypatch):
     assert told.advised.answer == "int8" and told.advised.choice.scores["recall@100"].mean() > 0.99
 
 
+def test_what_more_rows_bring_is_told_where_a_peer_is_advised(advised, monkeypatch):
+    monkeypatch.setattr(advising, "GROWN", 10)
+    told = advised("shop", 300, budget_bytes=40, total_rows=10**6, peers=("pca_int8",))
+    assert told.advised.answer == "peer" and len(told.grown) == 1
+    assert told.grown[0].startswith("From 75 to 150 rows fitted to, ours gained +") and "6,667 times" in told.grown[0]
+
+
+def test_slow_peers_are_expected_by_the_time_of_pq():
+    pq = measured.Measured("pq", "PQ", "baseline", 64, 64.0, {}, {}, 3.0, 9.0, None)
+    wanted = {name: methods.Method(name, "baseline", 64, lambda rows, seed: None) for name in ("opq", "lsq", "sq")}
+    assert advising._expected(wanted["opq"], [pq]) == 90 and advising._expected(wanted["lsq"], [pq]) == 390
+    assert advising._expected(wanted["sq"], [pq]) == advising._expected(wanted["opq"], []) == 0
+
+
 def test_nothing_is_fitted_to_what_is_searched_and_judged_rows_are():
     source = data.open_source(np.random.default_rng(0).normal(size=(1000, 8)).astype(np.float32))
     queries = data.open_source(np.eye(8, dtype=np.float32)[:4])

@@ -29,7 +29,7 @@ def rows():
 def trained(rows, tmp_path_factory):
     """A run folder of the published recipe, small, and its model; of the rows it saw the first 1,100."""
     folder = tmp_path_factory.mktemp("runs") / "run"
-    model = cs.fit(rows[:1100], h=128, k=8, steps=60, batch=128, workdir=folder, progress=False)
+    model = cs.fit(rows[:1100], h=128, k=8, steps=60, batch=127, workdir=folder, progress=False)
     return folder, model
 
 
@@ -110,7 +110,7 @@ def test_a_loss_on_a_plateau(curve, level):
 
 
 def test_a_real_training_whose_rate_is_too_high_is_on_a_plateau(tmp_path):
-    options = {"h": 128, "k": 8, "steps": 60, "batch": 256, "lr": 3.0, "end_lr": 1.0, "warmup_steps": 0}
+    options = {"h": 128, "k": 8, "steps": 60, "batch": 255, "lr": 3.0, "end_lr": 1.0, "warmup_steps": 0}
     model = cs.fit("shop", workdir=tmp_path / "run", clip_norm=0.0, progress=False, **options)
     lines, some = lines_beside(tmp_path / "run" / "model"), data.load("shop").vectors.read(0, 100)
     assert found(model.weights, some, "loss on a plateau", lines=lines).level == BAD
