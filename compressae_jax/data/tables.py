@@ -76,6 +76,8 @@ def _plain(name: str, given: Any) -> Ids:
         given = _of_arrow(name, given)
     elif hasattr(given, "to_numpy"):
         given = given.to_numpy()
+    if isinstance(given, TextIds):
+        return given
     array = given if isinstance(given, np.ndarray) else None
     if array is None or array.dtype == object or array.dtype.kind in "UT":
         values = list(given)
@@ -102,6 +104,9 @@ def _of_arrow(name: str, column: Any) -> Any:
 
     if column.null_count:
         raise InputError(f"{name} has empty values")
+    kind = column.type.value_type if types.is_dictionary(column.type) else column.type
+    if types.is_string(kind) or types.is_large_string(kind):
+        return columns.ids_of(name, getattr(column, "chunks", [column]))
     numbers = types.is_integer, types.is_floating, types.is_timestamp, types.is_date
     return column.to_numpy() if any(one(column.type) for one in numbers) else column.to_pylist()
 

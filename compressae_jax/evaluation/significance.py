@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.special
-from jaxtyping import Bool, Float
+from jaxtyping import Float, UInt8
 
 from compressae_jax.base import bootstrap
 from compressae_jax.notation import InputError, check_range
@@ -54,11 +54,14 @@ def permutation(
     draws, flat = (2 ** len(unlike), unlike) if exact else (resamples, flat)
     observed = np.abs(flat.sum(axis=0)) - ROUND * np.abs(flat).sum(axis=0)
     rng, reached = np.random.default_rng(seed), np.zeros(flat.shape[1], np.int64)
-    piece = max(1, PIECE // max(1, len(flat)))
+    exchanged = _exchanged(flat)
+    groups = np.arange(exchanged.shape[1])
+    piece = max(1, PIECE // len(groups))
     for start in range(0, draws, piece):
         size = min(piece, draws - start)
-        signs = _all(start, size, len(flat)) if exact else rng.integers(2, size=(size, len(flat)), dtype=np.int8)
-        reached += (np.abs((2.0 * signs - 1) @ flat) >= observed).sum(axis=0)
+        signs = _all(start, size, len(groups)) if exact else rng.integers(256, size=(size, len(groups)), dtype=np.uint8)
+        for column, (sums, limit) in enumerate(zip(exchanged, observed, strict=True)):
+            reached[column] += (np.abs(sums[groups, signs].sum(axis=1)) >= limit).sum()
     found = reached / draws if exact else (reached + 1) / (draws + 1)
     return found.reshape(differences.shape[1:])
 
@@ -177,6 +180,16 @@ def _differences(values: Float[np.ndarray, "q *m"], base: Float[np.ndarray, "p *
     return differences
 
 
-def _all(start: int, size: int, q: int) -> Bool[np.ndarray, "size q"]:
-    """The binary digits of so many numbers."""
-    return (np.arange(start, start + size)[:, None] >> np.arange(q)) % 2 == 1
+def _exchanged(differences: Float[np.ndarray, "q m"]) -> Float[np.ndarray, "m groups 256"]:
+    """The sum of every eight differences (the last with zeros) under each of the 256 choices of their signs."""
+    q, m = differences.shape
+    groups = max(1, -(-q // 8))
+    padded = np.zeros((groups * 8, m))
+    padded[:q] = differences
+    signs = 2.0 * (np.arange(256)[:, None] >> np.arange(8) & 1) - 1
+    return np.einsum("se,gem->mgs", signs, padded.reshape(groups, 8, m), optimize=True)
+
+
+def _all(start: int, size: int, groups: int) -> UInt8[np.ndarray, "size groups"]:
+    """So many numbers, eight binary digits a group."""
+    return (np.arange(start, start + size)[:, None] >> 8 * np.arange(groups)).astype(np.uint8)

@@ -38,7 +38,7 @@ def test_many_queries_are_drawn():
     )
     assert_allclose(found, oracle.pvalue, atol=4 * (0.05 / 5000) ** 0.5)
     assert significance.permutation(one, other, 500, 1) == significance.permutation(one, other, 500, 1)
-    assert significance.permutation(one, other, 500, 1) != significance.permutation(one, other, 500, 2)
+    assert significance.permutation(one, other, 5000, 1) != significance.permutation(one, other, 5000, 2)
 
 
 def test_columns_are_tested_by_themselves(monkeypatch):
