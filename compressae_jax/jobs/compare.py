@@ -43,9 +43,9 @@ class Run(NamedTuple):
         return [one for one in self.report["contenders"] if one["kind"] == "code" and one.get("of", OWN) == OWN]
 
     def own(self, space: str) -> Contender | None:
-        """Its codes in a space, with the nonzeros that the model was made for."""
-        k = self.report["model"]["k"]
-        return next((one for one in self.codes if one["space"] == space and one["k"] == k), None)
+        """Its codes in a space, with the model's k; with the largest that was evaluated where this was not."""
+        k, there = self.report["model"]["k"], [one for one in self.codes if one["space"] == space]
+        return max(there, key=lambda one: (one["k"] == k, one["k"]), default=None)
 
     def of(self, protocol: str, contender: str, metric: str) -> np.ndarray:
         """One number a query."""
@@ -263,7 +263,8 @@ def _described(run: Run, spaces: Sequence[str]) -> dict[str, Any]:
     return {
         "name": run.name,
         "workdir": str(run.workdir),
-        **{name: model.get(name) for name in ("codes", "h", "k", "fingerprint")},
+        **{name: model.get(name) for name in ("codes", "h", "fingerprint")},
+        "k": own["k"],
         "bytes_per_vector": own["bytes_per_vector"],
         "training_seconds": run.lines[-1].get("seconds") if run.lines else None,
         "seed": run.record["seed"],

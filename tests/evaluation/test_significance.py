@@ -117,6 +117,12 @@ def test_one_interval_covers_new_seeds_and_new_queries():
     assert covered / runs > 0.93 and naive / runs < 0.85
 
 
+def test_beside_a_method_without_any_chance_seeds_are_those_of_the_differences():
+    table = crossed()
+    found, paired = significance.over_seeds(table, np.zeros((3, 25))), significance.over_paired_seeds(table)
+    assert_allclose(found, paired)
+
+
 def test_seeds_of_one_score_leave_the_test_over_queries():
     one, other = pairs(50, 0.1)
     found = significance.over_seeds(np.stack([one] * 3), np.stack([other] * 3))

@@ -152,6 +152,27 @@ def changed_scores(change):
     return change_it
 
 
+def test_the_nonzeros_compared_are_those_of_the_model(root, tmp_path):
+    np.save(tmp_path / "vectors.npy", small.vectors(N))
+    made(tmp_path, "more", small.weights(k=6), 6, evaluation__ks=(9, 6, 2))
+    shutil.copytree(root / "six", tmp_path / "six")
+    report = compare.compare([tmp_path / "six", tmp_path / "more"], resamples=100)
+    assert {row["difference"]["high"] for row in report["measures"] if "difference" in row} == {0}
+    assert [run["bytes_per_vector"] for run in report["runs"]] == [28, 28]
+    assert {one["k"] for one in report["codes"] if one["run"] == "more"} == {9, 6, 2}
+    made(tmp_path, "less", small.weights(k=6), 6, evaluation__ks=(9, 2))
+    report = compare.compare([tmp_path / "six", tmp_path / "less"], resamples=100)
+    assert [run["k"] for run in report["runs"]] == [6, 9], "the model's k was not evaluated there"
+
+
+def test_a_metric_that_finds_all_rows_in_a_run_is_left_out(root, tmp_path):
+    shutil.copytree(root / "six", tmp_path / "run")
+    changed_report(lambda report: report["protocols"]["neighbours"].update(cut=["recall@100"]))(tmp_path / "run")
+    report = compare.compare([root / "three", tmp_path / "run"], resamples=100)
+    assert report["protocols"]["neighbours"]["metrics"] == ["recall@10"]
+    assert {row["metric"] for row in report["measures"]} == {"recall@10"}
+
+
 @pytest.mark.parametrize(
     ("damage", "error", "message"),
     [

@@ -40,7 +40,7 @@ def analyse(
     the order of their names (default: equal). `seed` orders users where there are no periods.
 
     Raises:
-        InputError: no such base, a level or horizon or shares that are none, no clicks to measure by.
+        InputError: no such base, a level or horizon or shares that are none, too few clicks.
     """
     check(level, horizon)
     there = _there(log)
@@ -59,7 +59,10 @@ def analyse(
         for name in others
     ]
     if all(one["lift"] is None for one in lifts):
-        raise InputError(f"{log.name} has no two variants with clicks, so no lift can be measured")
+        raise InputError(
+            f"{log.name}: no lift can be measured yet: the rates of two variants must be known within {KNOWN:.0%} "
+            "(standard errors), by a hundred users or more who clicked, and not on everything"
+        )
     _adjust(lifts)
     return {
         "log": log.name,

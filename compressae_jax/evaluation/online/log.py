@@ -67,6 +67,9 @@ def read(given: Any, names: Mapping[str, str] | None = None, crossed: str = "sto
     _check_clicks(table.name, clicks, impressions)
     variant = _places(columns["variant"])
     users, user = distinct(ids(f"{table.name}: users", columns["user"]))
+    for role, texts in (("variant", variant.names), ("user", users)):
+        if isinstance(texts, list | TextIds) and any(not text for text in texts):
+            raise InputError(f"{table.name}: column of the {role} has empty values")
     segment, period = (_places(columns[role]) if role in columns else None for role in OPTIONAL)
     log = Log(table.name, variant, user, impressions, clicks, segment, period, 0)
     if crossing := _crossing(log):

@@ -123,4 +123,4 @@ def _level(level: Number) -> str:
 
 def _escaped(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table whose cells may hold what people named."""
-    return markdown_table(headings, [[cell.replace("|", "\\|") for cell in row] for row in rows])
+    return markdown_table(headings, [[" ".join(cell.replace("|", "\\|").split()) for cell in row] for row in rows])

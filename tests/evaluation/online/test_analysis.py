@@ -58,6 +58,17 @@ def test_the_curve_is_of_the_days_so_far(report):
     assert_allclose(at["lift"], lift.of(*some).relative)
 
 
+def test_what_was_seen_once_is_seen():
+    """An effect that turns: the p-value that holds at all looks is the least of them, the lift that of the end."""
+    early, late = users.columns(4000, 0.5, 1), users.columns(4000, -0.5, 2)
+    columns = {name: [*early[name], *late[name]] for name in early} | {"user": np.arange(8000)}
+    (one,) = analysis.analyse(log.read({**columns, "day": np.repeat([1, 2], 4000)}), horizon=8000)["lifts"]
+    (then,) = analysis.analyse(log.read({**early, "day": np.ones(4000)}), horizon=8000)["lifts"]
+    assert one["first_seen"] == "1" and one["anytime"][0] < 0 < one["anytime"][1]
+    assert_allclose(one["p_anytime"], then["p_anytime"])
+    assert one["p_anytime"] < 0.01 < one["p_fixed"]
+
+
 def test_segments_are_a_family(report):
     rows = {row["segment"]: row for row in report["segments"]}
     assert list(rows) == ["new", "old", "rare"] and rows["rare"]["lift"] is None, "too few users"
@@ -92,14 +103,15 @@ def test_three_variants_are_a_family_and_a_wrong_split_is_shouted():
 
 
 def test_without_days_users_are_looked_at_in_a_random_order():
-    columns = users.columns(3000, 0.3)
-    order = np.argsort(columns["clicks"])  # a log that is sorted by what is measured
-    sorted_ = {name: np.asarray(values)[order] for name, values in columns.items()}
+    columns = users.columns(3000, 0.9)
+    order = np.argsort(columns["clicks"])  # a log that is sorted by what is measured, users numbered so, too
+    sorted_ = {**{name: np.asarray(values)[order] for name, values in columns.items()}, "user": np.arange(3000)}
     report = analysis.analyse(log.read(sorted_))
     (one,) = report["lifts"]
     assert report["looks"]["of"] == "users in a random order" and one["first_seen"] is None
     lifts = np.array([at["lift"] for at in one["curve"]])
-    assert len(lifts) > 20 and np.abs(lifts - one["lift"]).max() < 0.5
+    assert len(lifts) > 20 and np.abs(lifts - one["lift"]).max() < 0.7
+    assert one["anytime"][0] > 0, "it is seen, but not at a moment"
     assert_allclose(one["p_anytime"], analysis.analyse(log.read(columns), seed=5)["lifts"][0]["p_anytime"])
 
 
@@ -127,7 +139,7 @@ def test_what_cannot_be_asked(fields, message):
 
 def test_a_base_must_be_told_and_clicks_be_there():
     columns = users.columns(50)
-    with pytest.raises(InputError, match="no two variants with clicks"):
+    with pytest.raises(InputError, match="no lift can be measured yet"):
         analysis.analyse(log.read({**columns, "clicks": np.zeros(50, int)}))
     columns["variant"] = ["x", "y"] * 25
     with pytest.raises(InputError, match="base must say which variant"):

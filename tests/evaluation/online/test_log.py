@@ -64,6 +64,8 @@ def test_users_of_two_variants_stop_or_are_left_out():
         (changed(clicks=[0.5, 0, 1, 1]), "clicks: counts must be whole numbers"),
         (changed(clicks=["1", "x", "1", "1"]), "clicks: counts must be whole numbers"),
         (changed(clicks=[1, None, 1, 1]), "'clicks' has empty values"),
+        (changed(variant=["a", "", "b", "b"]), "column of the variant has empty values"),
+        (changed(user=["ann", "", "cid", "dan"]), "column of the user has empty values"),
         (changed(variant=["a"] * 4), "at least two variants, not a"),
         (changed(user=[0.5, 1, 2, 3]), "log: users: "),
         ({name: [] for name in GOOD}, "has no rows"),

@@ -10,9 +10,11 @@ from compressae_jax.evaluation.online import lift, power, sequences, sums
 from compressae_jax.notation import InputError
 
 
-@pytest.mark.parametrize(("spread", "taste"), [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0)])
-def test_the_variance_of_drawn_users(spread, taste):
-    fields = {"ctr": 0.05, "impressions": 10, "spread": spread, "taste": taste}
+@pytest.mark.parametrize(
+    ("ctr", "spread", "taste"), [(0.05, 0.0, 0.0), (0.05, 1.0, 0.0), (0.05, 1.0, 1.0), (0.2, 0.0, 1.5)]
+)
+def test_the_variance_of_drawn_users(ctr, spread, taste):
+    fields = {"ctr": ctr, "impressions": 10, "spread": spread, "taste": taste}
     drawn = sums.of_users(*users.draw(np.random.default_rng(0), 200_000, **fields))
     assert_allclose(lift.variance(drawn), power.variance(**fields), rtol=0.03)
 
