@@ -6,9 +6,10 @@ import json
 import os
 import zipfile
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int64
@@ -32,6 +33,7 @@ class About(NamedTuple):
     licence: str
     shipped: bool = False  # with the package
     exclude_self: bool = False
+    no_class: str = ""  # the label of rows that belong to no class
 
 
 ABOUT = {
@@ -39,7 +41,7 @@ ABOUT = {
     "scifact": About("SciFact: claims CC BY 4.0, abstracts ODC-By 1.0", shipped=True),
     "wordnet": About("WordNet 3.0 licence, Copyright 2006 by Princeton University", exclude_self=True),
     "glove": About("GloVe 6B 50d, PDDL 1.0"),
-    "clinc150": About("CLINC150, CC BY 3.0"),
+    "clinc150": About("CLINC150, CC BY 3.0", no_class="oos"),
     "citeulike_a": About("CiteULike-a (Wang, Chen, Li 2013), no licence stated"),
     "debian": About("descriptions and tags of Debian's packages, free metadata", shipped=True, exclude_self=True),
     "wordnet768": About("WordNet 3.0 licence, Copyright 2006 by Princeton University"),
@@ -52,6 +54,7 @@ MADE = ("wordnet", "wordnet768")  # by `data.make`
 VECTORS = ("vectors.npy", "doc_vectors.npy")
 JUDGED = {"test": ("qrels_test.tsv", "qrels.tsv", "qrels.tsv.gz"), "train": ("qrels_train.tsv",)}
 PURCHASES = ("train.npz", "test.npz")
+LABELS = ("items.jsonl", "items.jsonl.gz")  # whose objects may have a label, where there is no labels.npy
 # Names or texts.
 ITEMS = ("items.txt", "items.txt.gz", "titles.txt", "words.txt", "items.jsonl", "items.jsonl.gz", "docs.jsonl.gz")
 
@@ -117,6 +120,17 @@ class Dataset:
     def test(self) -> "scipy.sparse.csr_matrix | None":
         """Purchases to foretell, users × items; a user with an empty row is not tested. Or None."""
         return self._purchases("test.npz")
+
+    @functools.cached_property
+    def interactions(self) -> "scipy.sparse.csr_matrix | None":
+        """What users took of all rows, users × items, where no time is known; or None."""
+        return self._purchases("interactions.npz")
+
+    @functools.cached_property
+    def labels(self) -> Int64[np.ndarray, " n"] | None:
+        """The number of every row's class, -1 of a row that is in none; or None."""
+        no_class = ABOUT[self.name].no_class if self.name in ABOUT else ""
+        return read_labels(self.folder, len(self.vectors), no_class)
 
     def _purchases(self, name: str) -> "scipy.sparse.csr_matrix | None":
         path = self.folder / name
@@ -184,19 +198,57 @@ def read_texts(folder: Path, files: tuple[str, ...]) -> list[str] | None:
     path = next((folder / name for name in files if (folder / name).exists()), None)
     if path is None:
         return None
+    if ".jsonl" in path.suffixes:
+        return _of_objects(path, "a title or text", lambda one: str(one.get("title") or one["text"]))
+    return [line.rpartition("\t")[2] for line in _lines(path)]
+
+
+def read_labels(folder: Path, rows: int, no_class: str = "") -> Int64[np.ndarray, " n"] | None:
+    """The classes in labels.npy, numbers, or those that the objects of `LABELS` call label, by their order as texts.
+
+    None where there are none. Rows whose label is the text `no_class` get -1.
+
+    Raises:
+        InputError: a file that is damaged, or does not have one label a row.
+    """
+    path = folder / "labels.npy"
+    if path.exists():
+        try:
+            labels = np.load(path, allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise InputError(f"{path} is not a whole .npy: {error}") from None
+        if labels.dtype.kind not in "iu" or labels.shape != (rows,):
+            raise InputError(f"{path} must hold {rows} integers, one a vector, not {labels.dtype} of {labels.shape}")
+        return labels.astype(np.int64)
+    path = next((folder / name for name in LABELS if (folder / name).exists()), path)
+    if not path.exists():
+        return None
+    found = _of_objects(path, "its fields", lambda one: one.get("label"))
+    if None in found:
+        return None
+    if len(found) != rows:
+        raise InputError(f"{path} has {len(found)} labels, there are {rows} vectors")
+    names, labels = np.unique(np.array(found, np.str_), return_inverse=True)
+    return np.where(names[labels] == no_class, -1, labels).astype(np.int64)
+
+
+def _of_objects(path: Path, what: str, take: Callable[[Any], Any]) -> list[Any]:
+    try:
+        return [take(json.loads(line)) for line in _lines(path)]
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path} must hold an object with {what} a line: {error}") from None
+
+
+def _lines(path: Path) -> list[str]:
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        lines = content.decode("utf-8").removesuffix("\n").split("\n")  # texts may hold what else can end a line
-        if ".jsonl" in path.suffixes:
-            fields = [json.loads(line) for line in lines]
-            return [str(each.get("title") or each["text"]) for each in fields]
+        return content.decode("utf-8").removesuffix("\n").split("\n")  # texts may hold what else can end a line
     except UnicodeDecodeError as error:
         raise InputError(f"{path} must be UTF-8, but byte {error.start} is {error.object[error.start]:#x}") from None
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise InputError(f"{path} is not a whole .gz: {error}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path} must hold an object with a title or text a line: {error}") from None
-    return [line.rpartition("\t")[2] for line in lines]
 
 
 def read_judgements(path: Path, queries: int, docs: int) -> Judgements:

@@ -43,6 +43,21 @@ def of_matrices(train: Any, test: Any) -> Purchases:
     return Purchases("purchases", users, items, earlier, later, by_row=True)
 
 
+def drawn(interactions: scipy.sparse.csr_matrix, share: float, seed: int = 0) -> Purchases:
+    """Items that users took at times unknown: a share of every user's, rounded down, drawn by seed, counts as later."""
+    taken = _matrix("interactions", interactions)
+    counts = np.diff(taken.indptr)
+    users = np.repeat(np.arange(len(counts)), counts)
+    order = np.lexsort((np.random.default_rng(seed).random(taken.nnz), users))
+    later = np.zeros(taken.nnz, bool)
+    later[order] = np.arange(taken.nnz) - taken.indptr[users] < (share * counts).astype(np.int64)[users]
+    parts = (
+        scipy.sparse.csr_matrix((taken.data[some], (users[some], taken.indices[some])), taken.shape)
+        for some in (~later, later)
+    )
+    return of_matrices(*parts)
+
+
 def open_purchases(given: Any, split: Any = "last", names: Sequence[str] = ("user", "item", "time")) -> Purchases:
     """A pair of sparse matrices, the earlier and the later purchases, or a table, see `read`."""
     if isinstance(given, (tuple, list)) and len(given) == 2 and all(map(scipy.sparse.issparse, given)):

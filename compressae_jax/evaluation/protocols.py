@@ -1,4 +1,4 @@
-"""The three questions made ready for one dataset: rows to search, queries, and how an answer is scored."""
+"""The questions made ready for one dataset: rows to search, queries, and how an answer is scored."""
 
 import dataclasses
 from collections.abc import Callable, Iterable
@@ -15,6 +15,7 @@ from compressae_jax.evaluation.exclusion import Search
 from compressae_jax.evaluation.rankings import PerQuery
 from compressae_jax.notation import InputError
 
+PRECISION = "precision@10"
 NAMES = ("neighbours", "unseen", "judgements", "purchases")
 
 
@@ -99,6 +100,21 @@ def of_dataset(name: str, dataset: Dataset, corpus: Corpus) -> Protocol:
     wanted = scipy.sparse.csr_matrix((judged.scores, (place, judged.doc_rows)), (len(asked), len(corpus)))
     own_rows = asked if dataset.exclude_self else None
     return of_judgements(name, corpus, streams.take(queries, asked), wanted, own_rows)
+
+
+def of_labels(corpus: Corpus, rows: Int[np.ndarray, " q"], labels: Int[np.ndarray, " n"]) -> Protocol:
+    """Some rows of a corpus, those in a class, look for others of their class; `labels` are of all rows, -1: none."""
+    rows = rows[labels[rows] >= 0]
+    members = scipy.sparse.csr_matrix(
+        (np.ones(len(labels), np.int8), (np.arange(len(labels)), labels + 1)), (len(labels), int(labels.max()) + 2)
+    )
+    wanted = scipy.sparse.csr_matrix(members[rows] @ members.T)
+    queries = streams.take(corpus.source, rows)
+
+    def ask(search: Search) -> dict[str, PerQuery]:
+        return judgements.per_query(search, queries, wanted, rows, len(corpus), (PRECISION,))
+
+    return Protocol("labels", corpus, PRECISION, len(rows), "rows with a class", ask)
 
 
 def of_purchases(corpus: Corpus, train: scipy.sparse.csr_matrix, test: scipy.sparse.csr_matrix) -> Protocol:

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import io
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -141,6 +141,17 @@ class Bench:
 def source(name: str) -> Source:
     """The vectors of a dataset by name, or of any file or folder."""
     return data.load(name).vectors if name in data.names() else data.open_source(name)
+
+
+def absent(names: Iterable[str]) -> dict[str, str]:
+    """Of datasets by name, or files, those that are not at hand, with the reason."""
+    found = {}
+    for name in names:
+        try:
+            source(name)
+        except InputError as error:
+            found[name] = str(error)
+    return found
 
 
 def dataset(name: str) -> Dataset:

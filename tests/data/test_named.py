@@ -268,3 +268,32 @@ def test_purchases_that_cannot_be_read_now(tmp_path, monkeypatch):
         reads.clear()
         with pytest.raises(OSError, match="Input/output error"):
             named.read_purchases(tmp_path / "x.npz", 4)
+
+
+def test_labels_of_a_file(folder):
+    np.save(folder("cifar10") / "labels.npy", np.array([3, 0, 0, 1, 2, 9], np.uint8))
+    assert data.load("cifar10").labels.tolist() == [3, 0, 0, 1, 2, 9]
+    assert data.load("shop").labels is None
+
+
+def test_labels_of_objects(folder):
+    path = folder("clinc150") / "items.jsonl"
+    names = ["b", "oos", "a", "b", "c", "oos"]
+    path.write_text("".join(json.dumps({"text": "t", "label": name}) + "\n" for name in names))
+    assert data.load("clinc150").labels.tolist() == [1, -1, 0, 1, 2, -1]
+    path.write_text(json.dumps({"text": "t", "label": "a"}) + "\n")
+    with pytest.raises(InputError, match="has 1 labels, there are 6 vectors"):
+        _ = data.load("clinc150").labels
+    path.write_text(6 * (json.dumps({"text": "t"}) + "\n"))
+    assert data.load("clinc150").labels is None
+
+
+@pytest.mark.parametrize("labels", [np.zeros(5, int), np.zeros(6), np.zeros((6, 1), int)], ids=["few", "floats", "2-d"])
+def test_labels_that_lie(labels, folder):
+    path = folder("cifar10") / "labels.npy"
+    np.save(path, labels)
+    with pytest.raises(InputError, match="must hold 6 integers, one a vector"):
+        _ = data.load("cifar10").labels
+    path.write_bytes(b"\x93NUMPY")
+    with pytest.raises(InputError, match=r"is not a whole \.npy"):
+        _ = data.load("cifar10").labels

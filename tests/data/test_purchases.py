@@ -100,3 +100,12 @@ def test_a_pair_of_matrices():
 def test_what_is_none(given, options, message):
     with pytest.raises(InputError, match=message):
         purchases.read(given, **options)
+
+
+def test_a_share_of_every_user_is_drawn():
+    taken = scipy.sparse.csr_matrix(np.tril(np.ones((12, 12), np.int8)))
+    one = purchases.drawn(taken, 0.2)
+    assert_array_equal((one.train + one.test).toarray(), taken.toarray())
+    assert_array_equal(np.diff(one.test.indptr), np.arange(1, 13) // 5)
+    assert_array_equal(one.test.toarray(), purchases.drawn(taken, 0.2).test.toarray())
+    assert (one.test.toarray() != purchases.drawn(taken, 0.2, seed=1).test.toarray()).any()

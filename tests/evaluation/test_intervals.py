@@ -48,3 +48,26 @@ def test_pairs_see_what_two_intervals_hide():
 def test_no_values():
     with pytest.raises(InputError, match="at least one value, not 0"):
         intervals.interval(np.zeros(0))
+
+
+def test_a_ratio_is_paired():
+    base = np.random.default_rng(0).random(500)
+    assert_allclose(intervals.ratio(0.5 * base, base), 0.5)
+    mean, low, high = intervals.ratio(np.random.default_rng(1).random(500), base)
+    assert low < mean < high and high - low > 0.05
+
+
+def test_the_mean_of_ratios_is_of_means():
+    rng = np.random.default_rng(0)
+    pairs = [(rng.random(300), 1 + rng.random(300)), (rng.random(40), rng.random(40))]
+    found = intervals.mean_ratio(pairs)
+    assert_allclose(found.mean, np.mean([a.mean() / b.mean() for a, b in pairs]))
+    one, other = (intervals.ratio(*pair) for pair in pairs)
+    half = np.hypot(one.high - one.low, other.high - other.low) / 4  # queries of unlike sets are independent
+    assert_allclose((found.high - found.low) / 2, half, rtol=0.15)
+
+
+@pytest.mark.parametrize("pair", [(np.ones(3), np.zeros(3)), (np.ones(0), np.ones(0))], ids=["0", "none"])
+def test_what_has_no_ratio(pair):
+    with pytest.raises(InputError, match="a ratio needs as many values"):
+        intervals.ratio(*pair)
