@@ -179,12 +179,20 @@ def _sentence(arms: Mapping[str, Results], name: str, others: list[str], size: i
         return f"{one.mean:+.3f} ({one.low:+.3f} to {one.high:+.3f})"
 
     base = float(np.mean(arms[POSTHOC].means(f"{METRIC} {name} {OWN} {size}")))
-    found = []
+    found, kept = [], []
     for arm in arms:
-        if arm != POSTHOC:
-            carried = "".join(f", carried to {other} {difference(arm, other)}" for other in others)
-            found.append(f"{CALLED[arm]} {difference(arm, name)}{carried}")
-    return f"{METRIC} on {name} is {base:.3f} post hoc, and changes by training {'; '.join(found)}"
+        if arm == POSTHOC:
+            continue
+        if not any(one.told["step"] for one in arms[arm]):
+            steps, last = zip(*(one.told["curve"][-1] for one in arms[arm]), strict=True)
+            first = np.mean([one.told["curve"][0][1] for one in arms[arm]])
+            kept.append(f"{CALLED[arm]} ({first:.3f} before, {np.mean(last):.3f} after {steps[0]} steps)")
+            continue
+        carried = "".join(f", carried to {other} {difference(arm, other)}" for other in others)
+        found.append(f"{CALLED[arm]} {difference(arm, name)}{carried}")
+    changes = f", and changes by training {'; '.join(found)}" if found else ""
+    keeps = f", and validation picks no trained step of {'; '.join(kept)}" if kept else ""
+    return f"{METRIC} on {name} is {base:.3f} post hoc{changes}{keeps}"
 
 
 def _figures(results: Results, sizes: list[int]) -> list[page.Figure]:
