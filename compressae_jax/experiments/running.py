@@ -11,7 +11,14 @@ from compressae_jax.experiments.bench import DATASET, Bench, source
 from compressae_jax.experiments.cells import Results, Settings, Spec
 from compressae_jax.notation import InputError, check_choice
 
-NAMES = ("convergence", "sensitivity", "ablations", "tasks", "joint")  # in the order that docs/EVIDENCE.md tells them
+NAMES = (
+    "convergence",
+    "sensitivity",
+    "ablations",
+    "domains",
+    "tasks",
+    "joint",
+)  # in the order that docs/EVIDENCE.md tells them
 
 
 def experiment(name: str) -> ModuleType:

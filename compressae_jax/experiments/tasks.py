@@ -111,14 +111,14 @@ def _answer(settings: Settings, results: Results, ran: list[str], verdicts: list
             continue
         best = max(peers, key=lambda name: peers[name].mean, default=None)
         against = "no peer has all" if best is None else f"{best} {peers[best].mean:.3f}"
-        parts.append(f"{budget} bytes {ours.mean:.3f} ({ours.low:.3f} to {ours.high:.3f}; best peer: {against})")
+        parts.append(f"{budget} bytes {ours.mean:.3f} ({ours.low:.3f} to {ours.high:.3f}; best peer run: {against})")
     words = {word: [one for one in verdicts if one.word == word] for word in ("ahead", "level", "behind")}
     behind = ", ".join(f"{one.dataset} at {one.budget} ({one.peer})" for one in words["behind"])
     return (
         f"Of what dense vectors score, mean of {len(sets)} sets ({', '.join(sets)}), our codes keep at "
-        f"{'; '.join(parts)}. Against the best peer of each set and budget ours are ahead {len(words['ahead'])} times, "
-        f"level within the interval {len(words['level'])} times, and behind {len(words['behind'])} times"
-        + (f": {behind}." if behind else ".")
+        f"{'; '.join(parts)}. Against the best peer run on each set and budget ours are ahead "
+        f"{len(words['ahead'])} times, level within the interval "
+        f"{len(words['level'])} times, and behind {len(words['behind'])} times" + (f": {behind}." if behind else ".")
     )
 
 
