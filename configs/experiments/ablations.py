@@ -2,7 +2,12 @@
 
     python launch/reproduce.py --config=configs/experiments/ablations.py --workdir=runs/ablations
 
-Answer (not run yet).
+Answer (size small, 35 minutes on two shared cores): Of 12 changes to published codes of k=16 (h=1,024), by the mean
+change of recall@100 on scifact, cifar10, shop: in sparse, surely lose on all sets: no TopK in training -0.195, batch of
+4,096 -0.028, surely gain on all sets: batch of 256 +0.024, encoder drawn apart (published class) +0.046; in
+dense_query, surely lose on all sets: no TopK in training -0.293, gradient through all entries -0.080, batch of 4,096
+-0.065, L2 loss -0.034, encoder drawn apart (published class) -0.034, surely gain on all sets: batch of 256 +0.024.
+Batches of another size see as many rows, so in more or fewer steps.
 """
 
 import ml_collections
