@@ -277,7 +277,7 @@ def _left_out(settings: Settings, results: Results) -> str:
 
 def _drawn(canvas: Any, settings: Settings, results: Results, ran: list[str]) -> None:
     names: list[str | None] = [None, *results.values("dataset")]
-    panels = list(canvas.subplots(-(-len(names) // 3), 3, squeeze=False, sharex=True).flat)
+    panels = list(canvas.subplots(-(-len(names) // 3), 3, squeeze=False).flat)
     for axes, name in zip(panels, names, strict=False):
         for method in ran:
             points = []

@@ -4,7 +4,7 @@
 
 Not run yet.
 
---config.size=full takes every set whole, three seeds, and curves up to 100,000 rows of wordnet: a day.
+--config.size=full takes every set whole, three seeds, and curves up to 100,000 rows of wordnet.
 """
 
 import ml_collections
