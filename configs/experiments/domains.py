@@ -2,7 +2,7 @@
 
     python launch/reproduce.py --config=configs/experiments/domains.py --workdir=runs/domains
 
-Not run yet.
+Answer (not run yet).
 
 --config.size=full takes every set whole, three seeds, and curves up to 100,000 rows of wordnet.
 """
