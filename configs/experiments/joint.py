@@ -45,7 +45,13 @@ def get_config() -> ml_collections.ConfigDict:
     full = {**small, "rows": {"debian": 0, "scifact": 0}, "longest": {"debian": 48, "scifact": 256}, "validated": 2000}
     full |= {"pairs": 64, "more": 64, "steps": 500, "every": 50, "seeds": (0, 1, 2)}
     full["arms"] = (*small["arms"], "encoder", "last")
-    toy = {**small, "datasets": ("debian",), "arms": ("posthoc", "last"), "encoder": "random", "rows": {"debian": 200}}
+    toy = {
+        **small,
+        "datasets": ("debian",),
+        "arms": ("posthoc", "ranked"),
+        "encoder": "random",
+        "rows": {"debian": 200},
+    }
     toy |= {"longest": {"debian": 8}, "validated": 100, "bytes": (8,), "trained_bytes": 8, "pairs": 8, "more": 4}
     toy |= {"steps": 2, "every": 1, "last_layers": 1, "near": 20}
     return ml_collections.ConfigDict(
