@@ -2,7 +2,14 @@
 
     python launch/reproduce.py --config=configs/experiments/convergence.py --workdir=runs/convergence
 
-Answer (not run yet).
+Answer (size small, 6 minutes on two shared cores): Of 500 steps of 2,048 rows on wordnet768 (h=4,096, k=32): the
+paper's training is within 1 % of its last validation cosine (0.865) from step 350 on, gains +0.0035 in the last fifth,
+is best in the sparse space at step 150, and ends at a recall@100 of 0.559 sparse, 0.678 reconstructed, 0.784
+dense_query with 18% of the latents dead; our training of the same codes is within 1 % of its last validation cosine
+(0.868) from step 200 on, gains -0.0002 in the last fifth, is best in the sparse space at step 100, and ends at a
+recall@100 of 0.533 sparse, 0.693 reconstructed, 0.815 dense_query with 0% of the latents dead. The first 64
+coordinates, as many bytes as the paper counts, find on wordnet768: truncation 0.319, learned Matryoshka 0.671, PCA
+0.636.
 
 Vectors of one's own, such as MS MARCO's, from a file: --config.sizes.full.datasets="('marco.npy',)".
 """
