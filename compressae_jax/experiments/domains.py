@@ -283,4 +283,6 @@ def _draw_curve(canvas: Any, settings: Settings, results: Results) -> None:
                 colour, marker = methods.LOOKS[method]
                 axes.plot(*zip(*points, strict=True), color=colour, marker=marker, ms=4, label=f"{method}, {name}")
         axes.set(title=f"{budget} bytes", xscale="log", xlabel="rows fitted to", ylabel=RECALL)
+        axes.set_xticks(settings["ns"], [f"{n:,}" for n in settings["ns"]])
+        axes.set_xticks([], minor=True)
         axes.legend(frameon=False, fontsize=8)

@@ -2,7 +2,11 @@
 
     python launch/reproduce.py --config=configs/experiments/domains.py --workdir=runs/domains
 
-Answer (not run yet).
+Answer (size small, 11 minutes on two shared cores): Mean recall@100 carried to another set, of that at home: pursuit
+0.626 of 0.858, pq 0.677 of 0.776, pca_int8 0.359 of 0.656 at 32 bytes (ours ahead of every carried peer on 0 of 20
+pairs); pursuit 0.771 of 0.911, pq 0.813 of 0.864, pca_int8 0.513 of 0.773 at 64 bytes (ours ahead of every carried peer
+on 0 of 20 pairs). On debian ours beats, beyond the interval, at 32 bytes pq from 1,000 rows on, pca_int8 from 500 rows
+on; at 64 bytes pq from 2,000 rows on, pca_int8 from 1,000 rows on.
 
 --config.size=full takes every set whole, three seeds, and curves up to 100,000 rows of wordnet.
 """
