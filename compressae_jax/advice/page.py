@@ -70,8 +70,8 @@ def closing(advice: Advice, out: Path) -> str:
 
 
 def write(advice: Advice, out: Path) -> None:
-    """The figure, where matplotlib is installed, numbers, and the page last."""
-    drawn = figures.available()
+    """The figure, where matplotlib is installed and anything was measured, numbers, and the page last."""
+    drawn = figures.available() and bool(_drawn(advice))
     if drawn:
         title = f"{advice.source['name']}: {advice.sizes['queries']:,} queries, {advice.sizes['searched']:,} searched"
         figures.recall_bytes(_drawn(advice), title, out / FIGURE, advice.metric)
@@ -87,6 +87,8 @@ def markdown(advice: Advice, drawn: bool) -> str:
     figure = (
         f"![recall and bytes]({FIGURE})"
         if drawn
+        else "Nothing was measured, so there is no figure."
+        if not _drawn(advice)
         else "A figure needs matplotlib: pip install 'compressae_jax[figures]'."
     )
     paragraphs = [

@@ -51,7 +51,8 @@ def draw(source: Source, rows: int, seed: int = 0, judged: tuple[Source, Placed]
     the sample holds relevant rows of; these rows are searched, and nothing is fitted to them.
 
     Raises:
-        InputError: fewer than `LEAST` rows, or a value that is not finite.
+        InputError: fewer than `LEAST` rows, a value that is not finite, or zeros wherever rows are fitted to, ask or
+            are searched.
     """
     total = min(rows, len(source))
     if total < LEAST:
@@ -70,6 +71,10 @@ def draw(source: Source, rows: int, seed: int = 0, judged: tuple[Source, Placed]
     whole = to_search.any(axis=1)
     asked = None if judged is None else _judged(judged, chosen, searched[whole])
     there = Sample(to_fit[to_fit.any(axis=1)], to_search[whole], to_ask[to_ask.any(axis=1)], asked, 0)
+    if not all(map(len, (there.fitted, there.searched, there.queries))):
+        raise InputError(
+            f"{source.name}: a sample needs more rows with a direction; of {total:,}, {there.rows:,} have one"
+        )
     return there._replace(zero=total - there.rows)
 
 

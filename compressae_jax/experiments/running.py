@@ -20,6 +20,8 @@ NAMES = (
     "joint",
 )  # in the order that docs/EVIDENCE.md tells them
 
+NEVER_EMPTY = ("datasets", "seeds", "ks", "hs", "recipes", "arms", "methods", "budgets")  # of settings that have them
+
 
 def experiment(name: str) -> ModuleType:
     """The module of an experiment: `cells(settings)`, `measure(bench, spec)`, `told(settings, results)`.
@@ -65,6 +67,9 @@ def asked(name: str, size: str, settings: Settings) -> list[Spec]:
     Raises:
         InputError: no cell at all, a setting that is missing, or a set that cannot be opened.
     """
+    for field in NEVER_EMPTY:
+        if field in settings and not settings[field]:
+            raise InputError(f"config.sizes.{size}.{field} must name at least one, not none")
     try:
         cells: list[Spec] = experiment(name).cells(settings)
     except KeyError as error:

@@ -50,12 +50,15 @@ def test_ours_for_debian(advised):
     assert f"--config.budget_bytes=32 --workdir={commands.WORKDIR}" in told.command
 
 
-def test_int8_or_nothing_for_small_sets(advised):
+def test_int8_or_nothing_for_small_sets(advised, tmp_path):
     told = advised("shop", 400, minutes=1e-6)
     assert told.advised.answer == "nothing" and told.command.startswith("python - <<")
     assert "not within the minutes" in told.left_out[-1] and [one.name for one in told.measured] == ["dense"]
     few = np.random.default_rng(0).normal(size=(30, 8))
-    assert advised(few, 400).advised.answer == "nothing" and not advised(few, 400).measured
+    told = advised(few, 400)
+    assert told.advised.answer == "nothing" and not told.measured
+    page.write(told, tmp_path)
+    assert "Nothing was measured, so there is no figure." in (tmp_path / page.PAGE).read_text()
     with pytest.raises(InputError, match="at least 100 rows, not 30"):
         advised(few, 400, budget_bytes=4)
 
@@ -106,6 +109,8 @@ def test_zero_rows_are_left_out_and_others_refused():
     vectors[7, 0] = np.nan
     with pytest.raises(InputError, match="row 7 has a value that is not finite"):
         sample.draw(data.open_source(vectors), 200)
+    with pytest.raises(InputError, match="of 200, 0 have one"):
+        sample.draw(data.open_source(np.zeros((200, 8), np.float32)), 200)
 
 
 @pytest.mark.parametrize(("encoder", "storage"), [("topk", "float16"), ("pursuit", "fast4"), ("pursuit", "packed4")])

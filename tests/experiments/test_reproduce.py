@@ -73,6 +73,15 @@ def test_what_was_measured_is_not_measured_again(tmp_path, monkeypatch):
     assert json.loads((tmp_path / "results.json").read_text()) == first
 
 
+@pytest.mark.parametrize("field", ["datasets", "seeds", "recipes"])
+def test_an_axis_without_values_is_refused(field, tmp_path):
+    config = toy("convergence")
+    config.sizes.toy[field] = ()
+    with pytest.raises(InputError, match=f"{field} must name at least one"):
+        reproduce(config, tmp_path / "work", progress=False)
+    assert not (tmp_path / "work").exists()
+
+
 def test_a_set_that_is_not_there_is_said_before_any_work(tmp_path):
     config = toy("convergence")
     config.sizes.toy.datasets = ("shop", str(tmp_path / "absent.npy"))

@@ -167,6 +167,8 @@ def test_a_budget_goes_through_all_four_jobs(tmp_path):
         ("ab_test.py", ["--log=absent.csv", "--out=x"], "there is no file absent.csv"),
         ("ab_test.py", ["--ctr=0.02"], "give either log="),
         ("ab_test.py", ["--log=absent.csv", "--columns=users=u"], "did you mean 'user'"),
+        ("ab_test.py", ["--ctr=0.02", "--impressions=9", "--lift="], "lift must be numbers"),
+        ("merge.py", ["--found=", "--out=x.npz"], "found must name at least one file (other than out), not ''"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(script, flags, message, tmp_path):

@@ -18,7 +18,8 @@ def variance(ctr: Number, impressions: Number, spread: Number = 0.0, taste: Numb
     """The variance that one user adds to the logarithm of a rate, as `lift.variance` measures it.
 
     Raises:
-        InputError: a rate outside 0 to 1, no impression, a coefficient of variation that no probability can have.
+        InputError: a rate outside 0 to 1, no impression, a coefficient of variation that no probability can have, or
+            numbers so extreme that the variance is none.
     """
     if not 0 < ctr < 1:
         raise InputError(f"ctr must lie between 0 and 1, not {ctr}")
@@ -26,10 +27,16 @@ def variance(ctr: Number, impressions: Number, spread: Number = 0.0, taste: Numb
         raise InputError(f"impressions a user must be at least 1, not {impressions}")
     if not 0 <= spread < np.inf:
         raise InputError(f"spread must be at least 0, not {spread}")
-    if not 0 <= taste <= (between := np.sqrt((1 - ctr) / ctr)):
+    between = np.sqrt((1 - ctr) / ctr)
+    if not 0 <= taste <= between:
         raise InputError(f"taste must be from 0 to {between:.3g}, which a rate of {ctr} leaves, not {taste}")
-    chance = ((1 - ctr) / ctr - taste**2) / impressions
-    return float(chance + (1 + spread**2) * taste**2)
+    chance = ((1 - ctr) / ctr - taste * taste) / impressions
+    found = float(chance + (1 + spread * spread) * (taste * taste))  # products, since ** raises where they are infinite
+    if not np.isfinite(found):
+        raise InputError(
+            f"ctr, spread and taste must leave a finite variance, not {found}: they are {ctr}, {spread} and {taste}"
+        )
+    return found
 
 
 def power(relative: Number, users: Number, variance: Number, level: Number, design: str = "fixed") -> float:
@@ -49,13 +56,17 @@ def users(relative: Number, variance: Number, level: Number, power: Number = 0.9
     """The users a variant with which a lift is seen with this chance; of a sequence whose horizon they are.
 
     Raises:
-        InputError: as `power`; no lift, a power that is no chance.
+        InputError: as `power`; no lift, or next to none; a power that is no chance.
     """
     if not 0 < power < 1:
         raise InputError(f"power must lie between 0 and 1, not {power}")
     if not relative:
         raise InputError("lift must not be 0: no number of users shows that there is none")
-    return float(2 * variance * ((factor(level, design) + scipy.special.ndtri(power)) / _log(relative)) ** 2)
+    errors = float(factor(level, design) + scipy.special.ndtri(power)) / _log(relative)
+    found = 2 * float(variance) * (errors * errors)
+    if not np.isfinite(found):
+        raise InputError(f"lift must be so large that a number of users shows it, not {relative}")
+    return found
 
 
 def detectable(users: Number, variance: Number, level: Number, power: Number = 0.9, design: str = "fixed") -> float:

@@ -97,6 +97,8 @@ def _named(columns: list[str]) -> dict[str, str]:
 def _numbers(flag: str, texts: list[str]) -> list[float]:
     from compressae_jax.notation import InputError
 
+    if not texts:
+        raise InputError(f"{flag} must be numbers, as 0.1,0.2, and is empty")
     try:
         return [float(text) for text in texts]
     except ValueError:

@@ -31,7 +31,9 @@ def define() -> None:
     )
     flags.DEFINE_string("texts_column", "text", "Column (or field) of the texts.")
     flags.DEFINE_string(
-        "texts_ids", None, "Column (or field) of ids, by which texts are looked up where rows have ids; default: id."
+        "texts_ids",
+        None,
+        "Column (or field) of ids, by which texts are looked up where rows have ids; default: id, if it is there.",
     )
     flags.DEFINE_string("title", None, "What the page is called; default: the source.")
     flags.DEFINE_integer("rows", 10_000, "Items on the page, at most; of more so many are drawn.")

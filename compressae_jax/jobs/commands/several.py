@@ -13,7 +13,7 @@ def named(flag: str, text: str, kind: str, out: Path | None, wanted: Callable[[s
     """Those names, a glob's sorted, without `out` itself; `kind` ('folder', 'file') is for messages.
 
     Raises:
-        InputError: a name or glob of nothing that is `wanted`.
+        InputError: a name or glob of nothing that is `wanted`; no name at all, or only that of `out`.
     """
     names: list[str] = []
     for name in filter(None, map(os.path.expanduser, text.split(","))):
@@ -21,4 +21,6 @@ def named(flag: str, text: str, kind: str, out: Path | None, wanted: Callable[[s
         if not found:
             raise InputError(f"{flag}: no {kind} is named {name}")
         names += [each for each in found if out is None or files.real(each) != files.real(out)]
+    if not names:
+        raise InputError(f"{flag} must name at least one {kind} (other than out), not {text!r}")
     return names

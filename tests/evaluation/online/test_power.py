@@ -49,6 +49,13 @@ def test_a_sequence_needs_more_users_and_shows_what_was_planned():
         (lambda: power.variance(0.1, 0.5), "impressions a user must be at least 1"),
         (lambda: power.variance(0.1, 5, -1), "spread must be at least 0"),
         (lambda: power.variance(0.1, 5, 0, 4), "taste must be from 0 to 3, which a rate of 0.1 leaves, not 4"),
+        (lambda: power.variance(0.1, 5, 0, -1), "taste must be from 0 to 3, which a rate of 0.1 leaves, not -1"),
+        (
+            lambda: power.variance(0.1, 5, 1e200, 1),
+            "must leave a finite variance, not inf: they are 0.1, 1e\\+200 and 1",
+        ),
+        (lambda: power.variance(1e-320, 5), "must leave a finite variance"),
+        (lambda: power.users(1e-300, 1, 0.9), "lift must be so large that a number of users shows it, not 1e-300"),
         (lambda: power.users(0, 1, 0.9), "lift must not be 0"),
         (lambda: power.users(-1, 1, 0.9), "above -1"),
         (lambda: power.users(0.1, 1, 0.9, 1), "power must lie between"),
