@@ -154,7 +154,10 @@ def _draw(figure: Figure, out: Path) -> None:
         for axes in canvas.axes:
             axes.spines[["top", "right"]].set_visible(False)
             axes.title.set_fontsize(10)
-            axes.grid(not axes.images, **({} if axes.images else {"color": "#DDDDDD", "lw": 0.6}))
+            if axes.images:
+                axes.grid(False)
+            else:
+                axes.grid(color="#DDDDDD", lw=0.6)
             axes.set_axisbelow(True)
         for form in FORMATS:
             drawn = io.BytesIO()
