@@ -139,7 +139,10 @@ def load(folder: str | os.PathLike, any_length: bool = False) -> Weights:
 
     Raises:
         FolderError: a folder that is missing, damaged, foreign, or newer than this program.
+        InputError: an empty name.
     """
+    if not os.fspath(folder):
+        raise InputError("model must name the folder of a model, and is empty")
     folder = Path(os.path.expanduser(os.fspath(folder)))
     return files.steadily(folder, lambda: _load(folder, any_length))
 

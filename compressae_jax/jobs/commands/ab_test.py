@@ -36,6 +36,8 @@ def main(given: flags.FlagValues) -> None:
     from compressae_jax.notation import InputError
 
     planned = given.ctr is not None and given.impressions is not None
+    if planned and given.out is not None:
+        raise InputError("out= is for the analysis of a log; a plan is printed, and nothing is written")
     if (given.log is None) != planned:
         raise InputError("give either log=, to analyse one, or ctr= and impressions=, to plan an experiment")
     (_plan if planned else _analyse)(given)

@@ -9,6 +9,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from compressae_jax.jobs import defaults, experiments
+from compressae_jax.notation import InputError
 from compressae_jax.training import recipes
 
 
@@ -27,7 +28,10 @@ def define(config: str = "", workdir: str | None = None) -> None:
 
 def resolve(argv: list[str], default: str = "", of: str = "") -> None:
     """Put files in the place of experiments' names on a command line, or the default where it names none."""
-    place = next((i for i, one in enumerate(argv) if i and one.lstrip("-").split("=")[0] == "config"), None)
+    places = [i for i, one in enumerate(argv) if i and one.lstrip("-").split("=")[0] == "config"]
+    if len(places) > 1:
+        raise InputError(f"--config must be given once, not {len(places)} times")
+    place = places[0] if places else None
     if place is None:
         # As a default of the flag itself, the fields on the command line would be set while it is defined.
         argv.insert(1, f"--config={experiments.resolved(default) if default else defaults.__file__}")
