@@ -25,7 +25,7 @@ Found = tuple[Float[np.ndarray, "q r"], Int[np.ndarray, "q r"]]
 DENSE, OURS, ONE = "dense", "pursuit", "one_pass"
 # In this order, so that what time is short for are those that take long.
 SLOW_PEERS = ("matryoshka_int8", "opq", "prq", "rq", "lsq")
-PEERS = ("int8", "pq", "pca_int4", "pca_int8", "sq", "binary", "rabitq", "truncation", *SLOW_PEERS)
+PEERS = ("int8", "pq", "pca_int4", "pca_int8", "sq", "transform", "binary", "rabitq", "itq", "truncation", *SLOW_PEERS)
 # Seconds to fit and encode, in those of PQ of as many bytes: the middle of all sets of results/frontier.
 TIMES_PQ = {"opq": 30, "prq": 30, "rq": 20, "lsq": 130}
 STEPS = 300  # of one-pass codes, a tenth of the recipe's

@@ -6,7 +6,7 @@ import functools
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from compressae_jax.baselines import dense, pca
+from compressae_jax.baselines import choosing, pca
 from compressae_jax.baselines.flat import Flat
 from compressae_jax.baselines.quantisers import in_blocks, load_faiss
 from compressae_jax.baselines.rotation import random_rotation
@@ -15,7 +15,6 @@ from compressae_jax.notation import check_range
 
 BITS = range(1, 10)
 SMALLEST = 9  # bytes of one sign and its factors
-HELD, TOP = 256, 100  # rows held out for a choice of form, and the neighbours of each
 
 Basis = Float[np.ndarray, "d d"]
 Bytes = UInt8[np.ndarray, "n m"]
@@ -67,17 +66,13 @@ def _of_form(vectors: Vectors, m: int, bits: int, basis: Basis, seed: int) -> Fl
 
 def _chosen(vectors: Vectors, budget: int, basis: Basis, seed: int) -> tuple[int, int]:
     """The dimensions and bits whose recall of held-out rows' neighbours is the first to be followed by a lower one."""
-    held = np.random.default_rng(seed).permutation(len(vectors))[: min(HELD, len(vectors) // 8)]
-    asked, rest = vectors[held], np.delete(vectors, held, axis=0)
-    top = min(TOP, len(rest))
-    truth = dense.fit(rest).add(rest).search(asked, top)[1]
+    found = choosing.trial(vectors, seed)
     best, chosen = -1, (0, 0)
-    for form in forms(vectors.shape[1], budget):
-        found = _of_form(rest, *form, basis, seed).add(rest).search(asked, top)[1]
-        hits = sum(len(np.intersect1d(*pair)) for pair in zip(found, truth, strict=True))
+    for m, bits in forms(vectors.shape[1], budget):
+        hits = found(functools.partial(_of_form, m=m, bits=bits, basis=basis, seed=seed))
         if hits <= best:
             break
-        best, chosen = hits, form
+        best, chosen = hits, (m, bits)
     return chosen
 
 

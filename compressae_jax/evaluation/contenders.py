@@ -8,7 +8,23 @@ import numpy as np
 import scipy.sparse
 from jaxtyping import Float, Int
 
-from compressae_jax.baselines import binary, dense, int8, lsq, matryoshka, opq, pca, pq, prq, rabitq, rq, sq, truncation
+from compressae_jax.baselines import (
+    binary,
+    dense,
+    int8,
+    itq,
+    lsq,
+    matryoshka,
+    opq,
+    pca,
+    pq,
+    prq,
+    rabitq,
+    rq,
+    sq,
+    transform,
+    truncation,
+)
 from compressae_jax.baselines.flat import Flat
 from compressae_jax.baselines.quantisers import load_faiss
 from compressae_jax.codes import spaces
@@ -28,8 +44,8 @@ Found = tuple[Float[np.ndarray, "q r"], Int[np.ndarray, "q r"]]
 class Baseline:
     """How to fit one to a budget, and the bytes that it has forms of.
 
-    `own_sizes` are run whatever the budgets; `options` are what `fit` takes of a shared `basis` or `projection` and a
-    `seed`.
+    `own_sizes` are run whatever the budgets; `options` are what `fit` takes of a shared `basis`, `centred` or
+    `projection` and a `seed`.
     """
 
     fit: Callable[..., Flat]
@@ -46,12 +62,14 @@ BASELINES = {
         matryoshka.fit_float16, matryoshka.largest_float16, smallest=2, options=("projection", "seed")
     ),
     "matryoshka_int8": Baseline(matryoshka.fit_int8, matryoshka.largest_int8, options=("projection", "seed")),
-    "pca": Baseline(pca.fit, pca.largest, smallest=4, options=("basis",)),
-    "pca_int8": Baseline(pca.fit_int8, pca.largest_int8, options=("basis",)),
-    "pca_int4": Baseline(pca.fit_int4, pca.largest_int4, options=("basis",)),
+    "pca": Baseline(pca.fit, pca.largest, smallest=4, options=("basis", "centred")),
+    "pca_int8": Baseline(pca.fit_int8, pca.largest_int8, options=("basis", "centred")),
+    "pca_int4": Baseline(pca.fit_int4, pca.largest_int4, options=("basis", "centred")),
+    "transform": Baseline(transform.fit, transform.largest, options=("basis", "centred")),
+    "itq": Baseline(itq.fit, itq.largest, options=("basis", "centred", "seed")),
     "int8": Baseline(int8.fit, int8.largest, own_sizes=lambda d: [int8.largest(d)]),
     "sq": Baseline(sq.fit, sq.largest, own_sizes=sq.sizes),
-    "binary": Baseline(binary.fit, binary.largest, options=("basis", "seed")),
+    "binary": Baseline(binary.fit, binary.largest, options=("basis", "centred", "seed")),
     "rabitq": Baseline(rabitq.fit, rabitq.largest, rabitq.SMALLEST, options=("basis", "seed")),
     "pq": Baseline(pq.fit, pq.largest, options=("seed",)),
     "opq": Baseline(opq.fit, opq.largest, options=("seed",)),
@@ -175,7 +193,12 @@ def baselines(
     d = training.shape[1]
     basis = functools.cache(lambda: pca.directions(training))
     projection = functools.cache(lambda: matryoshka.learned(training, basis(), seed))
-    shared: dict[str, Callable[[], object]] = {"basis": basis, "projection": projection, "seed": lambda: seed}
+    shared: dict[str, Callable[[], object]] = {
+        "basis": basis,
+        "centred": functools.cache(lambda: pca.directions(training, centred=True)),
+        "projection": projection,
+        "seed": lambda: seed,
+    }
     found = []
     for name, budget in sizes(names, sorted(set(budgets), reverse=True), d):
         options = {option: shared[option]() for option in BASELINES[name].options}

@@ -40,6 +40,8 @@ LOOKS = {  # a colour and a marker each
     "pca": ("#BBBBBB", "x"),
     "pca_int8": ("#777777", "x"),
     "pca_int4": ("#444444", "x"),
+    "transform": ("#661100", "P"),
+    "itq": ("#6699CC", "P"),
     "int8": ("#44AA99", "*"),
     "truncation": ("#DDCC77", "+"),
     "matryoshka": ("#CC6677", "+"),
@@ -87,6 +89,7 @@ class Fitting:
             raise InputError(f"{method} has no form of {budget} bytes for d={d}, only of {sizes}")
         shared: dict[str, Callable[[], object]] = {
             "basis": lambda: self._basis,
+            "centred": lambda: self._centred,
             "projection": lambda: self._projection,
             "seed": lambda: self.seed,
         }
@@ -99,6 +102,10 @@ class Fitting:
     @functools.cached_property
     def _basis(self) -> Float[np.ndarray, "d d"]:
         return pca.directions(self._sample)
+
+    @functools.cached_property
+    def _centred(self) -> Float[np.ndarray, "d d"]:
+        return pca.directions(self._sample, centred=True)
 
     @functools.cached_property
     def _projection(self) -> Float[np.ndarray, "d m"]:

@@ -13,6 +13,7 @@ from compressae_jax.baselines import (
     dense,
     flat,
     int8,
+    itq,
     lsq,
     matryoshka,
     opq,
@@ -22,6 +23,7 @@ from compressae_jax.baselines import (
     rabitq,
     rq,
     sq,
+    transform,
     truncation,
 )
 from compressae_jax.baselines.units import unit_rows
@@ -37,6 +39,8 @@ FITS = {
     "pca": (pca.fit, pca.largest),
     "pca_int8": (pca.fit_int8, pca.largest_int8),
     "pca_int4": (pca.fit_int4, pca.largest_int4),
+    "transform": (transform.fit, transform.largest),
+    "itq": (itq.fit, itq.largest),
     "int8": (int8.fit, int8.largest),
     "sq": (sq.fit, sq.largest),
     "binary": (binary.fit, binary.largest),
@@ -49,7 +53,7 @@ FITS = {
 }
 LEARNED = ("pq", "opq", "rq", "prq", "lsq")  # one-byte codebooks
 FAISS = (*LEARNED, "sq", "rabitq")
-DRAWN = (*LEARNED, "rabitq", "binary", "matryoshka")  # take a seed
+DRAWN = (*LEARNED, "rabitq", "binary", "itq", "matryoshka")  # take a seed
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -136,7 +140,7 @@ def test_the_full_form_finds_the_dense_neighbours(baseline, vectors):
     truth = np.argsort(-exact, axis=1)[:, :20]
     _, rows = baseline.search(vectors[:50], 20)
     share = np.mean([len(np.intersect1d(a, b)) / 20 for a, b in zip(rows, truth, strict=True)])
-    floors = {"binary": 0.4, "PCA int4": 0.8} | dict.fromkeys(("PQ", "OPQ", "RQ", "PRQ", "LSQ"), 0.5)
+    floors = {"binary": 0.4, "PCA int4": 0.8, "ITQ": 0.8} | dict.fromkeys(("PQ", "OPQ", "RQ", "PRQ", "LSQ"), 0.5)
     assert share > floors.get(baseline.name, 0.95)
 
 
@@ -170,7 +174,9 @@ def test_refuses_a_budget_that_is_too_large(name, vectors):
 @pytest.mark.parametrize(
     ("name", "budget"),
     [
-        *itertools.product(["truncation", "pca", "pca_int8", "matryoshka_float16", "pq", "opq"], [5, 10, 23]),
+        *itertools.product(
+            ["truncation", "pca", "pca_int8", "matryoshka_float16", "pq", "opq", "transform"], [5, 10, 23]
+        ),
         *itertools.product(["rq", "prq"], [5, 7]),  # stages cost the more the more there are: half a minute for 23
     ],
 )  # no multiples of four, nor divisors of the width
@@ -186,6 +192,8 @@ def test_a_budget_is_kept_and_used(name, budget, vectors):
         ("pca_int4", (2, 4, 12)),
         ("sq", (12, 18, 24)),
         ("binary", (1, 2)),
+        ("transform", (2, 4, 8)),
+        ("itq", (2, 4, 12)),
         ("rabitq", (10, 23, 47)),
         *((name, (1, 2, 3)) for name in LEARNED),
     ],

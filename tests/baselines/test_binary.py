@@ -1,9 +1,11 @@
 import numpy as np
+import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from compressae_jax.baselines import binary
 from compressae_jax.baselines.units import unit_rows
 
+RNG = np.random.default_rng(4)
 VECTORS = np.random.default_rng(0).normal(size=(300, 20)).astype(np.float32)
 
 
@@ -29,3 +31,17 @@ def test_a_basis_at_hand_is_used():
     changed[:, :12] = 0  # not among the eight directions kept, but for the length
     fitted = binary.fit(VECTORS, 1, basis=last_first)
     assert_array_equal(fitted.encode(changed), fitted.encode(VECTORS))
+
+
+@pytest.mark.parametrize("budget", [None, 1])
+def test_a_threshold_at_the_mean_where_it_finds_more(budget):
+    vectors = (RNG.normal(size=(1200, 20)) + 3 * RNG.normal(size=20)).astype(np.float32)
+    fitted = binary.fit(vectors, budget)
+    along = unit_rows(vectors) if budget is None else fitted._reduce(vectors)[:, :8]
+    assert_array_equal(np.unpackbits(fitted.encode(vectors), axis=1, count=along.shape[1]), along > along.mean(axis=0))
+    one = fitted.storage.unpack(fitted.encode(vectors))
+    assert_allclose(np.linalg.norm(one, axis=1), 1, rtol=1e-5)
+
+
+def test_deviations_are_mean_magnitudes():
+    assert_allclose(binary.deviations(np.float32([[1, -4], [3, 2]])).unpack(np.uint8([[128]])), [[2, -3]])

@@ -45,3 +45,23 @@ def test_int4_holds_two_dimensions_a_byte(d, budget, m):
     fitted = pca.fit_int4(x, budget)
     assert fitted._reduce(x).shape == (40, m)
     assert fitted.bytes_per_vector == -(-m // 2)
+
+
+def test_directions_about_the_mean_are_the_covariances():
+    x = np.random.default_rng(4).normal(1, 1, (200, 5)).astype(np.float32)
+    units = unit_rows(x).astype(np.float64)
+    _, _, theory = np.linalg.svd(units - units.mean(axis=0), full_matrices=False)
+    assert_allclose(np.abs(np.sum(pca.directions(x, centred=True) * theory.T, axis=0)), 1, atol=1e-3)
+
+
+@pytest.mark.parametrize("fit", [pca.fit, pca.fit_int8, pca.fit_int4])
+def test_held_out_rows_choose_between_zero_and_mean(fit):
+    rng = np.random.default_rng(5)
+    spread = rng.normal(size=(1500, 16)) * 0.6 ** np.arange(16)
+    far = (spread + 8 * (np.arange(16) == 15)).astype(np.float32)  # a mean along what varies least
+
+    def about_mean(vectors):
+        return fit(vectors, 8)._reduce(vectors).shape[1] % 2 == 1  # with the mean's own dimension
+
+    assert about_mean(far)
+    assert not about_mean(far[:1000]), "too few rows to tell"

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from compressae_jax.baselines.storage import Int4Dimensions, Int8Dimensions, Int8Rows, Signs
+from compressae_jax.baselines.storage import Int4Dimensions, Int8Dimensions, Int8Rows, Signs, Unit
 from compressae_jax.baselines.units import unit_rows
 
 ROWS = np.array([[1, -2, 0.5], [0, 0, 0], [100, 1, -1]], np.float32)
@@ -42,7 +42,7 @@ def normal(n, m):
 @pytest.mark.parametrize("m", [6, 7])
 def test_int4_dimensions_are_two_a_byte_and_near(m):
     rows = normal(300, m)
-    storage = Int4Dimensions(rows)
+    storage = Unit(Int4Dimensions(rows))
     stored = storage.pack(rows)
     assert stored.nbytes == 300 * storage.width == 300 * -(-m // 2)
     assert (storage.unpack(stored) * rows).sum(axis=1).mean() > 0.998
@@ -75,3 +75,8 @@ def test_signs_are_a_bit_each():
     storage = Signs(9)
     assert storage.pack(rows).nbytes == 2 * storage.width == 4
     assert_allclose(storage.unpack(storage.pack(rows)) * 3, [[1, -1] * 4 + [1], [-1] * 8 + [1]], rtol=1e-6)
+
+
+def test_signs_may_stand_for_magnitudes():
+    storage = Signs(3, np.float32([1, 2, 3]))
+    assert_allclose(storage.unpack(storage.pack(np.float32([[5, -0.1, 4]]))), [[1, -2, 3]])

@@ -178,9 +178,11 @@ def test_every_baseline_is_fitted_with_the_seed(name, corpus):
 
 def test_directions_are_computed_once(monkeypatch):
     calls = []
-    monkeypatch.setattr(pca, "directions", lambda x: calls.append(1) or np.eye(D, dtype=np.float32))
-    contenders.baselines(["pca", "pca_int8", "pca_int4", "binary"], [1, 8, 12], small.vectors(N))
-    assert calls == [1]
+    monkeypatch.setattr(
+        pca, "directions", lambda x, centred=False: calls.append(centred) or np.eye(D, dtype=np.float32)
+    )
+    contenders.baselines(["pca", "pca_int8", "pca_int4", "binary", "transform", "itq"], [1, 8, 12], small.vectors(N))
+    assert sorted(calls) == [False, True]
 
 
 @pytest.mark.parametrize(
