@@ -1,13 +1,17 @@
 """Accuracy against bytes a vector: packed pursuit codes beside every quantiser that a user would pick.
 
     python -m benchmarks.frontier --workdir=runs/frontier --out=results/frontier
+    python -m benchmarks.frontier --size=small --workdir=runs/small --out=runs/small   # ten minutes on two idle cores
 
 Neighbour protocol on each dataset (1,000 rows, at most a tenth, held out by seed 0 as queries; recall of their exact
-dense neighbours among the others). Every method is fitted to the same training rows, `seed` draws what is random in
-it. Models and peers fitted to wordnet are carried to the judged queries of scifact and vaswani. A dataset's `:unseen`
-form fits to a random half of the training rows and searches the other half only: what a method remembers of the rows
-that it was fitted to does not help it there. Each measurement is a line of `<out>/measured.jsonl`; the same command
-continues where it stopped, and draws what there is. Flags choose some datasets, methods, budgets and seeds first.
+dense neighbours among the others), and how much of the dense score is kept in what people ask of the rows searched.
+Every method is fitted to the same training rows, `seed` draws what is random in it. Models and peers fitted to wordnet
+are carried to the judged queries of scifact and vaswani. A dataset's `:unseen` form fits to a random half of the
+training rows and searches the other half only: what a method remembers of the rows that it was fitted to does not help
+it there. Each measurement is a line of `<out>/measured.jsonl`, with what each query found; the same command continues
+where it stopped, and tells and draws what there is (`frontier_page`). Flags choose some datasets, methods, budgets and
+seeds first. The small size takes the three sets that come with the package, unseen, at 16, 32 and 64 bytes, without the
+quantisers that take minutes each.
 """
 
 import argparse
@@ -15,35 +19,54 @@ import dataclasses
 import functools
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks import ideal
+from benchmarks import frontier_page, ideal
+from benchmarks.frontier_page import (
+    DATASETS,
+    DEPTH,
+    ENCODERS,
+    IDEAL,
+    METHODS,
+    ONE_PASS,
+    RECALL,
+    SHARE,
+    UNSEEN,
+    packed,
+)
 from compressae_jax import compression, data
 from compressae_jax.baselines import dense
 from compressae_jax.evaluation import intervals, judgements, neighbours, streams
 from compressae_jax.evaluation.contenders import BASELINE_ROWS, BASELINES
+from compressae_jax.evaluation.protocols import Protocol
 from compressae_jax.evaluation.provenance import provenance
+from compressae_jax.experiments import questions
 from compressae_jax.model import budgets
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import InputError
 from compressae_jax.retrieval.index import Index
 from compressae_jax.training import loop
 
-SEEN = ("wordnet", "wordnet768", "scifact", "vaswani", "clinc150", "shop", "glove", "cifar10", "debian")
-UNSEEN = ":unseen"
-DATASETS = (*SEEN, *(f"{dataset}{UNSEEN}" for dataset in SEEN))
-BUDGETS = (8, 16, 32, 64, 128)
-ENCODERS = ("pursuit", "shortlist", "refit")
-PEERS = ("pq", "opq", "rq", "lsq", "prq", "rabitq", "sq", "pca_int8", "pca_int4", "binary")
-IDEAL = "ideal"  # no method: see `ideal`
-METHODS = (*ENCODERS, *PEERS, IDEAL)
+BUDGETS = (8, 16, 32, 64, 128, 256)
+ASKED = 1000  # queries of a task, at most
+PACKED = "packed4"  # ranks: the fewest bytes
 CARRIED = {"wordnet": ("scifact", "vaswani")}  # where a model goes that was trained on the first
-SLOW = {"rq": 64, "lsq": 32}  # bytes above which they take hours on two cores; PRQ stands in
+SLOW = {"rq": 64, "lsq": 64}  # bytes above which they take hours on two cores; PRQ stands in
+ONE_PASS_H, ONE_PASS_STEPS, ONE_PASS_BYTES = 2048, 500, 64  # one training for all budgets, at the k of 64 bytes
+SIZES = {
+    "small": {
+        "datasets": tuple(f"{name}{UNSEEN}" for name in ("shop", "scifact", "debian")),
+        "methods": tuple(name for name in METHODS if name not in ("opq", "rq", "lsq", "prq", "refit", "shortlist")),
+        "budgets": (16, 32, 64),
+        "seeds": (0,),
+    },
+    "full": {"datasets": DATASETS, "methods": METHODS, "budgets": BUDGETS, "seeds": (0, 1, 2)},
+}
 
 Search = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
@@ -59,13 +82,21 @@ class Fitted(NamedTuple):
     about: dict[str, Any]
 
 
+class Task(NamedTuple):
+    """What people ask of the rows searched, and what dense vectors score there."""
+
+    protocol: Protocol
+    dense: np.ndarray
+
+
 class Rows(NamedTuple):
-    """A dataset split by the neighbour protocol."""
+    """A dataset split by the neighbour protocol; `task` where it has judgements, purchases or classes."""
 
     training: np.ndarray
     searched: np.ndarray
     queries: np.ndarray
     truth: np.ndarray
+    task: Task | None
 
 
 def main() -> None:
@@ -73,18 +104,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--workdir", default="runs/frontier")
     parser.add_argument("--out", default="results/frontier")
-    parser.add_argument("--datasets", nargs="+", default=DATASETS, choices=DATASETS)
-    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
-    parser.add_argument("--budgets", nargs="+", type=int, default=BUDGETS)
-    parser.add_argument("--seeds", nargs="+", type=int, default=(0, 1, 2))
+    parser.add_argument("--size", default="full", choices=SIZES, help="what is measured where flags choose nothing")
+    parser.add_argument("--datasets", nargs="+", choices=DATASETS)
+    parser.add_argument("--methods", nargs="+", choices=METHODS)
+    parser.add_argument("--budgets", nargs="+", type=int)
+    parser.add_argument("--seeds", nargs="+", type=int)
+    parser.add_argument("--lines_only", action="store_true", help="no tables and figures")
     flags = parser.parse_args()
     out = Path(flags.out)
     out.mkdir(parents=True, exist_ok=True)
-    measure(Path(flags.workdir), out, flags.datasets, flags.methods, flags.budgets, flags.seeds)
+    chosen = {name: getattr(flags, name) or usual for name, usual in SIZES[flags.size].items()}
+    measure(Path(flags.workdir), out, chosen["datasets"], chosen["methods"], chosen["budgets"], chosen["seeds"])
+    if flags.lines_only:
+        return
     lines = read(out)
-    (out / "frontier.md").write_text(tables(lines), encoding="utf-8")
-    draw(lines, out / "frontier.png")
-    print(tables(lines))
+    told = frontier_page.page(lines)
+    (out / "frontier.md").write_text(told, encoding="utf-8")
+    frontier_page.draw(lines, out / "frontier.png")
+    print(told)
 
 
 def measure(workdir: Path, out: Path, datasets: Any, methods: Any, sizes: Any, seeds: Any) -> None:
@@ -122,13 +159,22 @@ def split(dataset: str) -> Rows:
     source = data.load(dataset.removesuffix(UNSEEN)).vectors
     drawn = data.split_rows(len(source), 1000, 1000)
     x = source.read(0, len(source))
-    training, queries = x[drawn.train], x[drawn.queries]
-    searched = np.delete(x, drawn.queries, axis=0)
+    training, searched = np.asarray(drawn.train), np.delete(np.arange(len(x)), drawn.queries)
     if dataset.endswith(UNSEEN):
-        shuffled = np.random.default_rng(0).permutation(training)
-        training, searched = np.array_split(shuffled, 2)
-    _, truth = dense.fit(searched).add(searched).search(queries, 100)
-    return Rows(training, searched, queries, truth)
+        training, searched = np.array_split(np.random.default_rng(0).permutation(training), 2)
+        searched = np.sort(searched)
+    queries = x[drawn.queries]
+    _, truth = dense.fit(x).add(x[searched]).search(queries, DEPTH)
+    return Rows(x[training], x[searched], queries, truth, task(dataset.removesuffix(UNSEEN), searched))
+
+
+def task(dataset: str, searched: np.ndarray) -> Task | None:
+    """What a dataset can be asked of the rows searched; None of one that has nothing to ask."""
+    try:
+        documents, protocol = questions.among(dataset, searched, ASKED)
+    except InputError:
+        return None
+    return Task(protocol, protocol.ask(dense.fit(documents).add(documents).search)[protocol.headline])
 
 
 def measured(workdir: Path, dataset: str, rows: Rows, method: str, budget: int, seed: int) -> dict[str, Any]:
@@ -144,12 +190,17 @@ def measured(workdir: Path, dataset: str, rows: Rows, method: str, budget: int, 
     encode_seconds = time.perf_counter() - start
     scores = {}
     for asked, search in searches.items():
-        found = neighbours.per_query(search(rows.queries, 100)[1], rows.truth)
+        found = neighbours.per_query(search(rows.queries, DEPTH)[1], rows.truth)
         scores |= {f"{metric}{asked}": summary(values) for metric, values in found.items()}
+        if not asked:
+            hits = packed(found[RECALL])
+        if rows.task:
+            kept = rows.task.protocol.ask(search)[rows.task.protocol.headline]
+            scores[f"{SHARE}{rows.task.protocol.headline}{asked}"] = rounded(intervals.ratio(kept, rows.task.dense))
     for other in CARRIED.get(dataset, ()):
         scores |= {f"{other} {name}": value for name, value in carried(fitted, other).items()}
     seconds = {"fit_seconds": round(fit_seconds, 1), "encode_seconds": round(encode_seconds, 1)}
-    return {"bytes": fitted.bytes_per_vector, **fitted.about, **seconds, "scores": scores}
+    return {"bytes": fitted.bytes_per_vector, **fitted.about, **seconds, "scores": scores, "hits": hits}
 
 
 def carried(fitted: Fitted, dataset: str) -> dict[str, Any]:
@@ -167,7 +218,12 @@ def carried(fitted: Fitted, dataset: str) -> dict[str, Any]:
 
 def summary(values: np.ndarray) -> list[float]:
     """Mean and the ends of its interval."""
-    return [round(value, 5) for value in intervals.interval(values)]
+    return rounded(intervals.interval(values))
+
+
+def rounded(values: Iterable[float]) -> list[float]:
+    """As lines keep them."""
+    return [round(value, 5) for value in values]
 
 
 def fit(workdir: Path, dataset: str, training: np.ndarray, method: str, budget: int, seed: int) -> Fitted:
@@ -177,6 +233,8 @@ def fit(workdir: Path, dataset: str, training: np.ndarray, method: str, budget: 
         InputError: a budget that the method has no form for.
     """
     d = training.shape[1]
+    if method == ONE_PASS:
+        return of_codes(one_pass(workdir, dataset, training, budget, seed), None)
     if method in ENCODERS:
         return of_codes(dictionary(workdir, dataset, training, budget, seed), method)
     if method == IDEAL:
@@ -207,106 +265,41 @@ def dictionary(workdir: Path, dataset: str, training: np.ndarray, budget: int, s
     weights = loop.fit(training, folder, seed=seed, progress=False, budget_bytes=budget, held_out=0)
     if weights.storage != "fast4":
         return weights
-    k = min(budgets.largest_k(budget, weights.h, "packed4"), weights.d)
-    return dataclasses.replace(weights.with_k(k), storage="packed4")
+    k = min(budgets.largest_k(budget, weights.h, PACKED), weights.d)
+    return dataclasses.replace(weights.with_k(k), storage=PACKED)
 
 
-def of_codes(weights: Weights, encoder: str) -> Fitted:
-    """Codes of a model by an encoder, asked by dense queries and, in the reconstructed space, by compressed ones."""
+def one_pass(workdir: Path, dataset: str, training: np.ndarray, budget: int, seed: int) -> Weights:
+    """A published one-pass model of the k that 64 bytes hold as ranks, cut to the k of a budget.
+
+    Raises:
+        InputError: a budget that holds no nonzero, or one above 64 bytes.
+    """
+    h = max(64, min(ONE_PASS_H, 1 << max(len(training) // budgets.ROWS_A_LATENT, 1).bit_length() - 1))
+    k, most = (min(budgets.largest_k(size, h, PACKED), h // 4) for size in (budget, ONE_PASS_BYTES))
+    if k < 1 or budget > ONE_PASS_BYTES:
+        raise InputError(f"{ONE_PASS} is run up to {ONE_PASS_BYTES} bytes, and from a nonzero on, not at {budget}")
+    folder = workdir / "models" / f"{dataset}-{ONE_PASS}-{seed}"
+    own: dict[str, Any] = {"h": h, "k": most, "steps": ONE_PASS_STEPS, "batch": min(1024, len(training))}
+    weights = loop.fit(training, folder, seed=seed, progress=False, held_out=0, **own)
+    return dataclasses.replace(weights.with_k(k), storage=PACKED)
+
+
+def of_codes(weights: Weights, encoder: str | None) -> Fitted:
+    """Codes of a model by an encoder (None: its own one pass), asked by dense queries and by compressed ones.
+
+    Compressed queries are compared in the reconstructed space, and, of one pass, in the sparse one.
+    """
+    encoder, spaces = (encoder, {}) if encoder else (weights.encoder, {" sparse": "sparse"})
+    spaces = {" compressed queries": "reconstructed", **spaces}
 
     def over(rows: np.ndarray) -> dict[str, Search]:
         codes = compression.encode(weights, rows, weights.storage, encoder=encoder)
         index = Index(codes, weights, encoder=encoder)
-        return {"": index.search, " compressed queries": index.in_space("reconstructed").search}
+        return {"": index.search, **{name: index.in_space(space).search for name, space in spaces.items()}}
 
     record = budgets.record_width(weights.storage, weights.h, weights.k)
     return Fitted(record, over, {"h": weights.h, "k": weights.k, "storage": weights.storage})
-
-
-def best_of_seeds(lines: list[dict[str, Any]], metric: str) -> dict[tuple[str, str, int], list[float]]:
-    """All seeds' means by dataset, method and budget."""
-    found: dict[tuple[str, str, int], list[float]] = {}
-    for line in lines:
-        if metric in line.get("scores", {}):
-            found.setdefault((line["dataset"], line["method"], line["budget"]), []).append(line["scores"][metric][0])
-    return found
-
-
-def tables(lines: list[dict[str, Any]]) -> str:
-    """A table a dataset and metric: methods by budgets, the highest of each budget in bold."""
-    text = [
-        "# Accuracy against bytes a vector",
-        "`python -m benchmarks.frontier`; dense queries unless said; mean over seeds (± half their spread, where there "
-        "are several). All bytes a row needs in memory are counted; a dictionary (h × d float32) and the codebooks of "
-        "peers are not. Half widths of the 95 % bootstrap intervals over queries are .003 to .007 with 1,000 queries. "
-        "Empty: no form of that size, or not run. `ideal` is no method but a mark: what a code at the rate-distortion "
-        "limit of a Gaussian with the data's second moments would find (benchmarks.ideal). `:unseen`: fitted to "
-        "half of the training rows, the other half is searched.",
-    ]
-    metrics = sorted({metric for line in lines for metric in line.get("scores", {})}, key=lambda m: (len(m), m))
-    for dataset in DATASETS:
-        for metric in metrics:
-            if table := one_table(lines, dataset, metric):
-                text += [f"## {dataset}: {metric}", table]
-    return "\n\n".join(text) + "\n"
-
-
-def one_table(lines: list[dict[str, Any]], dataset: str, metric: str) -> str:
-    """Methods down, budgets across."""
-    found = {(m, b): values for (of, m, b), values in best_of_seeds(lines, metric).items() if of == dataset}
-    if not found:
-        return ""
-    sizes = sorted({budget for _, budget in found})
-    real = [(b, np.mean(v)) for (m, b), v in found.items() if m != IDEAL]
-    highest = {b: max((score for other, score in real if other == b), default=np.inf) for b in sizes}
-    rows = ["| method | " + " | ".join(f"{b} bytes" for b in sizes) + " |", "|---|" + "---|" * len(sizes)]
-    for method in (some for some in METHODS if any(m == some for m, _ in found)):
-        cells = [cell(found.get((method, b)), highest[b]) for b in sizes]
-        rows.append(f"| {method} | " + " | ".join(cells) + " |")
-    return "\n".join(rows)
-
-
-def cell(values: list[float] | None, highest: float) -> str:
-    """A mean, its spread, bold if it is the highest."""
-    if not values:
-        return ""
-    text = f"{np.mean(values):.3f}" + (f" ± {(max(values) - min(values)) / 2:.3f}" if len(values) > 1 else "")
-    return f"**{text}**" if np.mean(values) >= highest else text
-
-
-def draw(lines: list[dict[str, Any]], path: Path) -> None:
-    """recall@100 against bytes, a panel a dataset."""
-    import matplotlib.pyplot as plt
-
-    found = best_of_seeds(lines, "recall@100")
-    datasets = [name for name in DATASETS if any(dataset == name for dataset, _, _ in found)]
-    wide = -(-(len(datasets) + 1) // 3)  # one panel more than datasets, for the legend
-    figure, panels = plt.subplots(3, wide, figsize=(4 * wide, 10), squeeze=False)
-    for panel, dataset in zip(panels.flat, datasets, strict=False):
-        for method, points in curves(found, dataset):
-            ours = method in ENCODERS
-            style = {"linewidth": 2.5 if ours else 1, "marker": "o" if ours else ".", "label": method}
-            style["color"] = plt.get_cmap("tab20")(METHODS.index(method) * 2 % 20 + METHODS.index(method) // 10)
-            if method == IDEAL:
-                style |= {"color": "black", "linestyle": ":", "label": "ideal code of a Gaussian"}
-            panel.plot(*zip(*points, strict=True), **style)
-        panel.set(title=dataset, xscale="log", xlabel="bytes a vector", ylabel="recall@100", ylim=(0, 1.02))
-        panel.set_xticks(BUDGETS, list(map(str, BUDGETS)))
-        panel.grid(alpha=0.3)
-    for panel in list(panels.flat)[len(datasets) :]:
-        panel.set_axis_off()
-    drawn = {line.get_label(): line for panel in panels.flat for line in panel.get_lines()}
-    panels.flat[-1].legend(drawn.values(), drawn.keys(), fontsize=8, loc="center", ncols=2)
-    figure.tight_layout()
-    figure.savefig(path, dpi=110)
-
-
-def curves(found: dict[tuple[str, str, int], list[float]], dataset: str) -> Iterator[tuple[str, list]]:
-    """Every method's points, by rising bytes."""
-    for method in METHODS:  # one colour each, whatever was measured first
-        points = [(b, np.mean(v)) for (of, m, b), v in found.items() if (of, m) == (dataset, method)]
-        if points:
-            yield method, sorted(points)
 
 
 if __name__ == "__main__":

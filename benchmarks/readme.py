@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import timing
+from benchmarks import frontier_page, timing
 from compressae_jax.evaluation.tables import at_own_budget
 from compressae_jax.experiments import running
 from compressae_jax.experiments.page import ANSWER, JSON
@@ -26,10 +26,6 @@ RESULTS = ROOT / "results"
 PAGES_OF_EXPERIMENTS = ROOT / "configs" / "experiments"
 COMMAND = "python -m benchmarks.readme"
 EXAMPLE = "example", f"{COMMAND} --examples"
-BUDGETS = (16, 32, 64)
-OURS = ("pursuit", "shortlist", "refit")
-NO_PEERS = (*OURS, "ideal")
-UNSEEN = ":unseen"
 PACKED = "packed pursuit codes"
 
 
@@ -209,36 +205,34 @@ def frontier() -> str:
     """Packed pursuit codes and the best peer measured at the same budget, on rows not fitted to, and on others."""
     measured = RESULTS / "frontier" / "measured.jsonl"
     lines = [json.loads(line) for line in measured.read_text(encoding="utf-8").splitlines()]
-    found = {(o["dataset"], o["budget"], o["method"]): o["scores"]["recall@100"] for o in lines if _counts(o)}
-    seen, unseen = ({key: v for key, v in found.items() if key[0].endswith(UNSEEN) == kind} for kind in (False, True))
+    unseen = [name for name in frontier_page.DATASETS if name.endswith(frontier_page.UNSEEN)]
+    seen = [name for name in frontier_page.DATASETS if name not in unseen]
     return (
+        "![1 − recall@100 against bytes](../results/frontier/frontier.png)\n\n"
         "Rows that nothing was fitted to (half of the training rows are fitted to, the other half is searched):\n\n"
-        f"{_recalls(unseen)}\nRows that, but for the validation rows, all methods were fitted to:\n\n{_recalls(seen)}"
+        f"{_recalls(lines, unseen)}\n{frontier_page.verdicts(lines)}\n\n"
+        "Rows that, but for the validation rows, all methods were fitted to:\n\n"
+        f"{_recalls(lines, seen)}"
     )
 
 
-def _recalls(found: dict[tuple[str, int, str], list[float]]) -> str:
+def _recalls(lines: frontier_page.Lines, datasets: Iterable[str]) -> str:
     """Recall@100 by dataset (seed 0)."""
-    heads = [head for budget in BUDGETS for head in (f"{budget} bytes", "best peer")]
+    heads = [head for budget in frontier_page.TARGETS for head in (f"{budget} bytes", "best peer")]
     rows = ["| dataset | " + " | ".join(heads) + " |", "|---|" + "---|" * len(heads)]
-    for dataset in sorted({dataset for dataset, _, _ in found}):
-        cells = [cell for budget in BUDGETS for cell in _pair(found, dataset, budget)]
-        rows.append(f"| {dataset.removesuffix(UNSEEN)} | " + " | ".join(cells) + " |")
+    for dataset in datasets:
+        cells = [cell for budget in frontier_page.TARGETS for cell in _pair(lines, dataset, budget)]
+        if any(cells):
+            rows.append(f"| {dataset.removesuffix(frontier_page.UNSEEN)} | " + " | ".join(cells) + " |")
     return "\n".join(rows) + "\n"
 
 
-def _counts(line: dict[str, Any]) -> bool:
-    return line["seed"] == 0 and "scores" in line and line["bytes"] <= line["budget"] in BUDGETS
-
-
-def _pair(found: dict[tuple[str, int, str], list[float]], dataset: str, budget: int) -> tuple[str, str]:
-    here = {method: score for (of, size, method), score in found.items() if (of, size) == (dataset, budget)}
-    peers = {method: score[0] for method, score in here.items() if method not in NO_PEERS}
-    best = max(peers, key=lambda name: peers[name], default=None)
-    ours = here.get("pursuit")
-    wins = ours is not None and best is not None and ours[0] > peers[best]
-    text = "" if ours is None else f"{ours[0]:.3f} ± {(ours[2] - ours[1]) / 2:.3f}"
-    return f"**{text}**" if wins else text, "" if best is None else f"{peers[best]:.3f} ({best})"
+def _pair(lines: frontier_page.Lines, dataset: str, budget: int) -> tuple[str, str]:
+    found = frontier_page.gap(lines, dataset, budget)
+    if found is None:
+        return "", ""
+    text = f"{found.ours:.3f}"
+    return f"**{text}**" if found.word == "ahead" else text, f"{found.of_peer:.3f} ({found.peer})"
 
 
 def _scores(report: dict[str, Any], contenders: Iterable[Mapping[str, Any]]) -> list[str]:

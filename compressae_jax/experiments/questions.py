@@ -36,24 +36,42 @@ def question(name: str, rows: int = 0, queries: int = 0) -> Question:
     Raises:
         InputError: a dataset that is not at hand, or that has none of the three.
     """
+    return _asked(name, rows, queries, None)
+
+
+def among(name: str, only: Numbers, queries: int = 0) -> Question:
+    """The same of some rows alone (ascending numbers); what is judged or bought beyond them does not count.
+
+    Raises:
+        InputError: as `question`.
+    """
+    return _asked(name, 0, queries, only)
+
+
+def _asked(name: str, rows: int, queries: int, only: Numbers | None) -> Question:
     dataset = data.load(name)
     if dataset.judgements() is not None:
-        return _judged(dataset, rows, queries)
+        return _judged(dataset, rows, queries, only)
     if dataset.train is not None or dataset.interactions is not None:
-        return _bought(dataset, rows, queries)
+        return _bought(dataset, rows, queries, only)
     if dataset.labels is not None:
-        return _labelled(dataset, dataset.labels, rows, queries)
+        return _labelled(dataset, dataset.labels, rows, queries, only)
     raise InputError(f"{name} has no judgements, no purchases and no labels to ask for")
 
 
-def _judged(dataset: Dataset, rows: int, queries: int) -> Question:
+def _judged(dataset: Dataset, rows: int, queries: int, only: Numbers | None) -> Question:
     judged, source = dataset.judgements(), dataset.queries
     assert judged is not None and source is not None
     relevant = judged.scores > 0
+    if only is not None:
+        relevant &= np.isin(judged.doc_rows, only)
+        if dataset.exclude_self:
+            relevant &= np.isin(judged.query_rows, only)
     asked = _some(np.unique(judged.query_rows[relevant]), queries)
     lines = relevant & np.isin(judged.query_rows, asked)
     named = np.unique(judged.doc_rows[lines])
-    kept = _some(np.arange(len(dataset.vectors)), rows, np.union1d(named, asked) if dataset.exclude_self else named)
+    named = np.union1d(named, asked) if dataset.exclude_self else named
+    kept = _some(np.arange(len(dataset.vectors)), rows, named) if only is None else only
     places = np.searchsorted(asked, judged.query_rows[lines]), np.searchsorted(kept, judged.doc_rows[lines])
     wanted = scipy.sparse.csr_matrix((judged.scores[lines], places), (len(asked), len(kept)))
     documents, corpus = _corpus(dataset, kept)
@@ -61,21 +79,23 @@ def _judged(dataset: Dataset, rows: int, queries: int) -> Question:
     return Question(documents, protocols.of_judgements("judgements", corpus, source.take(asked), wanted, own))
 
 
-def _bought(dataset: Dataset, rows: int, queries: int) -> Question:
+def _bought(dataset: Dataset, rows: int, queries: int, only: Numbers | None) -> Question:
     if dataset.train is not None and dataset.test is not None:
         train, test = dataset.train, dataset.test
     else:
         assert dataset.interactions is not None
         _, _, _, train, test, _ = purchases.drawn(dataset.interactions, HELD_OUT)
-    kept = _some(np.arange(train.shape[1]), rows)
+    kept = _some(np.arange(train.shape[1]), rows) if only is None else only
     train, test = train[:, kept], test[:, kept]
     users = _some(np.flatnonzero(np.diff(train.indptr) * np.diff(test.indptr)), queries)
     documents, corpus = _corpus(dataset, kept)
     return Question(documents, protocols.of_purchases(corpus, train[users], test[users]))
 
 
-def _labelled(dataset: Dataset, labels: Int[np.ndarray, " n"], rows: int, queries: int) -> Question:
-    kept = _some(np.arange(len(labels)), rows)
+def _labelled(
+    dataset: Dataset, labels: Int[np.ndarray, " n"], rows: int, queries: int, only: Numbers | None
+) -> Question:
+    kept = _some(np.arange(len(labels)), rows) if only is None else only
     labels = labels[kept]
     documents, corpus = _corpus(dataset, kept)
     return Question(documents, protocols.of_labels(corpus, _some(np.flatnonzero(labels >= 0), queries), labels))

@@ -55,3 +55,14 @@ def test_a_set_that_nothing_can_be_asked_of(tmp_path, monkeypatch):
     np.save(tmp_path / "glove" / "vectors.npy", np.eye(4, dtype=np.float32))
     with pytest.raises(InputError, match="glove has no judgements, no purchases and no labels"):
         questions.question("glove")
+
+
+@pytest.mark.parametrize("name", ["scifact", "debian", "shop"])
+def test_among_some_rows_only_they_are_asked_for_and_found(name):
+    dataset = data.load(name)
+    only = np.arange(0, len(dataset.vectors), 2)
+    question = questions.among(name, only, 100)
+    assert_array_equal(question.documents, dataset.vectors.take(only))
+    whole = questions.question(name)
+    found = question.protocol.ask(dense.fit(question.documents).add(question.documents).search)
+    assert 0 < len(found[question.protocol.headline]) <= min(100, whole.protocol.scored)
