@@ -219,7 +219,7 @@ class Joined(Rows):
             records, scales = map(np.concatenate, zip(*pieces, strict=True))
             return with_room(records), scales
 
-        return parts[0]._replace(read=read)
+        return parts[0]._replace(read=read, records=None)
 
     def check(self) -> Rows:
         """Every part checked, joined; rows are numbered within their part."""

@@ -46,6 +46,7 @@ class Encoded(NamedTuple):
     """Rows of `fast` storage that search takes apart itself, in registers, not from what a `Rows.reader` wrote.
 
     `read` gives some records (c, w) uint8, with room behind them for the vectors of the last row, and their row scales.
+    `records` are all of them, where they lie in one array and every scale is 1, else None.
     """
 
     signed: Float[np.ndarray, " levels"]
@@ -53,6 +54,7 @@ class Encoded(NamedTuple):
     low: int  # bits of a column that are a field
     k: int
     read: Callable[[Some], tuple[UInt8[np.ndarray, "c w"], Float[np.ndarray, " c"]]]
+    records: UInt8[np.ndarray, "n w"] | None = None
 
 
 class Rows(abc.ABC):

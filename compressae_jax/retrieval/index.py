@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ import numpy as np
 import scipy.sparse
 from jaxtyping import Bool, Float, Int
 
-from compressae_jax.base import devices
 from compressae_jax.base import progress as bars
 from compressae_jax.base.arrays import pieces
+from compressae_jax.base.bootstrap import Interval
 from compressae_jax.codes import folder as codes_folder
 from compressae_jax.codes import on_host, spaces
 from compressae_jax.codes.ids import Ids, as_ids
@@ -29,15 +29,15 @@ from compressae_jax.data.sources import Source
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.weights import Weights, kind_of
 from compressae_jax.notation import AnyArray, Expanded, FolderError, InputError, check_choice, check_range
-from compressae_jax.retrieval import filters, found, index_folder, rescoring
+from compressae_jax.retrieval import cells, found, index_folder, probing, rescoring
 from compressae_jax.retrieval.additions import rows_like
 from compressae_jax.retrieval.backends import host, lists, within
 from compressae_jax.retrieval.found import Found, Within
-from compressae_jax.retrieval.queries import Expander, without_direction
+from compressae_jax.retrieval.queries import Expander
+from compressae_jax.retrieval.scoring import LISTS, Scorer
 from compressae_jax.retrieval.segments import PIECE, Segment, Segments
 
 BACKENDS = ("host", "scan", "bcoo")
-LISTS = "lists"  # a backend, too, of an index `with_lists`
 SPACE = "dense_query"  # unless another is asked for: dense queries are compared as they are, codes as reconstructions
 QUERIES = 1024  # searched at a time: bounds the expanded queries
 MOST = 2**16  # results a query, at most, unless there are more rows
@@ -130,22 +130,23 @@ class Index:
     @property
     def lists(self) -> lists.Lists | None:
         """The inverted lists of an index `with_lists`, made anew at the first search after an addition."""
-        return self._lists_of(self._segments)
+        return self._scorer(self._segments).lists
 
     @property
     def nbytes(self) -> int:
         """Bytes in memory that search needs for the rows: values, columns and a scale, or packed records alone.
 
         The scale is one of the two norms that rows keep, so that they can be searched in all spaces. Removed rows count
-        until `compact`. Lists, which only some indexes hold, come on top.
+        until `compact`. Lists and cells (4 a row, and the centroids), which only some indexes hold, come on top.
         """
         segments = self._segments
         scales = 0 if segments.parts[0].rows.norms is None else 4 * len(segments)
-        return segments.rows.nbytes + scales + (self.lists.nbytes if self.lists else 0)
+        of_cells = cells.nbytes(segments.cells, [part.grouping for part in segments.parts])
+        return segments.rows.nbytes + scales + of_cells + (self.lists.nbytes if self.lists else 0)
 
     @property
     def bytes_per_vector(self) -> float:
-        """Bytes a row that is there, scales, lists and removed rows included."""
+        """Bytes a row that is there, scales, lists, cells and removed rows included."""
         return self.nbytes / max(1, len(self))
 
     @property
@@ -164,6 +165,7 @@ class Index:
         exclude: Any = None,
         rescore: Any = None,
         candidates: int | None = None,
+        probes: int | None = None,
     ) -> Found:
         """Scores and row numbers of the `top` best rows of each query, best first; ties go to the lower row number.
 
@@ -184,24 +186,30 @@ class Index:
         codes (default: 4 `top`, at least 200) are then ranked by the exact similarity with them. They are looked up by
         id, where rows and vectors have ids, else by number.
 
+        `probes`: of an index `with_cells`, how many of the cells nearest to a query are searched; None is the exact
+        search of all rows, and so are as many as there are cells. Cells without an allowed row are passed over; where
+        the nearest hold fewer than `top` rows, more are searched; where a filter leaves no more rows than the probes
+        would score, all that it leaves are scored. `recall` says what is found.
+
         Raises:
             InputError: queries of another width, not 2-d, not finite, or another model's codes; `top` or `chunk` below
                 1; 'lists' of an index without them; filters of another size, of rows that are not there, or of no ids;
-                to rescore with codes as queries, or with vectors that are not those of the rows.
+                to rescore with codes as queries, or with vectors that are not those of the rows; `probes` of an index
+                without cells, out of range, or with a backend other than 'host'.
         """
-        segments = self._check_asked(top, backend, chunk)
+        segments = self._check_asked(top, backend, chunk, probes)
         checked = self.expander.checked(queries)
         blocks = (self.expander.of_checked(some) for some in pieces(checked, QUERIES))
         if rescore is None:
             if candidates is not None:
                 raise InputError("candidates are rescored; give rescore=…, the dense vectors, too")
-            return self._found(segments, blocks, len(checked), top, backend, chunk, allow, exclude)
+            return self._found(segments, blocks, len(checked), top, backend, chunk, allow, exclude, probes)
         if isinstance(checked, Rows):
             raise InputError("rescore compares dense vectors, so queries must be vectors, not codes")
         look_up = rescoring.opened(rescore, segments, self.weights.d)
         most = rescoring.candidates_for(top) if candidates is None else candidates
         check_range("candidates", most, top, max(len(segments), MOST))
-        first = self._found(segments, blocks, len(checked), most, backend, chunk, allow, exclude)
+        first = self._found(segments, blocks, len(checked), most, backend, chunk, allow, exclude, probes)
         scores, rows = rescoring.rescored(checked, first.rows, look_up, top, self.similarity)
         return Found(scores, rows, found.named(segments.ids_of if segments.named else None, rows))
 
@@ -214,13 +222,14 @@ class Index:
         *,
         allow: Any = None,
         exclude: Any = None,
+        probes: int | None = None,
     ) -> Found:
         """`search` for queries that `Expander.expand` has already made u (q, h) of, here or on another machine.
 
         Raises:
             InputError: another width, numbers that are not finite, and as `search`.
         """
-        segments = self._check_asked(top, backend, chunk)
+        segments = self._check_asked(top, backend, chunk, probes)
         u = np.asarray(u)
         if u.ndim != 2 or u.shape[1] != self.weights.h or u.dtype.kind != "f":
             raise InputError(f"u must be floats of shape (q, {self.weights.h}), not {u.dtype} of shape {u.shape}")
@@ -229,7 +238,7 @@ class Index:
             raise InputError(
                 f"u holds a value that is not finite, first in row {int((~np.isfinite(u)).any(1).argmax())}"
             )
-        return self._found(segments, pieces(u, QUERIES), len(u), top, backend, chunk, allow, exclude)
+        return self._found(segments, pieces(u, QUERIES), len(u), top, backend, chunk, allow, exclude, probes)
 
     def within(self, queries: Any, at_least: float | int, *, allow: Any = None) -> Within:
         """All rows at or above a score, for each query, best first: CSR, so that queries may find different numbers.
@@ -244,7 +253,8 @@ class Index:
         if isinstance(at_least, bool) or not np.isfinite(at_least):
             raise InputError(f"at_least must be a finite number, a {self.similarity} score, not {at_least!r}")
         checked = self.expander.checked(queries)
-        allowed = self._allowed(segments, allow)
+        scorer = self._scorer(segments)
+        allowed = scorer.allowed(allow)
         parts = []
         for some in pieces(checked, QUERIES):
             u = self.expander.of_checked(some)
@@ -252,9 +262,7 @@ class Index:
         sizes = np.concatenate([np.zeros(1, np.int64), *(np.diff(part.indptr) for part in parts)])
         scores = np.concatenate([np.empty(0, np.float32), *(part.scores for part in parts)])
         rows = np.concatenate([np.empty(0, np.int64), *(part.rows for part in parts)])
-        return Within(
-            np.cumsum(sizes), self._clipped(segments, scores), rows, segments.ids_of if segments.named else None
-        )
+        return Within(np.cumsum(sizes), scorer.clipped(scores), rows, segments.ids_of if segments.named else None)
 
     def add(
         self,
@@ -276,7 +284,9 @@ class Index:
         with self._writing:
             segments = self._segments
             rows = rows_like(segments.rows, self.weights, self.encoder, vectors, ids, zero_rows, progress)
-            self._segments = segments.added(rows)
+            there = segments.cells
+            grouping = None if there is None else cells.grouped(rows, there, self.weights)
+            self._segments = segments.added(rows, grouping)
             return range(len(segments), len(segments) + len(rows))
 
     def remove(self, ids: Any) -> None:
@@ -348,6 +358,48 @@ class Index:
         index._listed = True
         _ = index.lists
         return index
+
+    def with_cells(self, number: int | None = None, seed: int = 0, progress: bool = True) -> Index:
+        """The same rows with cells beside them (see `cells`), so that `search(…, probes=)` need not score all rows.
+
+        `number` of cells: about 4 √n by default. They take 4 bytes a row and some 200 a cell, are saved with the index,
+        and are learned once: what is added goes into the cells that are there. All spaces share them. What is added to
+        one of the two later, or removed, the other does not have.
+
+        Raises:
+            InputError: an index of no rows, or fewer rows than cells.
+        """
+        segments = self._segments
+        alive = np.arange(len(segments)) if segments.allowed is None else np.flatnonzero(segments.allowed)
+        learned, cell_of = cells.learn(segments.rows, alive, self.weights, number, seed, progress)
+        index = self._copy()
+        index._segments = segments.with_cells(learned, cell_of)
+        return index
+
+    @property
+    def cells(self) -> int:
+        """How many cells an index `with_cells` has; 0 of others."""
+        return 0 if self._segments.cells is None else len(self._segments.cells)
+
+    def recall(
+        self, queries: Any, top: int = 100, probes: int | Sequence[int] | None = None, *, allow: Any = None
+    ) -> Interval | dict[int, Interval]:
+        """The share of the exact answer's rows that so many `probes` find: the mean over queries, with an interval.
+
+        Several probes give a curve, by number; None a curve of powers of two. Queries without an answer are left out.
+
+        Raises:
+            InputError: as `search`; no query that finds anything.
+        """
+        return probing.recall(self, queries, top, probes, allow)
+
+    def probes_for(self, queries: Any, recall: float = 0.95, top: int = 100, *, allow: Any = None) -> int:
+        """The fewest probes with which these queries find so much of the exact answer in the mean.
+
+        Raises:
+            InputError: a recall that is not above 0 and at most 1, and as `recall`.
+        """
+        return probing.probes_for(self, queries, recall, top, allow)
 
     def in_space(self, space: str) -> Index:
         """The same rows, searched in another space, without lists; nothing is copied.
@@ -443,62 +495,8 @@ class Index:
         index.expander = self.expander
         return index
 
-    def _check_asked(self, top: int, backend: str, chunk: int | None) -> Segments:
-        """What is to be searched, once it is seen that it can be."""
-        segments = self._segments
-        check_choice("backend", backend, ("auto", *BACKENDS, LISTS))
-        check_range("top", top, 1, max(len(segments), MOST))
-        host.checked_chunk(chunk)
-        if backend == LISTS and not self._listed:
-            raise InputError(
-                "backend is 'lists', which this index does not hold; index.with_lists() makes one that does"
-            )
-        return segments
-
-    def _lists_of(self, segments: Segments) -> lists.Lists | None:
-        if not self._listed or not len(segments):
-            return None
-        if LISTS not in segments.kept:
-            segments.kept[LISTS] = lists.build(segments.rows)
-        return segments.kept[LISTS]
-
-    def _fastest(self, segments: Segments, u: Expanded, q: int) -> str:
-        """The backend for u, some of q queries."""
-        if not devices.on_cpu():
-            return "scan"
-        some = self._lists_of(segments)
-        if some is not None and q <= lists.QUERIES and lists.touched(some, u) <= lists.TOUCHED:
-            return LISTS
-        return "host"
-
-    def _scored(
-        self, segments: Segments, u: Expanded, top: int, backend: str, chunk: int | None, **filters: Any
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Scores and rows of some queries."""
-        if backend == LISTS:
-            some = self._lists_of(segments)
-            assert some is not None
-            scores, rows = lists.search(some, self.space, u, top, chunk=chunk, **filters)
-        elif backend == "host":
-            scores, rows = host.search(segments.rows, self.space, u, top, chunk=chunk, **filters)
-        else:
-            scores, rows = _on_devices(backend, segments, self.space, u, top, chunk, **filters)
-        return np.where(rows < 0, scores, self._clipped(segments, scores)), rows
-
-    def _clipped(self, segments: Segments, scores: np.ndarray) -> np.ndarray:
-        """Cosines, but for the last bit; packed rows may have any length where their scale is folded in."""
-        if self.similarity == "dot":
-            return scores
-        if segments.parts[0].rows.norms is not None or self.space == "sparse":
-            return np.clip(scores, -1, 1)
-        return scores
-
-    def _allowed(self, segments: Segments, allow: Any) -> Bool[np.ndarray, " n"] | None:
-        """Which rows may be found: those that are there and, with a filter, allowed."""
-        allowed = filters.allowed(allow, len(segments), segments.find if segments.named else None)
-        if segments.allowed is None or allowed is None:
-            return allowed if segments.allowed is None else segments.allowed
-        return allowed & segments.allowed
+    def _scorer(self, segments: Segments) -> Scorer:
+        return Scorer(segments, self.weights, self.space, self._listed)
 
     def _found(
         self,
@@ -510,36 +508,29 @@ class Index:
         chunk: int | None,
         allow: Any,
         exclude: Any,
+        probes: int | None,
     ) -> Found:
-        """The results of q queries, expanded block by block, with places beyond the last row."""
-        allowed = self._allowed(segments, allow)
-        without = filters.without(exclude, q, len(segments), segments.find if segments.named else None)
-        scores = np.full((q, top), -np.inf, np.float32)
-        rows = np.full((q, top), found.NOTHING, np.int64)
-        done, most = 0, min(top, len(segments))
-        for u in blocks if most else ():
-            here = slice(done, done + len(u)), slice(0, most)
-            chosen = self._fastest(segments, u, q) if backend == "auto" else backend
-            some = None if without is None else filters.cut(without, done, done + len(u))
-            scores[here], rows[here] = self._scored(segments, u, most, chosen, chunk, allowed=allowed, without=some)
-            nothing = done + np.flatnonzero(without_direction(u))
-            scores[nothing], rows[nothing] = -np.inf, found.NOTHING
-            done += len(u)
-        return Found(scores, rows, found.named(segments.ids_of if segments.named else None, rows))
+        return self._scorer(segments).found(blocks, q, top, backend, chunk, allow, exclude, probes)
 
-
-def _on_devices(
-    backend: str, segments: Segments, space: str, u: Expanded, top: int, chunk: int | None, **filters: Any
-) -> tuple[np.ndarray, np.ndarray]:
-    """By JAX, which whoever searches on a CPU need not wait for."""
-    from compressae_jax.retrieval.backends import bcoo, scan
-
-    if backend == "bcoo":
-        return bcoo.search(segments.rows, space, u, top, chunk=chunk, **filters)
-    if "placed" not in segments.kept and scan.fits(segments.rows):
-        segments.kept["placed"] = scan.Placed(segments.rows)  # on the accelerators, split over all local ones
-    rows = segments.kept.get("placed", segments.rows)  # the rows themselves where `scan` takes them piece by piece
-    return scan.search(rows, space, u, top, chunk=chunk, **filters)
+    def _check_asked(self, top: int, backend: str, chunk: int | None, probes: int | None) -> Segments:
+        """What is to be searched, once it is seen that it can be."""
+        segments = self._segments
+        check_choice("backend", backend, ("auto", *BACKENDS, LISTS))
+        check_range("top", top, 1, max(len(segments), MOST))
+        host.checked_chunk(chunk)
+        if backend == LISTS and not self._listed:
+            raise InputError(
+                "backend is 'lists', which this index does not hold; index.with_lists() makes one that does"
+            )
+        if probes is not None:
+            if segments.cells is None:
+                raise InputError(
+                    "probes need cells, which this index does not hold; index.with_cells() makes one that does"
+                )
+            check_range("probes", probes, 1, len(segments.cells))
+            if backend not in ("auto", "host"):
+                raise InputError(f"probes are searched by backend 'host', on the CPU, not by {backend!r}")
+        return segments
 
 
 def open_index(codes: str | os.PathLike, weights: Weights, space: str = SPACE, verify: bool = True) -> Index:
@@ -601,17 +592,19 @@ def search_source(
     *,
     allow: Any = None,
     exclude: scipy.sparse.csr_matrix | None = None,
+    probes: int | None = None,
 ) -> Found:
     """`Index.search` for queries that are read `batch` at a time; a zero query finds nothing."""
     check_range("batch", batch, 1, 2**31 - 1)
     if exclude is not None and exclude.shape[0] != len(queries):
         raise InputError(f"exclude has {exclude.shape[0]:,} rows, one a query, and there are {len(queries):,} queries")
-    allow = index._allowed(index._segments, allow)  # once, not for each batch
+    if allow is not None:
+        allow = index._scorer(index._segments).allowed(allow)  # once, not for each batch
     parts = []
     with bars.bar(len(queries), "search", "queries", shown=progress) as bar:
         for start, some in queries.batches(batch):
             taken = None if exclude is None else exclude[start : start + len(some)]
-            parts.append(index.search(some, top, backend, allow=allow, exclude=taken))
+            parts.append(index.search(some, top, backend, allow=allow, exclude=taken, probes=probes))
             bar.update(len(some))
-    parts = parts or [index.search(np.empty((0, queries.width), np.float32), top, backend)]
+    parts = parts or [index.search(np.empty((0, queries.width), np.float32), top, backend, probes=probes)]
     return found.stacked(parts)

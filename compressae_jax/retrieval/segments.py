@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Integer
 
 from compressae_jax.codes import ids as ids_of
 from compressae_jax.codes import joined
@@ -23,6 +23,7 @@ from compressae_jax.codes.ids import Ids
 from compressae_jax.codes.lookup import Lookup, of_kind
 from compressae_jax.codes.rows import Rows
 from compressae_jax.notation import InputError
+from compressae_jax.retrieval.cells import Cells, Grouping
 
 PIECE = 2**16  # rows copied at once
 
@@ -38,18 +39,20 @@ class Home(NamedTuple):
 class Segment:
     """Rows that were added together; `removed` says which of them are gone, None if none is.
 
-    `number` is that of its folder in the home of the segments, None of rows that it lacks.
+    `number` is that of its folder in the home of the segments, None of rows that it lacks. `grouping` says which row
+    lies in which cell, where the segments have some.
     """
 
     rows: Rows
     removed: Bool[np.ndarray, " n"] | None = None
     number: int | None = None
+    grouping: Grouping | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Segment, (self.rows, self.removed, self.number)  # without what was made of them
+        return Segment, (self.rows, self.removed, self.number, self.grouping)  # without what was made of them
 
     @functools.cached_property
     def alive(self) -> int:
@@ -76,10 +79,11 @@ class Segment:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Segments:
-    """At least one segment; all have rows of one kind and origin."""
+    """At least one segment; all have rows of one kind and origin, and are grouped by the same `cells`, if any."""
 
     parts: tuple[Segment, ...]
     home: Home | None = None
+    cells: Cells | None = None
 
     @functools.cached_property
     def rows(self) -> Rows:
@@ -118,7 +122,7 @@ class Segments:
         return int(self.firsts[-1])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Segments, (self.parts, self.home)
+        return Segments, (self.parts, self.home, self.cells)
 
     def find(self, ids: Any, argument: str = "ids") -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"]]:
         """Which of these ids are here, by place, and the numbers of their rows, removed ones left out.
@@ -175,8 +179,10 @@ class Segments:
         back[order] = np.arange(len(rows))
         return ids_of.joined(taken)[back] if taken else self.parts[0].ids[:0]
 
-    def added(self, rows: Rows) -> Segments:
+    def added(self, rows: Rows, grouping: Grouping | None = None) -> Segments:
         """These and others behind them, whose ids are new ones; small segments in memory are merged.
+
+        `grouping`: that of the rows, where there are cells.
 
         Raises:
             InputError: rows of another kind, an id that is here or that comes twice.
@@ -186,7 +192,7 @@ class Segments:
             self.check_new(rows.ids)
         if not len(rows):
             return self
-        parts = [*(part for part in self.parts if len(part)), Segment(rows)]
+        parts = [*(part for part in self.parts if len(part)), Segment(rows, grouping=grouping)]
         return dataclasses.replace(self, parts=tuple(_merged(parts)))
 
     def removed(self, rows: Int[np.ndarray, " m"]) -> Segments:
@@ -205,7 +211,27 @@ class Segments:
     def compacted(self) -> Segments:
         """One segment in memory of the rows that are not removed, numbered anew."""
         pieces = list(self.alive_pieces())
-        return dataclasses.replace(self, parts=(Segment(joined.in_memory(pieces or [self.rows[:0]])),))
+        whole = Segment(joined.in_memory(pieces or [self.rows[:0]]), grouping=self.alive_grouping())
+        return dataclasses.replace(self, parts=(whole,))
+
+    def with_cells(self, cells: Cells, cell_of: Integer[np.ndarray, " n"]) -> Segments:
+        """These by other cells, given the number of every row's."""
+        spans = zip(self.parts, self.firsts.tolist(), strict=False)
+        parts = [
+            dataclasses.replace(part, grouping=Grouping.of(cell_of[first : first + len(part)], len(cells)))
+            for part, first in spans
+        ]
+        return dataclasses.replace(self, parts=tuple(parts), cells=cells)
+
+    def alive_grouping(self) -> Grouping | None:
+        """The grouping of the rows that are not removed, as `compacted` numbers them; None without cells."""
+        if self.cells is None:
+            return None
+        each = []
+        for part in self.parts:
+            assert part.grouping is not None
+            each.append(part.grouping.cell_of if part.removed is None else part.grouping.cell_of[~part.removed])
+        return Grouping.of(np.concatenate(each), len(self.cells))
 
     def alive_pieces(self, size: int = PIECE) -> Iterator[Rows]:
         """Rows that are not removed, some at a time."""
@@ -266,7 +292,9 @@ def merged(parts: list[Segment]) -> Segment:
     if any(part.removed is not None for part in parts):
         each = [np.zeros(len(part), bool) if part.removed is None else part.removed for part in parts]
         removed = np.concatenate(each)
-    return Segment(joined.in_memory([part.rows for part in parts]), removed)
+    groupings = [part.grouping for part in parts if part.grouping is not None]
+    grouping = Grouping.joined(groupings) if len(groupings) == len(parts) else None
+    return Segment(joined.in_memory([part.rows for part in parts]), removed, grouping=grouping)
 
 
 def _plain(one: Any) -> Any:

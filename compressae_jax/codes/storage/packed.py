@@ -281,7 +281,7 @@ class Packed(Rows):
             inside = isinstance(here, slice) and width * (n - here.indices(n)[1]) >= ROOM
             return records if inside and records.flags.c_contiguous else with_room(records), scales[here]
 
-        return Encoded(self.packing.signed, self.h, self.packing.low, self.k, read)
+        return Encoded(self.packing.signed, self.h, self.packing.low, self.k, read, np.asarray(self.records))
 
     def check(self) -> Packed:
         """The same rows, verified; raises InputError as `check_records`."""

@@ -17,16 +17,16 @@ NO_ROW = np.iinfo(np.int64).max
 
 
 @compiled
-def _replace_worst(scores, rows, score, row):
+def replace_worst(scores, rows, score, row):
     """Put a result in the place of the worst, which stands at 0: a heap, worse parents above better children."""
     place, size = 0, len(scores)
     while True:
         child = 2 * place + 1
         if child >= size:
             break
-        if child + 1 < size and _worse(scores[child + 1], rows[child + 1], scores[child], rows[child]):
+        if child + 1 < size and worse(scores[child + 1], rows[child + 1], scores[child], rows[child]):
             child += 1
-        if not _worse(scores[child], rows[child], score, row):
+        if not worse(scores[child], rows[child], score, row):
             break
         scores[place], rows[place] = scores[child], rows[child]
         place = child
@@ -34,7 +34,7 @@ def _replace_worst(scores, rows, score, row):
 
 
 @compiled
-def _worse(score, row, other_score, other_row):
+def worse(score, row, other_score, other_row):
     """Whether a result ranks below another: a lower score, or the same at a higher row."""
     return score < other_score or (score == other_score and row > other_row)
 
@@ -50,7 +50,7 @@ def _picked(allowed):
 
 
 @compiled
-def _first(rows, start, stop, row):
+def first_not_below(rows, start, stop, row):
     """Where in the rising rows[start:stop] the first one stands that is not below `row`."""
     while start < stop:
         middle = (start + stop) // 2
@@ -72,9 +72,9 @@ def scan_one(values, columns, row_scales, first_row, allowed, u, indptr, without
         for y in range(len(values)):
             score = vectors.dot(values, columns, y, u) * row_scales[y]
             if score > scores[0]:
-                _replace_worst(scores, rows, score, first_row + y)
+                replace_worst(scores, rows, score, first_row + y)
         return
-    at, picked = _first(without, at, end, first_row), _picked(allowed)
+    at, picked = first_not_below(without, at, end, first_row), _picked(allowed)
     for p in range(len(picked) if some else len(values)):
         y = picked[p] if some else p
         score = vectors.dot(values, columns, y, u) * row_scales[y]
@@ -82,7 +82,7 @@ def scan_one(values, columns, row_scales, first_row, allowed, u, indptr, without
             while at < end and without[at] < first_row + y:
                 at += 1
             if at == end or without[at] > first_row + y:
-                _replace_worst(scores, rows, score, first_row + y)
+                replace_worst(scores, rows, score, first_row + y)
 
 
 @compiled(fastmath=FAST)
@@ -96,7 +96,7 @@ def scan_block(values, columns, row_scales, first_row, allowed, u, indptr, witho
     worst, at = np.full(w, np.float32(np.inf)), np.empty(q, np.int64)
     worst[:q] = scores[:, 0]
     for i in range(q):
-        at[i] = _first(without, indptr[i], indptr[i + 1], first_row)
+        at[i] = first_not_below(without, indptr[i], indptr[i + 1], first_row)
     some, picked = len(allowed) > 0, _picked(allowed)
     for p in range(len(picked) if some else len(values)):
         y = picked[p] if some else p
@@ -113,7 +113,7 @@ def scan_block(values, columns, row_scales, first_row, allowed, u, indptr, witho
                     while at[i] < indptr[i + 1] and without[at[i]] < first_row + y:
                         at[i] += 1
                     if at[i] == indptr[i + 1] or without[at[i]] > first_row + y:
-                        _replace_worst(scores[i], rows[i], total[i], first_row + y)
+                        replace_worst(scores[i], rows[i], total[i], first_row + y)
                         worst[i] = scores[i, 0]
 
 
@@ -178,7 +178,7 @@ def scan_lists(
     `allowed`, `indptr` and `without` are those of `scan_one`; `sums` is room for a number a row. Equal rows add up in
     one order, that of the latents, so they tie exactly.
     """
-    some, at, end = len(allowed) > 0, _first(without, indptr[0], indptr[1], first_row), indptr[1]
+    some, at, end = len(allowed) > 0, first_not_below(without, indptr[0], indptr[1], first_row), indptr[1]
     sums[:] = 0
     for t in range(len(latents)):
         weight = weights[t]
@@ -196,7 +196,7 @@ def scan_lists(
                     while at < end and without[at] < first_row + y:
                         at += 1
                     if at == end or without[at] > first_row + y:
-                        _replace_worst(scores, rows, sums[y], first_row + y)
+                        replace_worst(scores, rows, sums[y], first_row + y)
 
 
 @compiled
@@ -207,12 +207,12 @@ def merge(scores, rows):
         best, at = scores[0, i], rows[0, i]
         for t in range(1, threads):
             for j in range(r):
-                if _worse(best[0], at[0], scores[t, i, j], rows[t, i, j]):
-                    _replace_worst(best, at, scores[t, i, j], rows[t, i, j])
+                if worse(best[0], at[0], scores[t, i, j], rows[t, i, j]):
+                    replace_worst(best, at, scores[t, i, j], rows[t, i, j])
         for last in range(r - 1, 0, -1):
             score, row = best[last], at[last]
             best[last], at[last] = best[0], at[0]
-            _replace_worst(best[:last], at[:last], score, row)
+            replace_worst(best[:last], at[:last], score, row)
         for last in range(r - 1, -1, -1):
             if at[last] != NO_ROW:
                 break

@@ -1,0 +1,162 @@
+"""The cells backend: each query is scored with the rows of the cells that are nearest to it, by all CPU cores.
+
+Centroids are scored by `host`, rows by the same loops as a scan of all of them, to the same bits, one query after the
+other: its u then stays in a core's first cache, and few queries of a batch ask for the same cell. Results depend
+neither on threads nor on the queries beside one.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from compressae_jax.base.threads import cores
+from compressae_jax.codes.rows import Rows
+from compressae_jax.notation import Expanded, check_range
+from compressae_jax.retrieval.backends import host
+from compressae_jax.retrieval.backends.host import EVERYTHING, MOST, Results, best_of_threads, fixed, in_groups, stored
+from compressae_jax.retrieval.cells import Cells, Grouping
+from compressae_jax.retrieval.filters import Without
+
+SHARE = 2**13  # rows times queries, from which on another thread gains more than starting it costs
+TURNS = 8  # that a thread takes, so that a slow core takes fewer
+CENTROIDS = 2**10  # scored by a thread at a time
+
+
+class Grouped(NamedTuple):
+    """The rows of a segment by cell; `first` is the number of its first row."""
+
+    rows: Rows
+    grouping: Grouping
+    first: int
+
+
+class Turn(NamedTuple):
+    """Some cells of a segment, where their rows lie in its order, and the query that asks for each."""
+
+    spans: Int[np.ndarray, "m 2"]
+    askers: Int[np.ndarray, " m"]
+
+
+def search(
+    cells: Cells,
+    parts: Sequence[Grouped],
+    space: str,
+    u: Expanded,
+    nearby: Expanded,
+    top: int,
+    probes: int,
+    *,
+    allowed: Bool[np.ndarray, " n"] | None = None,
+    counts: Int[np.ndarray, " cells"] | None = None,
+    without: Without | None = None,
+) -> tuple[Float[np.ndarray, "q r"], Int[np.ndarray, "q r"]]:
+    """The best rows of each query in its `probes` nearest cells, best first; ties go to the lower row number.
+
+    `nearby` is what centroids are scored by: u of the query as its reconstruction. Cells without an allowed row are
+    passed over (`counts` is how many each has); where the nearest cells hold fewer than `top` rows, more are probed.
+
+    Raises:
+        InputError: `top` or `probes` out of range.
+    """
+    check_range("top", top, 1, MOST)
+    check_range("probes", probes, 1, len(cells))
+    mask = EVERYTHING if allowed is None else fixed(allowed)
+    if counts is None:
+        counts = sum((part.grouping.sizes for part in parts), np.zeros(len(cells), np.int64))
+    read = [_reader(part.rows, space) for part in parts]
+    u, done = np.asarray(u, np.float32), 0
+
+    def find(some: np.ndarray, without: Without, threads: int) -> Results:
+        nonlocal done  # in_groups takes them in their order
+        wanted = top + np.diff(without.indptr)
+        chosen = _chosen(cells, nearby[done : done + len(some)], probes, counts, wanted)
+        done += len(some)
+        lots = [(i, turn) for i, part in enumerate(parts) for turn in _turns(part.grouping, chosen, threads)]
+        turns, queries, indptr = iter(lots), stored(some), fixed(without.indptr)
+
+        def work(scores: np.ndarray, rows: np.ndarray) -> None:
+            for i, turn in turns:
+                asked = fixed(turn.spans), fixed(turn.askers)
+                read[i](parts[i], turn)(asked, (mask, queries, indptr, without.rows, scores, rows))
+
+        return best_of_threads(work, max(1, min(threads, len(lots))), len(some), top)
+
+    return in_groups(find, u, without, top, cores())
+
+
+def _reader(rows: Rows, space: str) -> Callable[[Grouped, Turn], Callable[[tuple, tuple], None]]:
+    """What scores the rows of a turn: records as they lie, others read in the order of their numbers first."""
+    from compressae_jax.retrieval.backends import cell_kernels, kernels
+
+    encoded = rows.encoded(space)
+    records = None if encoded is None else encoded.records
+    if encoded is not None and records is not None and kernels.in_registers(encoded.h, encoded.k, encoded.low):
+        these, how = fixed(records), (fixed(encoded.signed), encoded.h, encoded.low, encoded.k)
+
+        def direct(part: Grouped, turn: Turn) -> Callable[[tuple, tuple], None]:
+            part.rows.files.check()
+            order = fixed(part.grouping.order)
+            return lambda asked, rest: cell_kernels.scan_records(these, how, order, part.first, *asked, *rest)
+
+        return direct
+
+    def through(part: Grouped, turn: Turn) -> Callable[[tuple, tuple], None]:
+        order = part.grouping.order
+        numbers = np.concatenate([order[start:stop] for start, stop in turn.spans.tolist()]).astype(np.int64)
+        numbers, at = np.unique(numbers, return_inverse=True)
+        values, columns, scales = part.rows.reader(space, len(numbers))(numbers)
+        arrays = stored(values), stored(columns), stored(scales), fixed(at), fixed(order)
+        return lambda asked, rest: cell_kernels.scan_floats(*arrays, part.first, *asked, *rest)
+
+    return through
+
+
+def _chosen(
+    cells: Cells,
+    nearby: Expanded,
+    probes: int,
+    counts: Int[np.ndarray, " cells"],
+    wanted: Int[np.ndarray, " q"],
+) -> tuple[Int[np.ndarray, " p"], Int[np.ndarray, " p"]]:
+    """Pairs of a query and a cell: the `probes` nearest that have rows, or more, until they hold so many rows."""
+    there = None if counts.all() else counts > 0
+    wanted = np.minimum(wanted, counts.sum())
+
+    def nearest(some: Expanded, most: int) -> Int[np.ndarray, "q p"]:
+        return host.search(cells.centroids, "reconstructed", some, most, allowed=there, chunk=CENTROIDS)[1]
+
+    chosen = nearest(nearby, probes)
+    queries, ranks = np.nonzero(chosen >= 0)
+    pairs = [(queries, chosen[queries, ranks])]
+    held = np.where(chosen >= 0, counts[chosen], 0).sum(axis=1)
+    for i in np.flatnonzero(held < wanted).tolist():
+        every = nearest(nearby[i : i + 1], len(cells))[0]
+        more = every[: 1 + int(np.searchsorted(np.cumsum(counts[every[every >= 0]]), wanted[i]))]
+        more = more[probes:]
+        more = more[more >= 0]
+        pairs.append((np.full(len(more), i), more))
+    queries, chosen = (np.concatenate(each) for each in zip(*pairs, strict=True))
+    if len(pairs) > 1:
+        order = np.argsort(queries, kind="stable")
+        queries, chosen = queries[order], chosen[order]
+    return queries, chosen
+
+
+def _turns(
+    grouping: Grouping, chosen: tuple[Int[np.ndarray, " p"], Int[np.ndarray, " p"]], threads: int
+) -> Iterator[Turn]:
+    """The cells of a segment that are asked for, in turns of about equal work."""
+    queries, cells = chosen
+    sizes = grouping.sizes[cells]
+    some = np.flatnonzero(sizes)
+    if not len(some):
+        return
+    queries, cells, work = queries[some], cells[some], np.cumsum(sizes[some])
+    spans = np.stack([grouping.starts[cells], grouping.starts[cells + 1]], axis=1)
+    count = min(len(some), TURNS * threads, 1 + int(work[-1]) // SHARE)
+    cuts = np.searchsorted(work, work[-1] * np.arange(1, count) / count)
+    cuts = np.unique(np.concatenate([[0], cuts, [len(some)]]))
+    for first, last in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
+        yield Turn(spans[first:last], queries[first:last])
