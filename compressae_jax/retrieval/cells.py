@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
+import xxhash
 from jaxtyping import Bool, Float, Int, Integer, UInt32
 
 from compressae_jax.base import products
@@ -49,6 +50,14 @@ class Cells:
 
     def __len__(self) -> int:
         return len(self.centroids)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """A hash of the centroids, by which an index folder tells whether it has these."""
+        running = xxhash.xxh3_128()
+        for name, array in sorted(self.centroids.arrays().items()):
+            running.update(name.encode() + np.ascontiguousarray(array).tobytes())
+        return running.hexdigest()
 
     @property
     def nbytes(self) -> int:

@@ -162,4 +162,4 @@ def compact(folder: str | os.PathLike, progress: bool = True) -> int:
                 writer.append(piece)
                 bar.update(len(piece))
             writer.finish()
-        return index_folder.change(opened._replace(segments=nothing), made).alive
+        return index_folder.change(opened._replace(segments=nothing), made, segments.alive_grouping()).alive

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from compressae_jax.base import progress as bars
 from compressae_jax.base.arrays import pieces
@@ -29,7 +29,8 @@ from compressae_jax.data.sources import Source
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.weights import Weights, kind_of
 from compressae_jax.notation import AnyArray, Expanded, FolderError, InputError, check_choice, check_range
-from compressae_jax.retrieval import cells, found, index_folder, probing, rescoring
+from compressae_jax.retrieval import cells as cells_of
+from compressae_jax.retrieval import found, index_folder, probing, rescoring
 from compressae_jax.retrieval.additions import rows_like
 from compressae_jax.retrieval.backends import host, lists, within
 from compressae_jax.retrieval.found import Found, Within
@@ -141,7 +142,7 @@ class Index:
         """
         segments = self._segments
         scales = 0 if segments.parts[0].rows.norms is None else 4 * len(segments)
-        of_cells = cells.nbytes(segments.cells, [part.grouping for part in segments.parts])
+        of_cells = cells_of.nbytes(segments.cells, [part.grouping for part in segments.parts])
         return segments.rows.nbytes + scales + of_cells + (self.lists.nbytes if self.lists else 0)
 
     @property
@@ -285,7 +286,7 @@ class Index:
             segments = self._segments
             rows = rows_like(segments.rows, self.weights, self.encoder, vectors, ids, zero_rows, progress)
             there = segments.cells
-            grouping = None if there is None else cells.grouped(rows, there, self.weights)
+            grouping = None if there is None else cells_of.grouped(rows, there, self.weights)
             self._segments = segments.added(rows, grouping)
             return range(len(segments), len(segments) + len(rows))
 
@@ -359,10 +360,10 @@ class Index:
         _ = index.lists
         return index
 
-    def with_cells(self, number: int | None = None, seed: int = 0, progress: bool = True) -> Index:
+    def with_cells(self, cells: int | None = None, seed: int = 0, progress: bool = True) -> Index:
         """The same rows with cells beside them (see `cells`), so that `search(…, probes=)` need not score all rows.
 
-        `number` of cells: about 4 √n by default. They take 4 bytes a row and some 200 a cell, are saved with the index,
+        About 4 √n `cells` by default. They take 4 bytes a row and some 200 a cell, are saved with the index,
         and are learned once: what is added goes into the cells that are there. All spaces share them. What is added to
         one of the two later, or removed, the other does not have.
 
@@ -371,7 +372,7 @@ class Index:
         """
         segments = self._segments
         alive = np.arange(len(segments)) if segments.allowed is None else np.flatnonzero(segments.allowed)
-        learned, cell_of = cells.learn(segments.rows, alive, self.weights, number, seed, progress)
+        learned, cell_of = cells_of.learn(segments.rows, alive, self.weights, cells, seed, progress)
         index = self._copy()
         index._segments = segments.with_cells(learned, cell_of)
         return index

@@ -1,8 +1,8 @@
 """An index on disk: a model, segments that are written once, which rows are removed, and one file that names them all.
 
-`model/`, `segments/<number>/` (codes folders), `removed/<number>-<generation>.npy` (a bit a row), and `index.json`,
-which is replaced in one step: a reader sees the older index or the newer one, whole. What `index.json` does not name is
-no part of the index; the next writer removes it. `docs/FORMAT.md` has every field.
+`model/`, `segments/<number>/` (codes folders), `removed/<number>-<generation>.npy` (a bit a row), `cells/` (see
+`cells_folder`) and `index.json`, which is replaced in one step: a reader sees the older index or the newer one, whole.
+What `index.json` does not name is no part of the index; the next writer removes it. `docs/FORMAT.md` has every field.
 """
 
 from __future__ import annotations
@@ -31,12 +31,15 @@ from compressae_jax.codes.storage.kinds import STORAGES
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import BusyError, FolderError, InputError, check_choice, check_range
+from compressae_jax.retrieval import cells_folder
+from compressae_jax.retrieval.cells import Grouping, grouped
+from compressae_jax.retrieval.cells_folder import CELLS
 from compressae_jax.retrieval.segments import Home, Segment, Segments
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3  # of an index with cells; others have 2, which older programs read
 META, MODEL, SEGMENTS, REMOVED = "index.json", "model", "segments", "removed"
 CODES = "codes"  # the one segment of version 1
-NAMES = (META, MODEL, SEGMENTS, REMOVED, CODES)
+NAMES = (META, MODEL, SEGMENTS, REMOVED, CODES, CELLS)
 MOST = 32  # segments of a folder; beyond them the smaller ones are merged when it is written
 ADDING, COMPACTING = "adding", "compacting"  # segments in the making, by `folder_changes`
 SEGMENT = re.compile(r"\d{6,15}")
@@ -108,10 +111,11 @@ def check_home(home: Home) -> None:
         )
 
 
-def change(opened: Opened, made: Path | None = None) -> Segments:
+def change(opened: Opened, made: Path | None = None, grouping: Grouping | None = None) -> Segments:
     """Write to a home what it lacks; the caller holds its lock, and has seen that nobody else changed it.
 
-    `made`: a codes folder, made in the home, that becomes a segment behind the others.
+    `made`: a codes folder, made in the home, that becomes a segment behind the others; `grouping`: where its rows lie,
+    if that is known, else they go into the cells that are there.
     """
     home = opened.segments.home
     assert home is not None
@@ -127,14 +131,20 @@ def change(opened: Opened, made: Path | None = None) -> Segments:
         number += 1
         os.rename(made, path / SEGMENTS / _name(number))
         rows = codes_folder.read(path / SEGMENTS / _name(number), verify=False).rows
-        parts = (*parts, Segment(rows.check(), number=number))
+        rows, there = rows.check(), opened.segments.cells
+        if there is not None and grouping is None:
+            grouping = grouped(rows, there, opened.weights)
+        parts = (*parts, Segment(rows, number=number, grouping=grouping))
     for group in _groups(parts):
         if len(group) == 1 and group[0].number is not None:
             written.append(group[0])
             continue
         number += 1
         whole = Segments(tuple(group))
-        one = _written(path, number, Segment(whole.rows, None if whole.allowed is None else ~whole.allowed), opened)
+        groupings = [part.grouping for part in group if part.grouping is not None]
+        joint = Grouping.joined(groupings) if len(groupings) == len(group) else None
+        gone = None if whole.allowed is None else ~whole.allowed
+        one = _written(path, number, Segment(whole.rows, gone, grouping=joint), opened)
         if len(group) > 1:  # the new folder in place of the memory, and of the older folders, which go
             rows = codes_folder.read(path / SEGMENTS / _name(number), verify=False).rows
             one = dataclasses.replace(one, rows=rows.check())
@@ -162,7 +172,7 @@ def tidy(folder: Path) -> None:
 
 
 def _at_home(opened: Opened, written: list[Segment], home: Home) -> Segments:
-    return Segments(tuple(written) or (Segment(opened.segments.rows[:0]),), home)
+    return Segments(tuple(written) or (Segment(opened.segments.rows[:0]),), home, opened.segments.cells)
 
 
 def _groups(parts: tuple[Segment, ...]) -> list[list[Segment]]:
@@ -193,18 +203,26 @@ def _written(folder: Path, number: int, part: Segment, opened: Opened) -> Segmen
 def _counted(folder: Path, parts: list[Segment], opened: Opened, generation: int) -> str:
     """Write the bitmaps that are new and `index.json`; the seal of that."""
     rows = opened.segments.parts[0].rows
-    before = {}
+    before, cells_before = {}, None
     with contextlib.suppress(FolderError):
-        before = {one["number"]: one for one in _meta(folder)["segments"]} if is_one(folder) else {}
+        if is_one(folder):
+            was = _meta(folder)
+            before, cells_before = {one["number"]: one for one in was["segments"]}, was.get("cells")
+    cells = opened.segments.cells
     listed = []
     for part in parts:
         assert part.number is not None
         said = {"number": part.number, "rows": len(part), "meta": _digest_of_meta(folder, part.number)}
-        listed.append({**said, "removed": _bitmap(folder, part, before.get(part.number), generation)})
+        said["removed"] = _bitmap(folder, part, before.get(part.number), generation)
+        if cells is not None:
+            assert part.grouping is not None
+            earlier = before.get(part.number, {}).get("cells")
+            said["cells"] = cells_folder.write_numbers(folder, part.number, part.grouping, earlier, generation)
+        listed.append(said)
     ids = rows.ids
     kind = None if ids is None else "utf8" if isinstance(ids, TextIds) else np.dtype(ids.dtype).str
     fields = {
-        "format_version": FORMAT_VERSION,
+        "format_version": FORMAT_VERSION if cells is not None else 2,
         "space": opened.space,
         "fingerprint": opened.weights.fingerprint,
         "encoder": opened.encoder,
@@ -218,6 +236,8 @@ def _counted(folder: Path, parts: list[Segment], opened: Opened, generation: int
         "added": opened.added,
         "segments": listed,
     }
+    if cells is not None:
+        fields["cells"] = cells_folder.write(folder, cells, opened.weights, cells_before, generation)
     if is_one(folder):
         sealed.replace(folder / META, fields)
     else:
@@ -252,9 +272,15 @@ def _clear(folder: Path, meta: dict[str, Any], done: bool = False) -> None:
     bitmaps = {
         f"{_name(one['number'])}-{one['removed']['generation']}.npy" for one in meta["segments"] if one["removed"]
     }
-    for place, kept in ((folder / SEGMENTS, named), (folder / REMOVED, bitmaps)):
+    of_cells = cells_folder.names(meta)
+    for place, kept in ((folder / SEGMENTS, named), (folder / REMOVED, bitmaps), (folder / CELLS, of_cells)):
         for name in sorted(os.listdir(place)) if place.is_dir() else ():
-            ours = SEGMENT.match(name) or name.startswith(files.PREFIX) or (done and name.startswith(COMPACTING))
+            ours = (
+                SEGMENT.match(name)
+                or (place.name == CELLS and cells_folder.CENTROIDS.match(name))
+                or name.startswith(files.PREFIX)
+                or (done and name.startswith(COMPACTING))
+            )
             if name in kept or not ours:
                 continue
             if (place / name).is_dir():
@@ -278,7 +304,7 @@ def _read(folder: Path, verify: bool) -> Opened:
     kind = {name: meta[name] for name in ("h", "k", "storage")} | {"levels": meta["levels"] and tuple(meta["levels"])}
     kind["similarity"] = meta.get("similarity", "cosine")
     wanted = {**kind, **made_by._asdict(), "rows": 0}
-    parts = []
+    parts, cells = [], cells_folder.read(folder, meta, weights, verify, remedy)
     for one in meta["segments"]:
         path = folder / SEGMENTS / _name(one["number"])
         try:
@@ -294,11 +320,12 @@ def _read(folder: Path, verify: bool) -> Opened:
                 raise FolderError(
                     f"{folder / META} says {name} {wanted[name]!r}, {path} has {given.get(name)!r}; {remedy}"
                 )
-        parts.append(Segment(rows, _removed(folder, one, remedy), one["number"]))
+        grouping = None if cells is None else cells_folder.read_numbers(folder, one, len(cells), remedy)
+        parts.append(Segment(rows, _removed(folder, one, remedy), one["number"], grouping))
     if not parts:
         parts = [Segment(convert.empty(**kind, made_by=made_by, ids=meta["ids"]))]
     try:
-        segments = Segments(tuple(parts), Home(files.real(folder), sealed.seal(meta)))
+        segments = Segments(tuple(parts), Home(files.real(folder), sealed.seal(meta)), cells)
         _ = segments.rows
     except InputError as error:
         raise FolderError(f"{folder}: {error}; {remedy}") from None
@@ -362,6 +389,7 @@ def _check(meta: dict[str, Any]) -> None:
             check_range("generation", one["removed"]["generation"], 1, meta["generation"])
             if not isinstance(one["removed"]["xxh3_128"], str):
                 raise InputError(f"xxh3_128 must be a hash, not {one['removed']['xxh3_128']!r}")
+    cells_folder.check(meta)
 
 
 def _removed(folder: Path, said: dict[str, Any], remedy: str) -> Bool[np.ndarray, " n"] | None:

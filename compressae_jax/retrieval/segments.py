@@ -227,10 +227,10 @@ class Segments:
         """The grouping of the rows that are not removed, as `compacted` numbers them; None without cells."""
         if self.cells is None:
             return None
-        each = []
+        each = [np.empty(0, np.uint16)]
         for part in self.parts:
-            assert part.grouping is not None
-            each.append(part.grouping.cell_of if part.removed is None else part.grouping.cell_of[~part.removed])
+            if part.grouping is not None:  # else it has no rows
+                each.append(part.grouping.cell_of if part.removed is None else part.grouping.cell_of[~part.removed])
         return Grouping.of(np.concatenate(each), len(self.cells))
 
     def alive_pieces(self, size: int = PIECE) -> Iterator[Rows]:

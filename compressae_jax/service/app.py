@@ -170,6 +170,7 @@ class Service:
             "storage": index.codes.storage,
             "model": index.weights.fingerprint,
             "bytes": index.bytes_per_vector,
+            "cells": index.cells,
             "dense_bytes": 4 * index.weights.d,
             "dense": self._catalogue.dense_bytes is not None,
             "fields": payload.columns if payload else [],

@@ -33,6 +33,7 @@ class Search:
     where: Mapping[str, Any] | None
     exclude: list[list[Id]] | None
     fields: tuple[str, ...]
+    probes: int | None = None
 
     def __len__(self) -> int:
         return len(self.ids) if self.vectors is None else len(self.vectors)  # type: ignore[arg-type]
@@ -46,7 +47,7 @@ class Change(NamedTuple):
 
 
 def search(body: Any, limits: Limits) -> Search:
-    """The fields `vectors` or `ids`, `top`, `allow`, `where`, `exclude`, `fields`.
+    """The fields `vectors` or `ids`, `top`, `allow`, `where`, `exclude`, `fields`, `probes`.
 
     Items asked by `ids` do not find themselves, unless `exclude` is given.
 
@@ -76,7 +77,10 @@ def search(body: Any, limits: Limits) -> Search:
     if where is not None and not isinstance(where, dict):
         raise InputError(f"where must be an object of columns and what they must be, not {where!r:.80}")
     allow = None if allow is None else tuple(_ids("allow", allow))
-    asked = Search(vectors, ids, top, allow, where, exclude, tuple(fields))
+    probes = given.get("probes")
+    if probes is not None:
+        check_range("probes", probes, 1, 2**31 - 1)
+    asked = Search(vectors, ids, top, allow, where, exclude, tuple(fields), probes)
     if len(asked) > limits.queries:
         raise InputError(f"a request may have {limits.queries} queries, not {len(asked)}")
     if exclude is not None and len(exclude) != len(asked):

@@ -21,7 +21,7 @@ from compressae_jax.baselines import dense as dense_search
 from compressae_jax.baselines.flat import Flat
 from compressae_jax.codes.ids import Ids, TextIds
 from compressae_jax.data.sources import Source
-from compressae_jax.notation import BusyError, Expanded, InputError
+from compressae_jax.notation import BusyError, Expanded, InputError, check_range
 from compressae_jax.retrieval import index as indexes
 from compressae_jax.retrieval import index_folder
 from compressae_jax.retrieval.index import Index
@@ -63,7 +63,8 @@ class Catalogue:
     """The rows of an index folder, or of a codes folder with its model, which cannot be changed.
 
     `payload`: what answers may carry and conditions ask for. `dense`: the vectors that the rows were made of, held in
-    memory in float32 to be searched beside the codes.
+    memory in float32 to be searched beside the codes. `probes`: how many cells a request searches that names no number
+    of its own; of rows without cells, and by default, all rows are scored.
 
     Raises:
         InputError: as `index.open_folder`; dense vectors of another width.
@@ -78,6 +79,7 @@ class Catalogue:
         payload: Payload | None = None,
         dense: Source | None = None,
         verify: bool = True,
+        probes: int | None = None,
     ) -> None:
         self.folder = Path(os.path.expanduser(os.fspath(folder)))
         self.payload, self._space, self._verify = payload, space, verify
@@ -86,6 +88,11 @@ class Catalogue:
         own = indexes.open_folder(self.folder, model, None if self.changeable else space, verify)
         self._state = _State(own, space, stamp)
         self._dense = None if dense is None else _Dense(dense, own)
+        if probes is not None:
+            if not own.cells:
+                raise InputError(f"probes need cells, which {self.folder} does not hold; Index.with_cells makes some")
+            check_range("probes", probes, 1, own.cells)
+        self._probes = probes
         self._warm()
 
     @property
@@ -110,10 +117,10 @@ class Catalogue:
         return None if self._dense is None else self._dense.flat.bytes_per_vector
 
     def search(self, asked: Sequence[Search]) -> list[Answer | Exception]:
-        """Answers to several requests, those of one `top` and one filter by one scan; an error in the place of one."""
+        """Answers to several requests, those of one `top`, filter and `probes` together; an error in one's place."""
         state = self._state
         answers: list[Any] = [None] * len(asked)
-        groups: dict[tuple[int, str], list[int]] = {}
+        groups: dict[tuple[int, str, int | None], list[int]] = {}
         masks: dict[str, Mask] = {}
         vectors: list[tuple[int, Any]] = []
         u: list[Any] = [None] * len(asked)
@@ -125,34 +132,45 @@ class Catalogue:
                     vectors.append((i, state.index.expander.checked(one.vectors)))
                 condition, mask = self._allowed(state, one)
                 masks[condition] = mask
-                groups.setdefault((one.top, condition), []).append(i)
+                groups.setdefault((one.top, condition, self._probed(state, one)), []).append(i)
             except Exception as error:
                 answers[i] = error
         for i, some in _cut(state.index, vectors):
             u[i] = some
-        for (top, condition), members in groups.items():
+        for (top, condition, probes), members in groups.items():
             members = [i for i in members if answers[i] is None]
             found: Sequence[Answer | Exception]
             try:
-                found = self._found(state, [asked[i] for i in members], [u[i] for i in members], top, masks[condition])
+                together = [asked[i] for i in members]
+                found = self._found(state, together, [u[i] for i in members], top, masks[condition], probes)
             except InputError:  # of one of them: each alone
-                found = [self._alone(state, asked[i], u[i], top, masks[condition]) for i in members]
+                found = [self._alone(state, asked[i], u[i], top, masks[condition], probes) for i in members]
             for i, answer in zip(members, found, strict=True):
                 answers[i] = answer
         return answers
 
-    def _alone(self, state: _State, one: Search, u: Expanded, top: int, allow: Mask) -> Answer | Exception:
+    def _probed(self, state: _State, one: Search) -> int | None:
+        """How many cells a request searches; the default is no more than there are after a change by others."""
+        if one.probes is not None or self._probes is None or not state.index.cells:
+            return one.probes
+        return min(self._probes, state.index.cells)
+
+    def _alone(
+        self, state: _State, one: Search, u: Expanded, top: int, allow: Mask, probes: int | None
+    ) -> Answer | Exception:
         try:
-            return self._found(state, [one], [u], top, allow)[0]
+            return self._found(state, [one], [u], top, allow, probes)[0]
         except Exception as error:
             return error
 
     @staticmethod
-    def _found(state: _State, asked: list[Search], u: list[Expanded], top: int, allow: Mask) -> list[Answer]:
+    def _found(
+        state: _State, asked: list[Search], u: list[Expanded], top: int, allow: Mask, probes: int | None
+    ) -> list[Answer]:
         exclude = None
         if any(one.exclude for one in asked):
             exclude = [some for one in asked for some in (one.exclude or [[]] * len(one))]
-        best = state.index.search_expanded(np.concatenate(u), top, allow=allow, exclude=exclude)
+        best = state.index.search_expanded(np.concatenate(u), top, allow=allow, exclude=exclude, probes=probes)
         ids = best.rows if best.ids is None else best.ids
         counts = (best.rows >= 0).sum(axis=1).tolist()
         named = [some[:count].tolist() for some, count in zip(ids, counts, strict=True)]

@@ -22,6 +22,7 @@ def define() -> None:
     flags.DEFINE_string("out", "found.npz", "Where scores, rows and ids go: .npz, .parquet, or .run of TREC.")
     flags.DEFINE_string("space", None, "sparse, reconstructed or dense_query (the default of codes).")
     flags.DEFINE_string("backend", "auto", "host, scan, bcoo, or auto: host on a CPU, scan on a GPU.")
+    flags.DEFINE_integer("probes", None, "Cells searched, of an index with cells; default: all rows, exactly.")
     flags.DEFINE_integer("batch", 1024, "Queries searched at once.")
 
 
@@ -42,7 +43,14 @@ def main(given: flags.FlagValues) -> None:
         raise InputError(f"exclude: there is no file {given.exclude}")
     exclude = None if given.exclude is None else named.read_purchases(Path(given.exclude).expanduser(), len(rows.codes))
     best = index.search_source(
-        rows, queries, given.top, backend=given.backend, batch=given.batch, allow=allow, exclude=exclude
+        rows,
+        queries,
+        given.top,
+        backend=given.backend,
+        batch=given.batch,
+        allow=allow,
+        exclude=exclude,
+        probes=given.probes,
     )
     found.write(given.out, best, queries.ids, shard.note() | {"queries": queries.identity()["sample"]})
     nothing = int((best.rows[:, 0] < 0).sum())

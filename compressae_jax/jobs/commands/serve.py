@@ -26,6 +26,7 @@ def define() -> None:
     flags.DEFINE_string("payload_ids", "id", "Its column of ids, or of row numbers where rows have no ids.")
     flags.DEFINE_string("dense", None, "Vectors that the rows were made of, held in memory for the page to compare.")
     flags.DEFINE_string("dense_ids", None, "File of the dense vectors' ids, where rows have ids: one a line, or .npy.")
+    flags.DEFINE_integer("probes", None, "Cells searched for requests that name no number; default: all rows.")
     flags.DEFINE_integer("top", 1000, "Results a query, at most.")
     flags.DEFINE_integer("queries", 1024, "Queries a request, at most.")
     flags.DEFINE_integer("body", 2**24, "Bytes of a request, at most.")
@@ -63,6 +64,7 @@ def main(given: flags.FlagValues) -> None:
         given.space,
         None if given.payload is None else payload.read(given.payload, given.payload_ids),
         None if given.dense is None else data.open_source(given.dense, ids=given.dense_ids),
+        probes=given.probes,
     )
     limits = Limits(given.top, given.queries, given.body)
     service = app.Service(catalogue, limits, given.wait / 1000, given.poll, token, loopback)

@@ -1,5 +1,5 @@
-"""The compiled loops of `cells`, one thread's share each: rows are sorted by cell, scored with the centroids, and scored
-with the queries that probe their cell.
+"""The compiled loops of `cells`, one thread's share each: rows are sorted by cell, scored with all centroids, and with
+the queries that probe their cell.
 
 A row is scored by the instructions of `kernels`, so it gets the bits that a scan of all rows gives it.
 """
@@ -33,10 +33,9 @@ def sort_by_cell(cell_of, starts, order):
 def count_allowed(order, starts, allowed, counts):
     """How many rows of each cell are allowed."""
     for c in range(len(counts)):
-        some = 0
+        counts[c] = 0
         for p in range(starts[c], starts[c + 1]):
-            some += allowed[np.int64(order[p])]
-        counts[c] = some
+            counts[c] += allowed[np.int64(order[p])]
 
 
 @compiled(fastmath=FAST)
