@@ -2,7 +2,7 @@
 
 topk      one linear pass, the k largest pre-activations (arXiv 2505.11388)
 refit     the same columns, least-squares values
-shortlist one linear pass for 4k columns, orthogonal matching pursuit of k among them
+shortlist four looks for k columns each, orthogonal matching pursuit of k among all that were seen
 pursuit   orthogonal matching pursuit: columns, too, are chosen for the dictionary
 
 `Encoder` is all of them behind one call: NumPy and compiled loops on a CPU, jitted elsewhere.
@@ -29,13 +29,12 @@ from compressae_jax.model.weights import Weights
 from compressae_jax.notation import Dense, InputError, check_choice
 
 ENCODERS = ("topk", "refit", "shortlist", "pursuit")
-SWAPPED = ("shortlist", "pursuit")  # whose columns may change when values are put on levels
+SWAPPED = ("shortlist", "pursuit")  # which the decoder alone decides, and whose columns may change on levels
 BLOCK = 4096  # rows; a device's blocks are all of this size, so that one compilation serves any number of rows
 AHEAD = 2  # blocks under way on each device
 LOOPED = 60  # rows that a thread takes at a time on a CPU: their (rows, h) products stay in its second cache
 LEVEL_ROWS = 8192  # that levels are learned from
 UNUSED = np.float32(2**-10)  # of a row's largest value: what levels are learned from where a place has none
-SHORTLIST = 4  # times k: how many columns the pass picks, as many as the second term of the training loss decodes
 
 
 def check(encoder: str, activation: str, rounded: bool) -> None:
@@ -47,11 +46,6 @@ def check(encoder: str, activation: str, rounded: bool) -> None:
     if (encoder != "topk" or rounded) and activation != "topk":
         wanted = "values on few levels" if rounded else f"encoder={encoder!r}"
         raise InputError(f"{wanted} may give values of either sign, but the model's activation is {activation}")
-
-
-def shortlisted(k: int, h: int) -> int:
-    """How many columns the pass of `shortlist` picks."""
-    return min(SHORTLIST * k, h)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -225,7 +219,7 @@ class Encoder:
     def _products(self, x: Float[np.ndarray, "b d"], work: Callable[[slice, np.ndarray, np.ndarray], None]) -> None:
         """Call `work` with some rows at a time, on all cores: which they are, they as units, their product."""
         h, b = self.weights.h, len(x)
-        matrix = strips_of(self.weights, "decoder_w" if self.encoder == "pursuit" else "encoder_w")
+        matrix = strips_of(self.weights, "decoder_w" if self.encoder in SWAPPED else "encoder_w")
         dealt = x.size * h >= products.SHARE
         lot = min(LOOPED, -(-b // threads.cores())) if dealt else LOOPED
         starts = iter(range(0, b, lot))
@@ -261,11 +255,10 @@ class Encoder:
         k, decoder_w = self.weights.k, self.weights.params["decoder_w"]
         if self.encoder == "pursuit":
             return product, pursuit_host.pursue(product, gram, k), None
-        count = shortlisted(k, self.weights.h) if self.encoder == "shortlist" else k
-        among = topk_host.largest(self._activated(units, product), count)[1]
-        of_few = pursuit_host.correlations_among(units, decoder_w, among)
         if self.encoder == "shortlist":
-            return of_few, pursuit_host.pursue_among(of_few, gram, among, k), among
+            return pursuit_host.shortlist(product, gram, k)
+        among = topk_host.largest(self._activated(units, product), k)[1]
+        of_few = pursuit_host.correlations_among(units, decoder_w, among)
         return of_few, pursuit_host.refit(of_few, gram, among), among
 
 

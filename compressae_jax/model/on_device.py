@@ -5,12 +5,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from compressae_jax.codes.codes import Codes, column_dtype
-from compressae_jax.model import kept, pursuit, topk
+from compressae_jax.model import kept, pursuit
 from compressae_jax.model.compressae import CompresSAE, Params
-from compressae_jax.model.encoders import shortlisted
 from compressae_jax.model.weights import Weights
 
 
@@ -22,26 +21,12 @@ def encode(params: Params, x: Float[Array, "b d"], module: CompresSAE, encoder: 
             values, columns = pursuit.pursue(x, params["decoder_w"], module.k)
             return _sorted(values, columns, module.h)
         if encoder == "shortlist":
-            values, columns = pursuit.pursue_among(x, shortlist(params, x, module), params["decoder_w"], module.k)
+            values, columns, _ = pursuit.shortlist(x, params["decoder_w"], module.k)
             return _sorted(values, columns, module.h)
         codes: Any = module.apply({"params": params}, x, method="encode")
         if encoder == "refit":
             return _sorted(pursuit.refit(x, codes.columns, params["decoder_w"]), codes.columns, module.h)
         return codes
-
-
-@functools.partial(jax.jit, static_argnames="module")
-def shortlist(params: Params, x: Float[Array, "b d"], module: CompresSAE) -> Int[Array, "b c"]:
-    """The columns of the 4k largest pre-activations of each row (all of them, where h is less)."""
-    return topk.largest(activated(params, x, module), shortlisted(module.k, module.h))[1]
-
-
-@functools.partial(jax.jit, static_argnames="module")
-def activated(params: Params, x: Float[Array, "b d"], module: CompresSAE) -> Float[Array, "b h"]:
-    """What a row's columns are chosen from: pre-activations, all zero of a zero row."""
-    with jax.default_matmul_precision("highest"):
-        a: Any = module.apply({"params": params}, x, method="activated")
-        return a
 
 
 def _sorted(values: Float[Array, "b k"], columns: Array, h: int) -> Codes:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from compressae_jax.codes.on_device import unit_rows
+from compressae_jax.model import shortlists
 from compressae_jax.notation import Columns, DecoderW, Dense
 
 NEW_DIRECTION = 1e-4  # squared part of an atom outside the span of those chosen, below which it adds nothing
@@ -91,7 +92,7 @@ def _filled(columns: Int[Array, "b k"], chosen: Int[Array, " b"], h: int) -> Int
 def pursue_among(
     x: Dense, among: Int[Array, "b c"], decoder_w: DecoderW, k: int
 ) -> tuple[Float[Array, "b k"], Int[Array, "b k"]]:
-    """`pursue` of every row on a shortlist of its own, c distinct columns: no product of all atoms a round."""
+    """`pursue` of every row on c distinct columns of its own: no product of all atoms a round."""
 
     decoder_w = jnp.asarray(decoder_w)
 
@@ -102,3 +103,32 @@ def pursue_among(
 
     rows = jnp.asarray(x, jnp.float32), jnp.asarray(among).astype(jnp.int32)
     return jax.lax.map(of_row, rows, batch_size=ROWS_AT_ONCE)
+
+
+@functools.partial(jax.jit, static_argnames="k")
+def shortlist(
+    x: Dense, decoder_w: DecoderW, k: int
+) -> tuple[Float[Array, "b k"], Int[Array, "b k"], Int[Array, "b c"]]:
+    """`pursue_among` of every row on the columns of a few looks (see `shortlists`), and these, in the order of choice.
+
+    A look picks the columns whose atoms go best with what is left, ties to the lower one, and none twice; it is one
+    product (b, d) × (d, h).
+    """
+    x, decoder_w = unit_rows(jnp.asarray(x, jnp.float32)), jnp.asarray(decoder_w)
+    rows, rest, among = jnp.arange(len(x))[:, None], x, jnp.zeros((len(x), 0), jnp.int32)
+    with jax.default_matmul_precision("highest"):
+        for look in shortlists.looks(k, len(decoder_w)):
+            size = jnp.abs(rest @ decoder_w.T).at[rows, among].set(-1)
+            among = jnp.concatenate([among, jax.lax.top_k(size, look.columns - among.shape[1])[1]], axis=1)
+            values, columns = pursue_among(x, among, decoder_w, look.atoms)
+            rest = x - _decoded(values, columns, decoder_w)
+    return values, columns, among
+
+
+def _decoded(values: Float[Array, "b k"], columns: Int[Array, "b k"], decoder_w: DecoderW) -> Float[Array, "b d"]:
+    """s W_d, without the atoms of all rows in memory at once."""
+
+    def add(j: int | Array, z: Array) -> Array:
+        return z + values[:, j, None] * decoder_w[columns[:, j]]
+
+    return jax.lax.fori_loop(0, values.shape[1], add, jnp.zeros((len(values), decoder_w.shape[1]), jnp.float32))

@@ -29,14 +29,18 @@ def pursue(correlations, gram, values, columns):
     reached exactly gets zeros for the rest, at the lowest columns that it has not: all k are different.
     """
     h, k = correlations.shape[1], values.shape[1]
-    room = vectors.aligned(k * h)
+    room, all_ = vectors.aligned(k * h), np.empty(0, np.int32)
     for row in range(len(correlations)):
-        _pursue(correlations[row], gram, values[row], columns[row], room)
+        _pursue(correlations[row], gram, all_, values[row], columns[row], room, room)
 
 
 @inlined(fastmath=FINITE)
-def _pursue(c, gram, value, column, along):
-    """`pursue` of one row; `along` (k h,) gets the correlations of the orthonormal directions with all atoms."""
+def _pursue(c, gram, among, value, column, along, some):
+    """`pursue` of one row; `along` (k h,) gets the correlations of the orthonormal directions with all atoms.
+
+    Where there are columns `among`, c and `along` are theirs, zeros behind, and what is found are their places; `some`
+    is then overwritten by what an atom has in common with them.
+    """
     h, k, chosen = len(c), len(value), 0
     triangle, part, scaled = np.zeros((k, k), np.float32), np.zeros(k, np.float32), np.empty(k, np.float32)
     most = vectors.most(c)
@@ -51,7 +55,11 @@ def _pursue(c, gram, value, column, along):
             break
         length = np.sqrt(square)
         triangle[t, t], part[t] = length, c[j] / length
-        most = vectors.orthogonal(gram[j], along, triangle[:, t], k, t, scaled, part[t], c)
+        g = gram[j]
+        if len(among):
+            g = some
+            _gather(gram[among[j]], among, some)
+        most = vectors.orthogonal(g, along, triangle[:, t], k, t, scaled, part[t], c)
         column[t] = j
         chosen = t + 1
     for t in range(chosen - 1, -1, -1):
@@ -91,11 +99,10 @@ def correlate(units, decoder_w, columns, correlations):
 
 
 @inlined(fastmath=FINITE)
-def _gather(gram, among, their_gram):
-    """⟨w_i, w_j⟩ of the columns of a shortlist."""
+def _gather(g, among, some):
+    """What an atom's row of the Gram matrix has at the columns of a shortlist."""
     for i in range(len(among)):
-        for j in range(len(among)):
-            their_gram[i, j] = gram[among[i], among[j]]
+        some[i] = g[among[i]]
 
 
 @inlined(fastmath=FINITE)
@@ -110,14 +117,67 @@ def _places(among, columns, places):
 
 @compiled(fastmath=FINITE)
 def pursue_among(correlations, gram, among, values, columns):
-    """`pursue` of every row on the columns `among` (b, c) alone; `correlations` (b, c) are overwritten likewise."""
+    """`pursue` of every row on the columns `among` (b, c) alone, from their `correlations` (b, c)."""
     c, k = among.shape[1], values.shape[1]
-    their_gram, places, room = np.empty((c, c), np.float32), np.empty(k, np.int32), vectors.aligned(k * c)
+    whole = vectors.padded(c)  # numbers that fill no chunk would be taken one by one
+    places, room = np.empty(k, np.int32), vectors.aligned(k * whole)
+    left, some = vectors.aligned(whole), vectors.aligned(whole)
+    some[c:] = 0
     for row in range(len(correlations)):
-        _gather(gram, among[row], their_gram)
-        _pursue(correlations[row], their_gram, values[row], places, room)
+        left[:c], left[c:] = correlations[row], 0
+        _pursue(left, gram, among[row], values[row], places, room, some)
         for t in range(k):
             columns[row, t] = among[row, places[t]]
+
+
+@compiled(fastmath=FINITE)
+def left_of(correlations, gram, values, columns, among, left):
+    """What the codes leave of the correlations (b, h) of every row; 0 at the columns `among` (b, c), all of theirs."""
+    for row in range(len(correlations)):
+        rest = left[row]
+        rest[:] = correlations[row]
+        _less_atoms(rest, gram, columns[row], values[row])
+        for j in range(among.shape[1]):
+            rest[among[row, j]] = 0
+
+
+@inlined(fastmath=FINITE)
+def _less_atoms(rest, gram, columns, values):
+    """rest −= Σ_j values[j] gram[columns[j]], four a time: what is left is read and written a fourth as often."""
+    whole = len(columns) - len(columns) % 4
+    for j in range(0, whole, 4):
+        v0, v1, v2, v3 = values[j], values[j + 1], values[j + 2], values[j + 3]
+        g0, g1, g2, g3 = gram[columns[j]], gram[columns[j + 1]], gram[columns[j + 2]], gram[columns[j + 3]]
+        for i in range(len(rest)):
+            rest[i] -= v0 * g0[i] + v1 * g1[i] + v2 * g2[i] + v3 * g3[i]
+    for j in range(whole, len(columns)):
+        _add(rest, -values[j], gram[columns[j]])
+
+
+@compiled(fastmath=FINITE)
+def none_twice(left, among, more):
+    """Of every row's columns `more` (b, m), change those where nothing is `left` (b, h) to the lowest ones not taken.
+
+    Taken are the columns `among` (b, c), where nothing is left either, and the others of `more`.
+    """
+    for row in range(len(more)):
+        free = 0
+        for j in range(more.shape[1]):
+            if left[row, more[row, j]] == 0:
+                more[row, j] = -1
+        for j in range(more.shape[1]):
+            if more[row, j] < 0:
+                while _has(among[row], free) or _has(more[row], free):
+                    free += 1
+                more[row, j] = free
+
+
+@inlined
+def _has(columns, column):
+    found = False
+    for one in columns:
+        found |= one == column
+    return found
 
 
 @compiled(fastmath=FINITE)
@@ -276,12 +336,12 @@ def pursue_on_levels(correlations, gram, values, columns, times, fold, levels, s
     """
     h, k = correlations.shape[1], values.shape[1]
     room, c = _room(h, k), vectors.aligned(h)
-    directions = room[3].reshape(-1)  # before the descent needs it
+    directions, all_ = room[3].reshape(-1), np.empty(0, np.int32)  # the room before the descent needs it
     how = levels, sweeps, swap, weight
     for row in range(len(correlations)):
         a, value, column = correlations[row], values[row], columns[row]
         c[:] = a
-        _pursue(c, gram, value, column, directions)
+        _pursue(c, gram, all_, value, column, directions, directions)
         square = np.float32(0)
         for s in range(k):
             square += value[s] * a[column[s]]
@@ -301,7 +361,8 @@ def descend_among(correlations, lengths, gram, among, values, columns, levels, s
     their_gram, places, room = np.empty((c, c), np.float32), np.empty(k, np.int32), _room(c, k)
     how = levels, sweeps, swap, weight
     for row in range(len(correlations)):
-        _gather(gram, among[row], their_gram)
+        for i in range(c):
+            _gather(gram[among[row, i]], among[row], their_gram[i])
         _places(among[row], columns[row], places)
         _descend(correlations[row], lengths[row], their_gram, values[row], places, how, room)
         for t in range(k):

@@ -14,7 +14,7 @@ from oracle import unit
 
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.storage.packed import Packing, pack
-from compressae_jax.model import encoders, kept, on_device
+from compressae_jax.model import encoders, kept, on_device, pursuit, shortlists
 from compressae_jax.model.encoders import Encoder
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import InputError
@@ -99,17 +99,50 @@ def test_on_levels_every_row_has_k_signed_levels(encoder):
     assert all(len(set(row)) == K for row in codes.columns[rows].tolist())
 
 
-@pytest.mark.parametrize("encoder", [Encoder(some_weights(), "shortlist"), on_levels("shortlist")])
-def test_a_shortlist_is_kept_to(encoder):
-    x, weights = some_vectors(), some_weights()
-    arguments = jax.tree.map(jnp.asarray, weights.params), jnp.asarray(x), weights.module()
-    among = np.asarray(on_device.shortlist(*arguments))
-    a = weights.module().apply({"params": arguments[0]}, arguments[1], method="pre_activations")
-    rows = x.any(axis=1)
-    assert_array_equal(np.sort(among[rows]), np.sort(np.argsort(-np.abs(np.asarray(a)), axis=1)[rows, : 4 * K]))
-    codes = encoder(x)
+@pytest.mark.parametrize("storage", ["float32", "packed3"])
+def test_a_shortlist_is_what_four_looks_pick(storage):
+    """The oracle is NumPy's: what is left after least squares, its largest columns, pursuit among those seen."""
+    weights, x = some_weights(), some_vectors()
+    one = Encoder(weights, "shortlist", storage) if storage == "float32" else on_levels("shortlist")
+    codes, w = one(x), weights.params["decoder_w"]
+    _, _, among = pursuit.shortlist(x, w, K)
     for row in np.flatnonzero(x.any(axis=1)):
-        assert set(codes.columns[row]) <= set(among[row])
+        seen, rest = [], unit(x[row])
+        for look in shortlists.looks(K, H):
+            best = [column for column in np.argsort(-np.abs(w @ rest)) if column not in seen]
+            seen += best[: look.columns - len(seen)]
+            chosen, rest = [], unit(x[row])
+            for _ in range(look.atoms):
+                chosen.append(max(set(seen) - set(chosen), key=lambda column: abs(w[column] @ rest)))
+                values = np.linalg.lstsq(w[chosen].T, unit(x[row]), rcond=None)[0]
+                rest = unit(x[row]) - values @ w[chosen]
+        assert set(among[row].tolist()) == set(seen) and len(seen) == 4 * K
+        assert set(codes.columns[row].tolist()) <= set(seen)
+        if storage == "float32":
+            assert set(codes.columns[row].tolist()) == set(chosen)
+
+
+@pytest.mark.parametrize(("k", "h"), [(1, 50), (2, 50), (5, 50), (9, 20), (30, 30), (42, 4096)])
+def test_looks_end_with_all_columns_and_all_atoms(k, h):
+    looks = shortlists.looks(k, h)
+    assert looks[-1] == (min(4 * k, h), k) and len(looks) <= 4
+    assert all(0 < look.atoms <= look.columns for look in looks)
+    assert sorted(set(looks)) == looks
+
+
+def test_a_shortlist_is_near_pursuit_where_one_look_is_not():
+    rng = np.random.default_rng(3)
+    decoder_w = unit(rng.standard_normal((400, 24)) + rng.standard_normal((20, 24)).repeat(20, axis=0))
+    decoder_w = decoder_w.astype(np.float32)  # twenty groups of atoms that are alike
+    params = {"encoder_w": decoder_w.T.copy(), "encoder_b": np.zeros(400, np.float32), "decoder_w": decoder_w}
+    x, weights = rng.standard_normal((200, 24)).astype(np.float32), Weights(params, 400, 6)
+
+    def mean_cosine(encoder):
+        z = Encoder(weights, encoder, "float32")(x).to_dense() @ decoder_w
+        return (unit(z) * unit(x)).sum(axis=1).mean()
+
+    least, most = mean_cosine("refit"), mean_cosine("pursuit")
+    assert mean_cosine("shortlist") > least + 0.9 * (most - least)
 
 
 def test_a_shortlist_of_all_columns_is_pursuit():
