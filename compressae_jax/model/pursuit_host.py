@@ -86,6 +86,7 @@ def shortlist(
     from compressae_jax.model import pursuit_kernels
 
     left, room, among = of_rows, arrays.empty(of_rows.shape), np.empty((len(of_rows), 0), np.int32)
+    fitted: Fitted = np.empty(among.shape, np.float32), among
     for look in shortlists.looks(k, of_rows.shape[1]):
         if among.size:
             pursuit_kernels.left_of(of_rows, gram, *fitted, among, left := room)
