@@ -103,6 +103,7 @@ setup(
         "compressae_jax": ["py.typed"],
         "compressae_jax.data": ["shipped/**/*"],
         "compressae_jax.exploring": ["page/*"],
+        "compressae_jax.model": ["dictionaries/**/*"],
         "compressae_jax.service": ["page/*"],
     },
     entry_points={"console_scripts": ["compressae = compressae_jax.jobs.door:main"]},

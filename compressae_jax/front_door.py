@@ -18,7 +18,7 @@ from compressae_jax.codes.storage.packed import Packed
 from compressae_jax.compression import drift
 from compressae_jax.compression.drift import Drift
 from compressae_jax.evaluation import carded
-from compressae_jax.model import budgets, card
+from compressae_jax.model import budgets, card, kept, shipped
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.encoders import Encoder
 from compressae_jax.model.weights import Weights
@@ -74,6 +74,7 @@ class Model:
         zero_rows: str = "stop",
         progress: bool = True,
         similarity: str = "cosine",
+        budget_bytes: int | None = None,
     ) -> Codes | Packed:
         """The codes of vectors (n, d): rows in memory, a file, folder, glob or dataset name, read piece by piece.
 
@@ -84,8 +85,12 @@ class Model:
         `zero_rows`, which have no direction: 'stop', 'keep' (codes of zeros) or 'drop'; the `ids` of the codes then say
         which rows are left. Under `similarity` 'dot' the lengths of the vectors are kept, so that an index compares
         inner products. Codes are held in memory; for a folder on disk use `launch/compress.py` or
-        `compression.to_folder`.
+        `compression.to_folder`. `budget_bytes`, instead of encoder and storage, gives the codes of
+        `model.with_budget(budget_bytes)`, which is the model that they belong to.
         """
+        if budget_bytes is not None:
+            model = self._of_budget(budget_bytes, encoder=encoder, storage=storage)
+            return model.compress(vectors, None, None, zero_rows, progress, similarity)
         return self._rows(vectors, encoder, storage, zero_rows, progress, similarity)
 
     def index(
@@ -98,6 +103,7 @@ class Model:
         ids: Any = None,
         progress: bool = True,
         similarity: str | None = None,
+        budget_bytes: int | None = None,
     ) -> Index:
         """An exact search index over vectors, or over codes that this model made, in one of the three spaces.
 
@@ -105,7 +111,13 @@ class Model:
         in `compress`; queries that the space compares as codes are encoded by `encoder` too. `ids`, one a vector,
         default to those of the source; an id that comes twice is refused before anything is encoded. `similarity`:
         'cosine' (the default), or 'dot', for vectors whose lengths mean something: scores are then inner products.
+        `budget_bytes` a vector, instead of encoder and storage, chooses k and storage anew, as `with_budget` does.
         """
+        if budget_bytes is not None:
+            if isinstance(vectors, Rows):
+                raise InputError("budget_bytes is for vectors; rows that are made have the bytes that they have")
+            model = self._of_budget(budget_bytes, encoder=encoder, storage=storage)
+            return model.index(vectors, space, None, None, zero_rows, ids, progress, similarity)
         check_choice("space", space, spaces.SPACES)
         if isinstance(vectors, Rows):
             if similarity not in (None, vectors.similarity):
@@ -183,6 +195,18 @@ class Model:
         """
         told = self._told(evaluation, licence)
         return hub.push(self.weights, repository, told, private=private, message=message)
+
+    def _of_budget(self, budget_bytes: int, **chosen: str | None) -> Model:
+        """The model of a budget, the same one each time, so that rows of one day join those of another."""
+        if given := [f"{name}={value!r}" for name, value in chosen.items() if value is not None]:
+            raise InputError(f"budget_bytes={budget_bytes} chooses encoder and storage, but {given[0]} is asked for")
+        made = kept.of(
+            self.weights,
+            ("budget", budget_bytes),
+            lambda: budgets.with_budget(self.weights, budget_bytes),
+            lambda _: 0,  # the parameters are those of the model itself
+        )
+        return Model(made)
 
     def _told(self, evaluation: Any, licence: str | None) -> card.Told:
         found = None if evaluation is None else carded.table(evaluation, self.weights.fingerprint)
@@ -267,7 +291,10 @@ def fit(
 
 
 def load(folder: str | os.PathLike) -> Model:
-    """Read a model folder, or a model of the Hugging Face Hub: 'hf://owner/name' or 'hf://owner/name@revision'.
+    """Read a model folder, a model of the Hugging Face Hub, 'hf://owner/name' or 'hf://owner/name@revision', or one
+    that comes with the package: 'minilm' or 'mpnet', by the encoder whose vectors it compresses without training.
+
+    These names win over folders that are called so; './minilm' is a folder.
 
     Sparse encoders of sentence-transformers are read, too: those that were exported, and CSR models
     (`serving.sentence_transformers.read` says what becomes of them).
@@ -278,6 +305,8 @@ def load(folder: str | os.PathLike) -> Model:
     """
     from compressae_jax.serving import sentence_transformers
 
+    if shipped.named(folder):
+        return Model(model_weights.load(folder))
     place = hub.fetched(folder, sentence_transformers.FETCHED) if hub.named(folder) else folder
     theirs = sentence_transformers.stands_at(place)
     return Model(sentence_transformers.read(place) if theirs else model_weights.load(place))

@@ -42,6 +42,7 @@ ENGINES = {
         ("INDEXES.md", 16),
         ("SERVING.md", 16),
         ("HUB.md", 16),
+        ("CARRIED.md", 16),
         ("EXPLORE.md", 128),
         ("DIAGNOSIS.md", 16),
     ],

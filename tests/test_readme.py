@@ -45,10 +45,11 @@ def test_python_runs(monkeypatch, tmp_path):
     monkeypatch.setattr(cs.data, "load", lambda name: few)
     monkeypatch.setattr(cs, "fit", lambda *given, **named: fit(*given, **named, refine_rounds=1))
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    first, second, _ = blocks  # the third is run by test_docs, an engine at a time
+    first, carried, second, _ = blocks  # the last is run by test_docs, an engine at a time
     scope = {}
     exec(compile(first, "README.md", "exec"), scope)
     assert scope["found"].ids[0][0] == items[gimp // 12]
+    exec(compile(carried, "README.md", "exec"), dict(scope))
 
     queries = vectors[:20]
     scope |= {"queries": queries, "seen": [[name] for name in items[:20]], "mask_or_ids": items[:50], "new": vectors}

@@ -57,7 +57,7 @@ def to_folder(
     weights = model if isinstance(model, Weights) else model_weights.load(model)
     how = pipeline.encoder_for(weights, source, encoder, storage, similarity)
     if how.packed and not isinstance(model, Weights):
-        _keep_levels(weights, Path(model))
+        _keep_levels(weights, model)
     header: dict[str, Any] = {"fingerprint": weights.fingerprint, "encoder": how.encoder}
     header |= {SOURCE: source.identity(), "zero_rows": zero_rows}
     header |= {} if part is None else {PART: list(part)}
@@ -128,7 +128,7 @@ def _complete(out: Path, how: Encoder, header: dict[str, Any]) -> int | None:
     return len(rows) if same and there == asked else None
 
 
-def _keep_levels(weights: Weights, folder: Path) -> None:
+def _keep_levels(weights: Weights, folder: str | os.PathLike) -> None:
     """Write new levels into the model's folder, in turn with others that do; one that is read-only stays as it is."""
     deadline = time.monotonic() + WAIT
     while True:

@@ -46,11 +46,15 @@ ABOUT = {
     "debian": About("descriptions and tags of Debian's packages, free metadata", shipped=True, exclude_self=True),
     "wordnet768": About("WordNet 3.0 licence, Copyright 2006 by Princeton University"),
     "vaswani": About("Vaswani (NPL), Glasgow IR group, no licence stated"),
+    "definitions": About(
+        "GCIDE (GPL 3 or later), FOLDOC (GFDL 1.1 or later), The Jargon File and The Devil's Dictionary (public domain)"
+    ),
+    "mixed768": About("texts of debian, clinc150 and definitions, each under its own licence"),
     "cifar10": About("CIFAR-10 (Krizhevsky 2009), no licence stated"),
 }
 
 
-MADE = ("wordnet", "wordnet768")  # by `data.make`
+MADE = ("wordnet", "wordnet768", "definitions", "mixed768")  # by `data.make`
 VECTORS = ("vectors.npy", "doc_vectors.npy")
 JUDGED = {"test": ("qrels_test.tsv", "qrels.tsv", "qrels.tsv.gz"), "train": ("qrels_train.tsv",)}
 PURCHASES = ("train.npz", "test.npz")

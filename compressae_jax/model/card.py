@@ -194,6 +194,11 @@ def _data(summary: dict[str, Any]) -> str:
         told.append(f"Not trained by compressae_jax: {_plain(summary['origin'])}.")
     else:
         told.append("Not noted.")
+    if isinstance(summary.get("encoder"), str):
+        told.append(f"The vectors are of `{_plain(summary['encoder'])}`.")
+    if sets := _dict(summary.get("sets")):
+        listed = "; ".join(f"`{_plain(name)}` ({_plain(licence)})" for name, licence in sets.items())
+        told.append(f"Sets of texts, each under its own licence: {listed}.")
     if "start" in summary:
         before = _dict(summary["start"])
         name = _plain(_dict(before.get("source")).get("name", "?"))

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from compressae_jax.base.arrays import vectors
 from compressae_jax.codes import on_host
 from compressae_jax.codes.storage.kinds import storage_bits
 from compressae_jax.codes.storage.packed import Packing
-from compressae_jax.model import card
+from compressae_jax.model import card, shipped
 from compressae_jax.model.topk_host import ACTIVATIONS
 from compressae_jax.notation import FolderError, InputError, check_choice, check_range
 
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from compressae_jax.model.compressae import CompresSAE
 
 ONE_PASS, PURSUIT = "published one-pass codes", "packed pursuit codes"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # of folders with the decoder alone; all others are written as 1, which older programs read
+DECODER = "decoder_w as F16"  # what PARAMS holds of those; the encoder is its transpose, without a bias
 PARAMS, META = "params.safetensors", "model.json"
 NAMES = ("encoder_w", "encoder_b", "decoder_w")  # of the published class, which has the same shapes
 LARGEST_HEADER = 2**20  # bytes of what names the arrays of a file; ours have some two hundred
@@ -95,20 +97,42 @@ class Weights:
         return CompresSAE(d=self.d, h=self.h, k=self.k, activation=self.activation, **fields)
 
 
-def save(weights: Weights, folder: str | os.PathLike, told: card.Told | None = None) -> None:
+def halved(decoder_w: np.ndarray, k: int, **fields: Any) -> Weights:
+    """Weights of a dictionary (h, d) as float16 holds it, which a folder of the decoder alone gives back to the bit.
+
+    The encoder is its transpose. Its rows keep the lengths that rounding gives them, so that no sum, whose last bits
+    differ from machine to machine, enters the fingerprint.
+    """
+    decoder_w = on_host.unit_rows(decoder_w).astype(np.float16).astype(np.float32)
+    return Weights(_tied(decoder_w), len(decoder_w), k, **fields)
+
+
+def _tied(decoder_w: np.ndarray) -> dict[str, np.ndarray]:
+    encoder_w = np.ascontiguousarray(decoder_w.T)
+    return {"encoder_w": encoder_w, "encoder_b": np.zeros(len(decoder_w), np.float32), "decoder_w": decoder_w}
+
+
+def save(
+    weights: Weights, folder: str | os.PathLike, told: card.Told | None = None, decoder_alone: bool = False
+) -> None:
     """Write a model folder, complete or not at all; an older model folder of that name is replaced.
 
-    With `told` it gets a model card; one that is there already is renewed in any case (see `card`).
+    With `told` it gets a model card; one that is there already is renewed in any case (see `card`). `decoder_alone`
+    writes a quarter of the bytes, of weights that `halved` made.
 
     Raises:
-        InputError: parameters that `load` would refuse.
+        InputError: parameters that `load` would refuse; with `decoder_alone`, others than those of `halved`.
         FolderError: something else stands at that name.
     """
     _check(weights)
     sizes = {"d": weights.d, "h": weights.h, "k": weights.k, "activation": weights.activation}
-    meta = {"format_version": FORMAT_VERSION, **sizes, "fingerprint": weights.fingerprint, "summary": weights.summary}
+    version = FORMAT_VERSION if decoder_alone else 1
+    meta = {"format_version": version, **sizes, "fingerprint": weights.fingerprint, "summary": weights.summary}
     meta |= {"encoder": weights.encoder, "storage": weights.storage, "levels": weights.levels}
-    arrays = {name: np.ascontiguousarray(weights.params[name]) for name in NAMES}
+    if decoder_alone:
+        meta["params"], arrays = DECODER, {"decoder_w": _half(weights)}
+    else:
+        arrays = {name: np.ascontiguousarray(weights.params[name]) for name in NAMES}
     if told is not None:
         card.check_licence(told.licence)
     with files.replacing(folder, (PARAMS, META, card.CARD), META) as aside:
@@ -117,12 +141,28 @@ def save(weights: Weights, folder: str | os.PathLike, told: card.Told | None = N
         sealed.write(aside / META, meta)
 
 
+def _half(weights: Weights) -> np.ndarray:
+    """The decoder in float16, which all of the parameters follow from.
+
+    Raises:
+        InputError: they do not.
+    """
+    half = weights.params["decoder_w"].astype(np.float16)
+    if any(not np.array_equal(array, weights.params[name]) for name, array in _tied(half.astype(np.float32)).items()):
+        raise InputError("decoder_alone needs weights that follow from a decoder in float16: see `halved`")
+    return half
+
+
 def keep_levels(weights: Weights, folder: str | os.PathLike) -> None:
     """Write the levels that weights learned since into their model folder; those that it has already count for both.
+
+    A model that comes with the package is not written to.
 
     Raises:
         FolderError: a folder of another model, damaged, or newer than this program.
     """
+    if shipped.named(folder):
+        return
     folder = Path(os.path.expanduser(os.fspath(folder)))
     with files.locked(folder):
         meta = _meta(folder)
@@ -135,7 +175,9 @@ def keep_levels(weights: Weights, folder: str | os.PathLike) -> None:
 
 
 def load(folder: str | os.PathLike, any_length: bool = False) -> Weights:
-    """Read a model folder; with `any_length`, for who looks at that, rows of the decoder need not be of unit length.
+    """Read a model folder, or a model of `shipped` by its name, which wins over a folder of that name: './minilm'.
+
+    With `any_length`, for who looks at that, rows of the decoder need not be of unit length.
 
     Raises:
         FolderError: a folder that is missing, damaged, foreign, or newer than this program.
@@ -143,13 +185,15 @@ def load(folder: str | os.PathLike, any_length: bool = False) -> Weights:
     """
     if not os.fspath(folder):
         raise InputError("model must name the folder of a model, and is empty")
+    if shipped.named(folder):
+        return _load(shipped.folder(os.fspath(folder)), any_length)
     folder = Path(os.path.expanduser(os.fspath(folder)))
     return files.steadily(folder, lambda: _load(folder, any_length))
 
 
 def _load(folder: Path, any_length: bool) -> Weights:
     meta, remedy = _meta(folder), _remedy(folder)
-    params = _read_params(folder / PARAMS, meta["d"], meta["h"], remedy)
+    params = _read_params(folder / PARAMS, meta["d"], meta["h"], "params" in meta, remedy)
     use = {name: meta[name] for name in ("encoder", "storage") if name in meta}  # older folders have neither
     fields = meta["h"], meta["k"], meta["activation"], meta["summary"]
     weights = Weights(params, *fields, **use, levels=_levels(meta))
@@ -202,13 +246,16 @@ def _meta(folder: Path) -> dict[str, Any]:
         raise FolderError(f"{folder} is no folder: cs.load('hf://owner/name') reads the Hub; save what it gives")
     if not folder.is_dir():
         raise FolderError(
-            f"model folder {folder} {'is not a folder' if folder.exists() else 'does not exist'}; {remedy}"
+            f"model folder {folder} {'is not a folder' if folder.exists() else 'does not exist'}, and models that come "
+            f"with the package are {', '.join(shipped.NAMES)}; {remedy}"
         )
     meta = sealed.read(folder / META, FORMAT_VERSION, remedy)
     try:
         for name, highest in (("d", 2**32), ("h", 2**32), ("k", meta["h"])):
             check_range(name, meta[name], 1, highest)
         check_choice("activation", meta["activation"], ACTIVATIONS)
+        if "params" in meta:
+            check_choice("params", meta["params"], (DECODER,))
         for name, kind in {"fingerprint": str, "summary": dict, "encoder": str, "storage": str, "levels": dict}.items():
             if not isinstance(meta[name] if name in ("fingerprint", "summary") else meta.get(name, kind()), kind):
                 raise InputError(f"{name} must be a {kind.__name__}, not {meta[name]!r:.60}")
@@ -233,10 +280,12 @@ def _number(level: Any) -> float:
     return float(level)
 
 
-def _read_params(path: Path, d: int, h: int, remedy: str) -> dict[str, np.ndarray]:
-    """The three arrays, from one opening of the file, read only after names, dtypes, shapes and sizes are right."""
-    wanted = {name: ("F32", list(shape)) for name, shape in _shapes(d, h).items()}
-    size = 4 * (2 * d * h + h)
+def _read_params(path: Path, d: int, h: int, decoder_alone: bool, remedy: str) -> dict[str, np.ndarray]:
+    """The arrays, from one opening of the file, read only after names, dtypes, shapes and sizes are right."""
+    shapes = {"decoder_w": (h, d)} if decoder_alone else _shapes(d, h)
+    dtype, stored = ("F16", "<f2") if decoder_alone else ("F32", "<f4")
+    wanted = {name: (dtype, list(shape)) for name, shape in shapes.items()}
+    size = np.dtype(stored).itemsize * sum(math.prod(shape) for shape in shapes.values())
     try:
         with files.open_regular(path) as file:
             there = os.fstat(file.fileno()).st_size
@@ -251,9 +300,9 @@ def _read_params(path: Path, d: int, h: int, remedy: str) -> dict[str, np.ndarra
             if given != wanted or any(type(side) is not int for _, shape in given.values() for side in shape):
                 raise FolderError(f"{path} must hold {wanted}, not {str(given)[:300]}; {remedy}")
             params, places = {}, []
-            for name, shape in _shapes(d, h).items():
+            for name, shape in shapes.items():
                 first, end = fields[name]["data_offsets"]
-                params[name] = np.empty(shape, "<f4")
+                params[name] = np.empty(shape, stored)
                 if type(first) is not int or end - first != params[name].nbytes or not 0 <= first <= size - end + first:
                     raise ValueError(f"{name} has the bytes {first} to {end}")
                 places.append((first, end))
@@ -262,7 +311,7 @@ def _read_params(path: Path, d: int, h: int, remedy: str) -> dict[str, np.ndarra
                     raise ValueError("it ended while it was read")
             if any(end > first for (_, end), (first, _) in itertools.pairwise(sorted(places))):
                 raise ValueError("two arrays share bytes")
-            return params
+            return _tied(params["decoder_w"].astype(np.float32)) if decoder_alone else params
     except (FileNotFoundError, NotADirectoryError):
         raise FolderError(f"{path} is missing; {remedy}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

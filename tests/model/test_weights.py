@@ -194,6 +194,50 @@ def test_fields_of_another_kind_are_damage(folder, changes):
         model_weights.load(folder)
 
 
+def test_a_folder_of_the_decoder_alone_gives_the_model_back_to_the_bit(tmp_path):
+    weights = model_weights.halved(some_weights().params["decoder_w"], K, encoder="pursuit", storage="packed4")
+    model_weights.save(weights, tmp_path / "half", decoder_alone=True)
+    model_weights.save(weights, tmp_path / "whole")
+    half, whole = model_weights.load(tmp_path / "half"), model_weights.load(tmp_path / "whole")
+    for name in NAMES:
+        assert_array_equal(half.params[name], weights.params[name], strict=True)
+    assert half.fingerprint == whole.fingerprint == weights.fingerprint
+    assert (half.encoder, half.storage, half.k) == ("pursuit", "packed4", K)
+    sizes = [(tmp_path / name / PARAMS).stat().st_size for name in ("half", "whole")]
+    assert sizes[0] < 2 * D * H + 200 < sizes[1] / 2
+    assert json.loads((tmp_path / "whole" / META).read_text())["format_version"] == 1, "older programs read it"
+    assert json.loads((tmp_path / "half" / META).read_text())["format_version"] == 2, "older programs refuse it"
+
+
+def test_a_decoder_alone_is_only_written_of_what_follows_from_it(tmp_path):
+    tied = model_weights.halved(some_weights().params["decoder_w"], K)
+    changed = Weights(tied.params | {"encoder_b": np.full(H, 0.1, np.float32)}, H, K)
+    for weights in (some_weights(), changed):
+        with pytest.raises(InputError, match="decoder_alone needs weights"):
+            model_weights.save(weights, tmp_path / "half", decoder_alone=True)
+    assert not (tmp_path / "half").exists()
+
+
+def test_damage_to_a_folder_of_the_decoder_alone_is_seen(tmp_path):
+    model_weights.save(
+        model_weights.halved(some_weights().params["decoder_w"], K), tmp_path / "half", decoder_alone=True
+    )
+    path = tmp_path / "half" / PARAMS
+    whole = bytearray(path.read_bytes())
+    whole[-1] ^= 1
+    path.write_bytes(whole)
+    with pytest.raises(FolderError, match="is damaged: fingerprint"):
+        model_weights.load(tmp_path / "half")
+    path.write_bytes(whole[:-2])
+    with pytest.raises(FolderError, match="bytes, which are no header and"):
+        model_weights.load(tmp_path / "half")
+    meta = json.loads((tmp_path / "half" / META).read_text())
+    del meta["seal"]
+    sealed.write(tmp_path / "half" / META, {**meta, "params": "something new"})
+    with pytest.raises(FolderError, match="params must be"):
+        model_weights.load(tmp_path / "half")
+
+
 def header_of(folder, change):
     """The parameters' file with another header and the same bytes behind it."""
     whole = (folder / PARAMS).read_bytes()
@@ -266,9 +310,9 @@ def test_published_tensors_that_want_gradients():
 
 
 def test_missing_folder_and_newer_version(folder):
-    meta = json.loads((folder / META).read_text()) | {"format_version": 2}
+    meta = json.loads((folder / META).read_text()) | {"format_version": 3}
     (folder / META).write_text(json.dumps(meta))
-    with pytest.raises(FolderError, match="format version 2, this program reads up to 1"):
+    with pytest.raises(FolderError, match="format version 3, this program reads up to 2"):
         model_weights.load(folder)
     shutil.rmtree(folder)
     with pytest.raises(FolderError, match="does not exist"):

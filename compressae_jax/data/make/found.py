@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from compressae_jax.notation import InputError
@@ -65,13 +66,26 @@ def wordnet(given: Path | None, scratch: Path) -> Path:
         return given
     if not (shutil.which("apt-get") and shutil.which("dpkg")):
         raise InputError("WordNet 3.0 comes by apt-get, which is not here: give its dict folder as --wordnet_dict")
-    for command in (["apt-get", "download", "-q", "wordnet-base"], ["dpkg", "-x"]):
-        more = [*map(str, scratch.glob("*.deb")), str(scratch)] if command[0] == "dpkg" else []
-        done = subprocess.run([*command, *more], cwd=scratch, capture_output=True, text=True, check=False)
-        if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["no word"])[-1]
-            raise InputError(f"{' '.join(command)} failed ({last}): run apt-get update, or give --wordnet_dict")
+    _unpacked(["wordnet-base"], scratch, "--wordnet_dict")
     return scratch / "usr" / "share" / "wordnet"
+
+
+def dictionaries(given: Path | None, scratch: Path, names: Sequence[str]) -> Path:
+    """The folder of dictionaries in dictd's form: the given one, or that of Debian's packages, unpacked, not installed.
+
+    Raises:
+        InputError: the given folder lacks one, or a package cannot be had here.
+    """
+    if given is not None:
+        missing = [name for name in names if not (given / f"{name}.dict.dz").is_file()]
+        if missing:
+            raise InputError(f"dictionaries: {given} has no {missing[0]}.dict.dz, as Debian's dict-{missing[0]} has")
+        return given
+    if not (shutil.which("apt-get") and shutil.which("dpkg")):
+        wanted = ", ".join(f"dict-{name}" for name in names)
+        raise InputError(f"{wanted} come by apt-get, which is not here: give a folder of theirs as --dictionaries")
+    _unpacked([f"dict-{name}" for name in names], scratch, "--dictionaries")
+    return scratch / "usr" / "share" / "dictd"
 
 
 def packages(given: Path | None) -> bytes:
@@ -93,3 +107,17 @@ def packages(given: Path | None) -> bytes:
     if done.returncode:
         raise InputError(f"{path} is no whole .lz4")
     return done.stdout
+
+
+def _unpacked(names: Sequence[str], scratch: Path, flag: str) -> None:
+    """Debian's packages, in a folder of ours alone; `flag` gives their files where they cannot be had."""
+    _run(["apt-get", "download", "-q", *names], scratch, flag)
+    for package in sorted(scratch.glob("*.deb")):
+        _run(["dpkg", "-x", str(package), str(scratch)], scratch, flag)
+
+
+def _run(command: Sequence[str], folder: Path, flag: str) -> None:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no word"])[-1]
+        raise InputError(f"{' '.join(command)} failed ({last}): run apt-get update, or give {flag}")

@@ -13,7 +13,7 @@ def define() -> None:
     """Its flags."""
     flags.DEFINE_string("index", None, "Index folder.", required=True)
     vectors.define("source", "Vectors to add")
-    flags.DEFINE_string("model", None, "Model folder: begins the index where there is none yet.")
+    flags.DEFINE_string("model", None, "Model folder, or minilm or mpnet: begins the index where there is none yet.")
     flags.DEFINE_string("space", "dense_query", "Of a new index: sparse, reconstructed or dense_query.")
     flags.DEFINE_string("encoder", None, "Of a new index: topk, refit, shortlist or pursuit; default: the model's.")
     flags.DEFINE_string("storage", None, "Of a new index: float16, float32 or packed3 … packed8; default: the model's.")

@@ -11,7 +11,7 @@ from compressae_jax.jobs.commands import vectors
 
 def define() -> None:
     """Its flags."""
-    flags.DEFINE_string("model", None, "Model folder.", required=True)
+    flags.DEFINE_string("model", None, "Model folder, or minilm or mpnet, which come with the package.", required=True)
     vectors.define("source", "Vectors")
     flags.DEFINE_string("out", None, "Codes folder to write.", required=True)
     flags.DEFINE_string("encoder", None, "topk, refit, shortlist or pursuit; default: the model's.")

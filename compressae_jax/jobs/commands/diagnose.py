@@ -16,7 +16,7 @@ FOUND = 3  # exit code under --strict
 
 def define() -> None:
     """Its flags."""
-    flags.DEFINE_string("model", None, "Model folder.", required=True)
+    flags.DEFINE_string("model", None, "Model folder, or minilm or mpnet, which come with the package.", required=True)
     vectors.define("source", "Vectors that it compresses, or is to")
     flags.DEFINE_string("reference", None, "Vectors like those of the training, for a model that notes none of them.")
     flags.DEFINE_integer("rows", 8192, "Rows looked at, at most, evenly spaced.")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def define() -> None:
     """Its flags."""
-    flags.DEFINE_string("model", None, "Model folder, run folder, or hf://owner/name.", required=True)
+    flags.DEFINE_string("model", None, "Model folder, run folder, minilm, mpnet, or hf://owner/name.", required=True)
     vectors.define("source", "Vectors of the items")
     flags.DEFINE_string("out", None, "The page: .html.", required=True)
     flags.DEFINE_string(

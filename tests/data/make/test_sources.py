@@ -1,5 +1,6 @@
 """Texts and judgements out of WordNet's files and Debian's list, on a few lines of each; what is missing is said."""
 
+import gzip
 import sys
 import zipfile
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from compressae_jax.data.make import __main__ as command
-from compressae_jax.data.make import debian, found, wordnet, wordnet768
+from compressae_jax.data.make import debian, definitions, found, mixed768, wordnet, wordnet768
 from compressae_jax.notation import InputError
 
 NOUNS = """\
@@ -75,6 +76,46 @@ def test_packages_are_judged_by_telling_tags():
 
 def test_rows_of_the_sample_are_drawn_once_and_for_all():
     assert wordnet768.drawn(10, 4).tolist() == sorted(np.random.default_rng(0).permutation(10)[:4].tolist())
+
+
+ENTRY = rb"""Tergite \Ter"gite\, n. (Zool.)
+   The dorsal {portion} of an arthropod.
+   [1913 Webster]
+"""
+
+
+def test_entries_of_a_dictionary_are_plain_and_come_once():
+    content = b"about it all\n" + ENTRY + b"See x.\n"
+    digits = definitions.DIGITS
+    index = f"00-database-info\tA\tN\nTergite\tN\tB{digits[len(ENTRY) - 64]}\nTergites\tN\tB{digits[len(ENTRY) - 64]}\n"
+    assert definitions.number("Dy9") == 3 * 64**2 + 50 * 64 + 61
+    assert list(definitions.entries(content, index)) == [
+        ("Tergite", "Tergite , n. (Zool.) The dorsal portion of an arthropod.")
+    ]
+    assert definitions.cut("Tergite", "Tergite , n. one", 0) == "Tergite"
+    assert definitions.cut("Tergite", "Tergite , n. one", 3) == "Tergite , n."
+
+
+def test_entries_are_drawn_once_and_for_all_and_must_be_there(tmp_path):
+    of = [(f"word {i}", f"word {i} means number {i}") for i in range(30)]
+    one = definitions.Drawn("gcide", 20, (0.5, 0.5, 0.0, 0.0))
+    items = definitions.drawn(one, of)
+    assert len(items) == 20 and items == definitions.drawn(one, of)
+    assert {len(item["text"].split()) for item in items} == {2, 5}, "headwords alone, and whole entries"
+    with pytest.raises(InputError, match="has 30 entries, and 31 are taken"):
+        definitions.drawn(one._replace(wanted=31), of)
+    (tmp_path / "gcide.dict.dz").write_bytes(gzip.compress(ENTRY))
+    with pytest.raises(InputError, match=r"has no foldoc\.dict\.dz"):
+        definitions.read(tmp_path)
+
+
+def test_texts_under_the_wide_encoder_are_drawn_once_and_for_all():
+    texts = [f"text {i}" for i in range(10)]
+    items = mixed768.drawn("debian", texts, 4)
+    assert [item["id"] for item in items] == [f"debian.{item['text'].split()[1]}" for item in items]
+    assert len(items) == 4 and items == mixed768.drawn("debian", texts, 4)
+    with pytest.raises(InputError, match="without its texts"):
+        mixed768.drawn("debian", None, 4)
 
 
 def test_parts_of_weights_are_joined(tmp_path):

@@ -1,0 +1,359 @@
+"""Dictionaries learned from mixed texts, on texts left out: what `cs.load("minilm")` and `cs.load("mpnet")` keep.
+
+    python -m benchmarks.carried --out=results       # measured on sets left out in turn
+    python -m benchmarks.carried --ship=minilm       # learned from all sets, as it comes with the package
+
+A group of sets is left out of the learning, then its sets are compressed: the share of the dense nDCG@10 where there
+are judgements, and recall@100 of the exact dense neighbours. Beside it, at equal bytes, what a user without training
+would have: peers fitted to the same mixed rows; and PQ fitted to the set itself (`pq, own rows`). Each measurement is
+a line of `<out>/carried.jsonl`; the same command continues where it stopped. Sets that are not at hand are left away
+(`python -m compressae_jax.data.make` makes those that can be made).
+"""
+
+import argparse
+import functools
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse
+
+from compressae_jax import compression, data
+from compressae_jax.baselines import dense
+from compressae_jax.baselines.flat import Flat
+from compressae_jax.codes.on_host import unit_rows
+from compressae_jax.data.sources import Source
+from compressae_jax.evaluation import intervals, neighbours
+from compressae_jax.evaluation.contenders import BASELINES
+from compressae_jax.evaluation.exclusion import Search
+from compressae_jax.evaluation.provenance import provenance
+from compressae_jax.experiments import questions
+from compressae_jax.model import budgets, card, encoders, shipped
+from compressae_jax.model import weights as model_weights
+from compressae_jax.model.weights import Weights
+from compressae_jax.notation import InputError
+from compressae_jax.retrieval import filters
+from compressae_jax.retrieval.index import Index
+from compressae_jax.training import mixed
+
+OURS, HOME = "carried", "pq, own rows"
+PEERS = ("pq", "pca_int8", "pca_int4", "binary")
+BUDGETS = (16, 32, 64, 128)
+NDCG, RECALL = "nDCG@10", "recall@100"
+ROWS, QUERIES = 5_000, 300  # of a set that is measured, at most; scifact and vaswani are taken whole
+DEPTH = 100
+DEFAULT_BYTES = 64  # of the shipped models, as of `fit`
+LEVELS_ROWS = 4_000  # that the levels of a shipped model are learned from
+
+
+class Recipe(NamedTuple):
+    """How an encoder's dictionary is learned, and which groups of its sets are left out to measure it."""
+
+    h: int
+    ks: tuple[int, ...]  # nonzeros a row, round by round
+    rows: int  # that a round looks at
+    sets: tuple[str, ...]
+    left_out: tuple[tuple[str, ...], ...]
+    whole: tuple[str, ...] = ("scifact", "vaswani")
+
+
+RECIPES = {
+    "minilm": Recipe(
+        h=8192,
+        ks=(18,) * 6,
+        rows=24_000,
+        sets=("wordnet", "scifact", "vaswani", "definitions", "debian", "clinc150", "citeulike_a"),
+        # GCIDE has glosses of WordNet, so that both are left out together.
+        left_out=(("scifact",), ("vaswani",), ("debian", "clinc150", "citeulike_a"), ("wordnet", "definitions")),
+    ),
+    "mpnet": Recipe(
+        h=5120,
+        ks=(18,) * 6,
+        rows=20_000,
+        sets=("wordnet768", "mixed768"),
+        left_out=(("mixed768",), ("wordnet768",)),
+    ),
+}
+
+
+class Asked(NamedTuple):
+    """Rows of a set that are searched, and what a search of them scores, a number a query."""
+
+    documents: np.ndarray
+    ask: Callable[[Search], dict[str, np.ndarray]]
+
+
+class Recorded:
+    """A search that keeps the rows which it found last."""
+
+    def __init__(self, search: Search):
+        self.search = search
+        self.rows = np.empty((0, 0), np.int64)
+
+    def __call__(self, queries: np.ndarray, top: int, exclude: Any = None) -> Any:
+        """What the search answers."""
+        scores, self.rows = self.search(queries, top, exclude=exclude)
+        return scores, self.rows
+
+
+def main() -> None:
+    """Measure what is missing and write the tables, or learn and write a model that is shipped."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("results"))
+    parser.add_argument("--workdir", type=Path, default=Path("runs/carried"))
+    parser.add_argument("--encoders", nargs="+", default=list(RECIPES), choices=RECIPES)
+    parser.add_argument("--sets", nargs="+", help="measure these alone")
+    parser.add_argument("--methods", nargs="+", default=(OURS, *PEERS, HOME), choices=(OURS, *PEERS, HOME))
+    parser.add_argument("--budgets", nargs="+", type=int, default=BUDGETS, choices=BUDGETS)
+    parser.add_argument("--ship", choices=shipped.NAMES)
+    flags = parser.parse_args()
+    flags.workdir.mkdir(parents=True, exist_ok=True)
+    if flags.ship:
+        ship(flags.workdir, flags.ship, read(flags.out))
+        return
+    for encoder in flags.encoders:
+        measure(flags.workdir, flags.out, encoder, flags.sets, flags.methods, flags.budgets)
+    lines = read(flags.out)
+    (flags.out / "carried.md").write_text(page(lines), encoding="utf-8")
+    (flags.out / "carried.json").write_text(json.dumps(lines, indent=1) + "\n", encoding="utf-8")
+    print(page(lines))
+
+
+def read(out: Path) -> list[dict[str, Any]]:
+    """All lines so far."""
+    path = out / "carried.jsonl"
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def measure(
+    workdir: Path, out: Path, encoder: str, only: list[str] | None, methods: Sequence[str], sizes: Sequence[int]
+) -> None:
+    """Append a line for every measurement of an encoder that is not there yet."""
+    recipe, have = RECIPES[encoder], {key(line) for line in read(out)}
+    made = {name: value for name, value in provenance().items() if name in ("commit", "date", "hardware", "versions")}
+    for group in recipe.left_out:
+        for name in (one for one in group if one != "definitions" and (only is None or one in only)):
+            wanted = [
+                (method, budget)
+                for budget in sizes
+                for method in methods
+                if (encoder, name, method, budget) not in have
+            ]
+            for method, budget in wanted:
+                line = {"encoder": encoder, "set": name, "method": method, "budget": budget, "left_out": list(group)}
+                line |= measured(workdir, encoder, group, name, method, budget)
+                print(line, file=sys.stderr)
+                with (out / "carried.jsonl").open("a", encoding="utf-8") as file:
+                    file.write(json.dumps({**line, **made}) + "\n")
+
+
+def key(line: dict[str, Any]) -> tuple[str, str, str, int]:
+    """What a line measures."""
+    return line["encoder"], line["set"], line["method"], line["budget"]
+
+
+def measured(
+    workdir: Path, encoder: str, left_out: tuple[str, ...], name: str, method: str, budget: int
+) -> dict[str, Any]:
+    """Bytes and scores of a method on a set, each with the ends of its interval."""
+    whole = name in RECIPES[encoder].whole
+    documents, ask = asked(name, 0 if whole else ROWS, QUERIES)
+    try:
+        stored, search = fitted(workdir, encoder, left_out, documents, method, budget)
+    except InputError as error:
+        return {"refused": str(error)}
+    scores, base = ask(search), dense_scores(name, 0 if whole else ROWS, QUERIES)
+    told = {RECALL: interval(intervals.interval(scores[RECALL]))}
+    if NDCG in scores:
+        told |= {NDCG: interval(intervals.interval(scores[NDCG]))}
+        told |= {"share": interval(intervals.ratio(scores[NDCG], base[NDCG]))}
+    return {"bytes": stored, "queries": len(scores[RECALL]), "rows": len(documents), "scores": told}
+
+
+def interval(found: Any) -> list[float]:
+    """Mean and both ends, rounded."""
+    return [round(float(value), 5) for value in found]
+
+
+@functools.lru_cache(maxsize=1)
+def asked(name: str, rows: int, queries: int) -> Asked:
+    """What a set is asked: its judged queries, else rows drawn out of it."""
+    if data.load(name).judgements() is None:
+        source = data.load(name).vectors
+        drawn = np.random.default_rng(0).permutation(len(source))
+        documents = source.take(np.sort(drawn[queries:][: rows or None]))
+        asking = source.take(np.sort(drawn[:queries]))
+        truth = dense.fit(documents).add(documents).search(asking, DEPTH)[1]
+        return Asked(documents, lambda search: neighbours.per_query(search(asking, DEPTH)[1], truth))
+    documents, protocol = questions.question(name, rows, queries)
+    exact = Recorded(exactly(documents))
+    protocol.ask(exact)
+
+    def ask(search: Search) -> dict[str, np.ndarray]:
+        seen = Recorded(search)
+        scores = protocol.ask(seen)
+        return {NDCG: scores[NDCG], RECALL: neighbours.per_query(seen.rows, exact.rows[:, :DEPTH])[RECALL]}
+
+    return Asked(documents, ask)
+
+
+@functools.lru_cache(maxsize=1)
+def dense_scores(name: str, rows: int, queries: int) -> dict[str, np.ndarray]:
+    """What the vectors themselves score."""
+    documents, ask = asked(name, rows, queries)
+    return ask(exactly(documents))
+
+
+def exactly(documents: np.ndarray) -> Search:
+    """The search of vectors as they are."""
+    return flat(dense.fit(documents[:1]), documents)
+
+
+def flat(peer: Any, documents: np.ndarray) -> Search:
+    """The search of vectors as a peer stores them."""
+    stored = [peer.encode(documents)]
+
+    def search(queries: np.ndarray, top: int, exclude: scipy.sparse.csr_matrix | None = None) -> Any:
+        return peer.search_stored(queries, stored, top, filters.without(exclude, len(queries), len(documents)))
+
+    return search
+
+
+def fitted(
+    workdir: Path, encoder: str, left_out: tuple[str, ...], documents: np.ndarray, method: str, budget: int
+) -> tuple[float, Search]:
+    """Bytes a vector, and the search of documents that a method stores."""
+    if method == OURS:
+        weights = budgets.with_budget(model(workdir, encoder, left_out), budget)
+        encoders.learn_levels(weights, "pursuit", weights.storage, lambda: rows(encoder, left_out)[:LEVELS_ROWS])
+        codes = compression.encode(weights, documents, weights.storage, encoder="pursuit")
+        return card.row_bytes(weights), Index(codes, weights, encoder="pursuit").search
+    peer = at_home(documents, budget) if method == HOME else peer_of(encoder, left_out, method, budget)
+    return peer.bytes_per_vector, flat(peer, documents)
+
+
+@functools.lru_cache(maxsize=len(PEERS) * len(BUDGETS))
+def peer_of(encoder: str, left_out: tuple[str, ...], method: str, budget: int) -> Flat:
+    """A peer fitted to mixed rows."""
+    return peer_fitted(rows(encoder, left_out), method, budget)
+
+
+def at_home(documents: np.ndarray, budget: int) -> Flat:
+    """PQ fitted to the rows that it stores."""
+    return peer_fitted(unit_rows(documents), "pq", budget)
+
+
+def peer_fitted(seen: np.ndarray, method: str, budget: int) -> Flat:
+    """A peer of a budget.
+
+    Raises:
+        InputError: it has no form of so many bytes.
+    """
+    baseline = BASELINES[method]
+    if not baseline.smallest <= budget <= baseline.largest(seen.shape[1]):
+        raise InputError(f"{method} has no form of {budget} bytes")
+    return baseline.fit(seen, budget, **({"seed": 0} if "seed" in baseline.options else {}))
+
+
+@functools.lru_cache(maxsize=1)
+def model(workdir: Path, encoder: str, left_out: tuple[str, ...]) -> Weights:
+    """The dictionary without a group of sets, in float16 as it would be shipped; learned once in a work folder."""
+    recipe = RECIPES[encoder]
+    how = f"{recipe.h}-{len(recipe.ks)}x{sum(recipe.ks)}-{recipe.rows}"
+    path = workdir / f"{encoder}-without-{'-'.join(left_out) or 'nothing'}-{how}.npy"
+    if not path.exists():
+        decoder_w, cosines = mixed.learn(sources(encoder, left_out), recipe.h, recipe.ks, recipe.rows)
+        print(path.stem, [round(one, 4) for one in cosines], file=sys.stderr)
+        np.save(path, decoder_w.astype(np.float16))
+    return model_weights.halved(np.load(path).astype(np.float32), recipe.ks[0], encoder="pursuit", storage="fast4")
+
+
+@functools.lru_cache(maxsize=1)
+def rows(encoder: str, left_out: tuple[str, ...]) -> np.ndarray:
+    """The mixed rows that peers are fitted to, as many as a round of ours looks at."""
+    return mixed.drawn(sources(encoder, left_out), RECIPES[encoder].rows, np.random.default_rng(1))
+
+
+def sources(encoder: str, left_out: tuple[str, ...] = ()) -> dict[str, Source]:
+    """The sets that are at hand, but those left out."""
+    found = {}
+    for name in (one for one in RECIPES[encoder].sets if one not in left_out):
+        try:
+            found[name] = data.load(name).vectors
+        except InputError as error:
+            print(f"without {name}: {error}", file=sys.stderr)
+    return found
+
+
+def ship(workdir: Path, encoder: str, lines: list[dict[str, Any]]) -> None:
+    """Learn from all sets, and write the model folder that comes with the package, with its card."""
+    recipe, sets = RECIPES[encoder], sources(encoder)
+    missing = [name for name in recipe.sets if name not in sets]
+    if missing:
+        raise InputError(f"{encoder} is learned from {', '.join(recipe.sets)}; missing here: {', '.join(missing)}")
+    size = sum(map(len, sets.values()))
+    told = {"source": {"name": ", ".join(sets), "rows": size, "width": next(iter(sets.values())).width}}
+    told |= {"encoder": shipped.ENCODERS[encoder], "sets": {name: data.load(name).licence for name in sets}}
+    decoder_w = model(workdir, encoder, ()).params["decoder_w"]
+    k, storage = budgets.of_dictionary(DEFAULT_BYTES, recipe.h, decoder_w.shape[1])
+    weights = model_weights.halved(decoder_w, k, summary=told, encoder="pursuit", storage=storage)
+    encoders.learn_levels(weights, "pursuit", storage, lambda: rows(encoder, ())[:LEVELS_ROWS])
+    found = (
+        "Figures are of dictionaries that the set was left out of, with the others' recipe; what this one keeps of "
+        "sets that it was learned from is not claimed. From 2,000 vectors of your own on, `cs.fit` gives a "
+        f"dictionary that keeps more of them.\n\n{table(lines, encoder)}"
+    )
+    folder = shipped.folder(encoder)
+    model_weights.save(weights, folder, card.Told(found, "mit", encoder), decoder_alone=True)
+    print(weights.fingerprint, folder)
+
+
+def page(lines: list[dict[str, Any]]) -> str:
+    """All tables."""
+    text = [
+        "# Dictionaries carried to texts that were left out",
+        "`python -m benchmarks.carried`. A dictionary is learned from several sets of texts of one encoder, without "
+        "the group that a set is of, and compresses that set: nothing is trained for it. `pq`, `pca_int8`, `pca_int4` "
+        "and `binary` are fitted to the same mixed rows; `pq, own rows` to the rows that are searched. Share: nDCG@10 "
+        "over that of the dense vectors; recall@100: of the 100 nearest by the dense vectors. ± half of the 95 % "
+        "bootstrap interval over queries.",
+    ]
+    for encoder in RECIPES:
+        if any(line["encoder"] == encoder for line in lines):
+            text += [f"## {encoder}: {shipped.ENCODERS[encoder]}", table(lines, encoder)]
+    return "\n\n".join(text) + "\n"
+
+
+def table(lines: list[dict[str, Any]], encoder: str) -> str:
+    """A line a set, metric and method, budgets across; the highest of a budget in bold, of those without own rows."""
+    names = {"share": f"share of dense {NDCG}", RECALL: RECALL}
+    head = " | ".join(f"{budget} bytes" for budget in BUDGETS)
+    text = [f"| set, left out | | method | {head} |", "|---|---|---|" + "---|" * len(BUDGETS)]
+    own = [line for line in lines if line["encoder"] == encoder and "scores" in line]
+    for name in dict.fromkeys(line["set"] for line in own):
+        for metric, called in names.items():
+            found = {
+                (line["method"], line["budget"]): line["scores"][metric]
+                for line in own
+                if line["set"] == name and metric in line["scores"]
+            }
+            best = {b: max((v[0] for (m, at), v in found.items() if at == b and m != HOME), default=0) for b in BUDGETS}
+            for method in dict.fromkeys(method for method, _ in found):
+                cells = [cell(found.get((method, b)), best[b] if method != HOME else 2) for b in BUDGETS]
+                text.append(f"| {name} | {called} | {method} | {' | '.join(cells)} |")
+    return "\n".join(text)
+
+
+def cell(value: list[float] | None, best: float) -> str:
+    """A mean and half of its interval."""
+    if value is None:
+        return ""
+    shown = f"{value[0]:.3f} ± {(value[2] - value[1]) / 2:.3f}"
+    return f"**{shown}**" if value[0] >= best else shown
+
+
+if __name__ == "__main__":
+    main()
