@@ -24,9 +24,9 @@ def sort_by_cell(cell_of, starts, order):
         starts[c + 1] += starts[c]
     at = starts.copy()
     for y in range(len(cell_of)):
-        c = np.int64(cell_of[y])
-        order[at[c]] = y
-        at[c] += 1
+        cell = np.int64(cell_of[y])
+        order[at[cell]] = y
+        at[cell] += 1
 
 
 @compiled
