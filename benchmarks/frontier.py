@@ -298,7 +298,7 @@ def of_codes(weights: Weights, encoder: str | None) -> Fitted:
         index = Index(codes, weights, encoder=encoder)
         return {"": index.search, **{name: index.in_space(space).search for name, space in spaces.items()}}
 
-    record = budgets.record_width(weights.storage, weights.h, weights.k)
+    record = budgets.record_width(weights.storage, weights.h, weights.k, weights.own_levels)
     return Fitted(record, over, {"h": weights.h, "k": weights.k, "storage": weights.storage})
 
 

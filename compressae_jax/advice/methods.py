@@ -111,7 +111,11 @@ def of_codes(weights: Weights, label: str) -> Fitted:
         return scores, found
 
     packed = storage_bits(weights.storage) is not None
-    width = record_width(weights.storage, weights.h, weights.k) if packed else NONZERO * weights.k + SCALE
+    width = (
+        record_width(weights.storage, weights.h, weights.k, weights.own_levels)
+        if packed
+        else NONZERO * weights.k + SCALE
+    )
     about = {"h": weights.h, "k": weights.k, "storage": weights.storage, "encoder": weights.encoder}
     return Fitted(label, float(width), encode, search, about, indexed=indexed)
 

@@ -142,7 +142,7 @@ def _checked_meta(
     else:
         check_choice("values", meta["dtypes"]["values"], [storage])
         check_choice("columns", meta["dtypes"]["columns"], [column_dtype(meta["h"]).name])
-    arrays = layout(meta["n"], meta["h"], meta["k"], storage, ids, similarity)
+    arrays = layout(meta["n"], meta["h"], meta["k"], storage, ids, similarity, how.levels if how else None)
     sizes = {name: HEADER + math.prod(shape) * np.dtype(dtype).itemsize for name, (dtype, shape) in arrays.items()}
     for name in [*arrays, UTF8] if ids == TEXT else arrays:
         said = meta["files"][name]

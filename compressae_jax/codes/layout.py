@@ -1,12 +1,13 @@
 """The names, dtypes and headers of the files in a codes folder; `folder` reads them and `writer` writes them."""
 
 import struct
+from collections.abc import Sequence
 
 from compressae_jax.codes.codes import column_dtype
 from compressae_jax.codes.storage.kinds import FLOATS, PACKINGS, RANKED, STORAGES, record_width
 
 # The storages that each format version has; from 3 on, it also has ids that the others do not know.
-VERSIONS = {1: FLOATS, 2: RANKED, 3: (*FLOATS, *RANKED), 4: STORAGES}
+VERSIONS = {1: FLOATS, 2: RANKED, 3: (*FLOATS, *RANKED), 4: (*FLOATS, *RANKED, "fast4"), 5: STORAGES}
 FORMAT_VERSION = max(VERSIONS)  # the newest that is read
 META, MANIFEST = "meta.json", "manifest.json"
 OFFSETS, UTF8, TEXT = "ids.offsets.npy", "ids.utf8", "utf8"
@@ -17,16 +18,22 @@ HEADER = 128  # bytes before the data of each `.npy`, whatever its length
 
 
 def version_of(storage: str, ids: str | None, similarity: str = "cosine") -> int:
-    """The lowest format version that has a folder: 1 of floats, 2 of ranks, 3 with ids that these do not know, 4.
+    """The lowest format version that has a folder: 1 of floats, 2 of ranks, 3 with ids that these do not know, 4, 5.
 
-    4 has all storages, and inner products.
+    4 has 'fast4' and inner products, 5 all storages.
     """
     least = 4 if similarity != "cosine" else 3 if ids in (TEXT, "<u8") else 1
     return next(version for version, known in VERSIONS.items() if version >= least and storage in known)
 
 
 def layout(
-    n: int, h: int, k: int, storage: str, ids: str | None, similarity: str = "cosine"
+    n: int,
+    h: int,
+    k: int,
+    storage: str,
+    ids: str | None,
+    similarity: str = "cosine",
+    levels: Sequence[float] | None = None,
 ) -> dict[str, tuple[str, tuple[int, ...]]]:
     """Name -> (dtype, shape) of the arrays of a codes folder; `ids`: None, '<i8', '<u8', 'utf8' or, once, '<U12'.
 
@@ -34,7 +41,7 @@ def layout(
     """
     files: dict[str, tuple[str, tuple[int, ...]]] = {}
     if storage in PACKINGS:
-        files["records.npy"] = ("|u1", (n, record_width(storage, h, k)))
+        files["records.npy"] = ("|u1", (n, record_width(storage, h, k, levels)))
     else:
         files["columns.npy"] = (column_dtype(h).str, (n, k))
         files["values.npy"] = ({"float16": "<f2", "float32": "<f4"}[storage], (n, k))

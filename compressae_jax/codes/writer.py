@@ -465,7 +465,13 @@ class _Work:
 
     def _layout(self) -> dict[str, tuple[str, tuple[int, ...]]]:
         return layout(
-            self.rows, self._sizes["h"], self._sizes["k"], self._sizes["storage"], self._counted.ids, self._similarity
+            self.rows,
+            self._sizes["h"],
+            self._sizes["k"],
+            self._sizes["storage"],
+            self._counted.ids,
+            self._similarity,
+            self._sizes.get("levels"),
         )
 
     @property

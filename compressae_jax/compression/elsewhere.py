@@ -72,9 +72,9 @@ def rows_of_arrays(
     """
     how = _encoder(model, encoder, storage, similarity)
     h, k, n = how.weights.h, how.k, len(next(iter(some.values()), ()))
-    wanted = {
-        name.removesuffix(".npy"): kind for name, kind in layout(n, h, k, how.storage, None, how.similarity).items()
-    }
+    levels = how.levels if how.packed else None
+    files = layout(n, h, k, how.storage, None, how.similarity, levels)
+    wanted = {name.removesuffix(".npy"): kind for name, kind in files.items()}
     if set(some) != set(wanted):
         raise InputError(f"storage {how.storage!r} has the arrays {', '.join(wanted)}, not {', '.join(sorted(some))}")
     found = {name: _array(name, some[name], *kind) for name, kind in wanted.items()}
@@ -118,7 +118,7 @@ def write_records(
         BusyError: another process writes it.
     """
     how, left = _encoder(model, encoder, storage, similarity), iter(records)
-    kinds = layout(1, how.weights.h, how.k, how.storage, None, how.similarity)
+    kinds = layout(1, how.weights.h, how.k, how.storage, None, how.similarity, how.levels if how.packed else None)
     names = [name.removesuffix(".npy") for name in kinds]
 
     def pieces() -> Iterator[Rows]:

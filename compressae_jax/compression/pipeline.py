@@ -99,7 +99,7 @@ def bytes_of(encoder: Encoder) -> int:
     """Bytes a vector in memory: a packed record, or values, columns and one scale."""
     h, k = encoder.weights.h, encoder.k
     if encoder.storage in PACKINGS:
-        return record_width(encoder.storage, h, k)
+        return record_width(encoder.storage, h, k, encoder.levels)
     return k * (np.dtype(encoder.storage).itemsize + column_dtype(h).itemsize) + 4
 
 

@@ -145,4 +145,4 @@ def _codes(weights: Weights, encoder: str) -> Fitted:
         codes = compression.encode(weights, rows, weights.storage, encoder=encoder)
         return Index(codes, weights, encoder=encoder).search
 
-    return Fitted(float(budgets.record_width(weights.storage, weights.h, weights.k)), over)
+    return Fitted(float(budgets.record_width(weights.storage, weights.h, weights.k, weights.own_levels)), over)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from compressae_jax.codes.storage.kinds import FASTER, record_width
+from compressae_jax.model import residual
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import InputError, check_range
 
@@ -17,6 +18,11 @@ STORAGES = ("packed4", "packed5", "packed6", "packed8")  # finer values where mo
 # nearest (results/storages).
 FAST_SHARE = 0.9
 STAGES = ({"kind": "rounds", "rounds": 15},)  # from rows of the data; at equal time they find more than gradients do
+# From so many bits a number of the vector on, a short code and coordinates of what it leaves find more than nonzeros.
+RESIDUAL_BITS = 2
+FIRST_SHARE = 1 / 24  # bytes of the short code for a number of the vector: 16 at d=384
+LEAST_FIRST = 6  # bytes of it
+LEAST_WIDTH = 48  # of vectors: of narrower ones the short code is most of a row
 FILLED = 0.5  # of d: more atoms than this share of the width are no longer sparse in it
 
 
@@ -28,6 +34,7 @@ class Budget(NamedTuple):
     storage: str
     encoder: str = "pursuit"
     stages: tuple[Mapping[str, Any], ...] = STAGES  # of training, as `training.plan` has them
+    residual_bytes: int = 0  # of a row that says in the rest of them what the k nonzeros leave, 0 of one that does not
 
 
 def choose(budget_bytes: int, d: int, n: int) -> Budget:
@@ -40,6 +47,10 @@ def choose(budget_bytes: int, d: int, n: int) -> Budget:
     """
     check_range("budget_bytes", budget_bytes, 2, 4 * d)
     h = max(16, min(LARGEST_H, 1 << max(n // ROWS_A_LATENT, 1).bit_length() - 1))
+    first = max(LEAST_FIRST, round(FIRST_SHARE * d))
+    if 8 * budget_bytes >= RESIDUAL_BITS * d and n >= d >= LEAST_WIDTH and budget_bytes > 2 * first:
+        k = min(largest_k(first, h, residual.FIRST), h, d)
+        return Budget(h, k, residual.FIRST, residual_bytes=budget_bytes)
     return Budget(h, *of_dictionary(budget_bytes, h, d))
 
 
@@ -68,6 +79,8 @@ def with_budget(weights: Weights, budget_bytes: int) -> Weights:
     Raises:
         InputError: as `of_dictionary`.
     """
+    if residual.has_basis(weights):
+        return residual.with_budget(weights, budget_bytes)
     k, storage = of_dictionary(budget_bytes, weights.h, weights.d)
     return dataclasses.replace(weights.with_k(k), encoder="pursuit", storage=storage)
 

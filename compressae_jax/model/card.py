@@ -178,7 +178,7 @@ def _text(weights: Weights, found: str, licence: str | None, place: str | None) 
 def row_bytes(weights: Weights) -> int:
     """Bytes of a row in an index, everything but ids included."""
     if storage_bits(weights.storage) is not None:
-        return record_width(weights.storage, weights.h, weights.k)
+        return record_width(weights.storage, weights.h, weights.k, weights.own_levels)
     return weights.k * (np.dtype(weights.storage).itemsize + column_dtype(weights.h).itemsize) + 4
 
 

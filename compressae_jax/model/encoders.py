@@ -23,8 +23,9 @@ from compressae_jax.codes import lengths, levels, on_host
 from compressae_jax.codes.codes import Codes, column_dtype
 from compressae_jax.codes.rows import SIMILARITIES, MadeBy
 from compressae_jax.codes.storage import kinds
-from compressae_jax.codes.storage.kinds import STORAGES, storage_bits
-from compressae_jax.model import kept, pursuit_host, topk_host
+from compressae_jax.codes.storage.kinds import RESIDUAL, STORAGES, storage_bits
+from compressae_jax.codes.storage.residual import Residual
+from compressae_jax.model import kept, pursuit_host, residual, topk_host
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import Dense, InputError, check_choice
 
@@ -73,6 +74,15 @@ class Encoder:
         kinds.check(self.storage, self.weights.h)
         check_choice("similarity", self.similarity, SIMILARITIES)
         check(self.encoder, self.weights.activation, rounded=storage_bits(self.storage) is not None)
+        if residual.has_basis(self.weights) != (self.storage == RESIDUAL) or (
+            self.storage == RESIDUAL and self.encoder != "pursuit"
+        ):
+            has = "has a" if residual.has_basis(self.weights) else "has no"
+            raise InputError(
+                f"the model (fingerprint {self.weights.fingerprint}) {has} basis for what its nonzeros leave, and rows "
+                f"of storage {RESIDUAL!r} by encoder 'pursuit' are what such models make, and no others: not "
+                f"{self.storage!r} by {self.encoder!r}"
+            )
 
     @property
     def levels_name(self) -> str:
@@ -163,7 +173,23 @@ class Encoder:
         of_x = lengths.of(x) if self.similarity == "dot" else None
         return Codes(values, columns, self.weights.h, made_by=self.made_by, lengths=of_x)
 
+    def _with_residual(self, x: Float[np.ndarray, "b d"]) -> Codes:
+        how = residual.packing(self.weights, self.levels, self.similarity)
+        few = self._short(how)(x)
+        found = residual.coded(on_host.unit_rows(x), self._times(x), few, self.weights, how)
+        return self._codes(found[0], found[1].astype(column_dtype(self.weights.h)), x)
+
+    def _short(self, how: Residual) -> "Encoder":
+        """The encoder of the nonzeros that rows with a residual begin with."""
+        name = "short", how.similarity, how.first.levels
+        weights = kept.of(
+            self.weights, name, lambda: residual.short(self.weights, how), lambda made: 8 * made.d * made.h
+        )
+        return Encoder(weights, "pursuit", residual.FIRST, self.similarity)
+
     def _by_loops(self, x: Float[np.ndarray, "b d"]) -> Codes:
+        if self.storage == RESIDUAL:
+            return self._with_residual(x)
         h, bits = self.weights.h, storage_bits(self.storage)
         values = np.empty((len(x), self.k), np.float32 if bits is not None else self.storage)
         columns = np.empty((len(x), self.k), column_dtype(h))
@@ -283,10 +309,28 @@ def learn_levels(
     """
     name = kinds.levels_name(encoder, storage, similarity)
     if name not in weights.levels:
+        if storage == RESIDUAL:
+            weights.levels.setdefault(name, _levels_with_lengths(weights, similarity, sample()))
+            return weights.levels[name]
         magnitudes = Encoder(weights, encoder, storage, similarity).magnitudes(sample())
         learned = levels.learn(magnitudes, 2 ** (int(storage_bits(storage) or 0) - 1))
         weights.levels.setdefault(name, tuple(learned.tolist()))
     return weights.levels[name]
+
+
+def _levels_with_lengths(weights: Weights, similarity: str, x: Dense) -> tuple[float, ...]:
+    """Those of rows with a residual that have the lengths of vectors in them: magnitudes and scales are others.
+
+    Raises:
+        InputError: a model that has none without lengths, so no basis.
+    """
+    plain = Encoder(weights, "pursuit", RESIDUAL).levels
+    how = residual.packing(weights, plain)
+    few = residual.short(weights, how)
+    magnitudes = learn_levels(few, "pursuit", residual.FIRST, lambda: x, similarity)
+    encoder = Encoder(few, "pursuit", residual.FIRST, similarity)
+    rest = np.asarray(x, np.float32) - on_host.reconstruct(encoder(x), few.params["decoder_w"])
+    return residual.with_scales(how, magnitudes, rest)
 
 
 def gram_of(weights: Weights) -> Float[np.ndarray, "h h"]:

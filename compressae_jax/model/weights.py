@@ -17,7 +17,7 @@ import xxhash
 from compressae_jax.base import files, sealed
 from compressae_jax.base.arrays import vectors
 from compressae_jax.codes import on_host
-from compressae_jax.codes.storage.kinds import storage_bits
+from compressae_jax.codes.storage.kinds import RESIDUAL, levels_name, packing, storage_bits
 from compressae_jax.codes.storage.packed import Packing
 from compressae_jax.model import card, shipped
 from compressae_jax.model.topk_host import ACTIVATIONS
@@ -67,13 +67,26 @@ class Weights:
         object.__setattr__(self, "levels", dict(self.levels))
 
     def with_k(self, k: int) -> "Weights":
-        """The same dictionary with another number of nonzeros, whose levels are others."""
+        """The same dictionary with another number of nonzeros, whose levels are others.
+
+        Raises:
+            InputError: a model whose rows have coordinates beside their nonzeros: its k follows from a budget.
+        """
+        if self.storage == RESIDUAL and k != self.k:
+            raise InputError(f"k={self.k} of a model of storage {RESIDUAL!r} follows from its bytes; give it a budget")
+        if self.storage == RESIDUAL:
+            return self
         return dataclasses.replace(self, k=k, levels={})
 
     @property
     def kind(self) -> str:
         """The name of the codes that it makes, as it is meant to be used."""
         return kind_of(self.encoder, self.storage)
+
+    @property
+    def own_levels(self) -> tuple[float, ...] | None:
+        """Those of rows by its own encoder in its own storage; None of floats, and where they are not learned yet."""
+        return self.levels.get(levels_name(self.encoder, self.storage)) if storage_bits(self.storage) else None
 
     @property
     def d(self) -> int:
@@ -260,8 +273,12 @@ def _meta(folder: Path) -> dict[str, Any]:
             if not isinstance(meta[name] if name in ("fingerprint", "summary") else meta.get(name, kind()), kind):
                 raise InputError(f"{name} must be a {kind.__name__}, not {meta[name]!r:.60}")
         for name, levels in meta.get("levels", {}).items():
-            bits = storage_bits(f"{name}:".split(":")[1])
-            Packing(meta["h"], min(meta["k"], 2**16), bits if bits is not None else 0, tuple(map(_number, levels)))
+            storage, numbers = f"{name}:".split(":")[1], tuple(map(_number, levels))
+            if storage == RESIDUAL:
+                packing(storage, meta["h"], meta["k"], numbers)
+                continue
+            bits = storage_bits(storage)
+            Packing(meta["h"], min(meta["k"], 2**16), bits if bits is not None else 0, numbers)
     except KeyError as error:
         raise FolderError(f"{folder / META} is damaged: it has no field {error}; {remedy}") from None
     except (InputError, TypeError, ValueError) as error:

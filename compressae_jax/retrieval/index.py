@@ -435,9 +435,9 @@ class Index:
         """
         check_choice("storage", storage, kinds.STORAGES)
         kinds.check(storage, self.codes.h)
-        bits, have = kinds.storage_bits(storage), kinds.storage_bits(self.codes.storage)
-        if bits != have:
-            others = [name for name in kinds.STORAGES if kinds.storage_bits(name) == have]
+        have = self.codes.storage
+        if not kinds.shares_values(storage, have):
+            others = [name for name in kinds.STORAGES if kinds.shares_values(name, have)]
             raise InputError(
                 f"values of {self.codes.storage} fit {' or '.join(others)}, not {storage!r}: compress the vectors again"
             )

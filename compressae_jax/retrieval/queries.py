@@ -15,6 +15,7 @@ from compressae_jax.base.arrays import padded
 from compressae_jax.codes import lengths, on_host, spaces
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.rows import SIMILARITIES, Rows, check_made_by
+from compressae_jax.codes.storage.kinds import RESIDUAL
 from compressae_jax.model import encoders
 from compressae_jax.model.encoders import Encoder
 from compressae_jax.model.weights import Weights
@@ -120,11 +121,10 @@ class Expander:
 
     @functools.cached_property
     def _encoder(self) -> Encoder:
-        """What makes codes of vectors, values in float16 where the rows' are."""
+        """What makes codes of vectors, values in float16 where the rows' are, on levels where coordinates are."""
         storage = self.storage or self.weights.storage
-        return Encoder(
-            self.weights, self.encoder or self.weights.encoder, "float16" if storage == "float16" else "float32"
-        )
+        kind = storage if storage in ("float16", RESIDUAL) else "float32"
+        return Encoder(self.weights, self.encoder or self.weights.encoder, kind)
 
     def _cut(self, codes: Codes) -> Codes:
         return codes.prefix(min(codes.k, self.k or codes.k))

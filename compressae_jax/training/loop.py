@@ -23,7 +23,7 @@ from compressae_jax.compression import drift
 from compressae_jax.data.identity import Identity
 from compressae_jax.data.sampling import VERSION, Rest
 from compressae_jax.data.sources import Source
-from compressae_jax.model import compressae, encoders
+from compressae_jax.model import compressae, encoders, residual
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.budgets import Budget
 from compressae_jax.model.compressae import CompresSAE
@@ -57,6 +57,7 @@ Params = dict[str, np.ndarray]
 Validate = Callable[[Weights], dict[str, float]]
 
 MODEL, CHECKPOINTS = "model", "checkpoints"  # in a run folder, besides those of `records` and `corpus`
+RESIDUAL_ROWS = 2**15  # that the basis of what is left is learned from
 HELD_OUT, SHARE = 1000, 20  # rows that `fit` holds out: so many, but at most one of twenty
 
 
@@ -158,6 +159,7 @@ def train(
         weights = _learned(dataclasses.replace(run, source=near, rows=usable), folder, validate, shown)
         weights.summary["source"] = source.summary()
         _learn_levels(weights, near, usable)
+        weights = _with_residual(run, weights, near, usable)
         _note_held_out(weights, near, rows)
         if folder is not None:
             processes.first(lambda: model_weights.save(weights, folder / MODEL))
@@ -269,6 +271,16 @@ def _learn_levels(weights: Weights, source: Source, rows: Rest) -> None:
     if storage_bits(weights.storage) is not None:
         sample = rows[encoders.rows_for_levels(len(rows))]
         encoders.learn_levels(weights, weights.encoder, weights.storage, lambda: source.take(sample))
+
+
+def _with_residual(run: Run, weights: Weights, source: Source, rows: Rest) -> Weights:
+    """With a basis for what the nonzeros leave of rows, where the budget has bytes for it."""
+    if run.use is None or not run.use.residual_bytes:
+        return weights
+    number = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), RESIDUAL_ROWS)).astype(np.int64))
+    x = source.take(rows[number])
+    codes = encoders.Encoder(weights, weights.encoder, weights.storage).encode(x)
+    return residual.extended(weights, run.use.residual_bytes, x, codes)
 
 
 def _note_held_out(weights: Weights, source: Source, rows: Rest) -> None:

@@ -4,15 +4,18 @@ from collections.abc import Sequence
 
 from compressae_jax.codes.storage.fast import Fast
 from compressae_jax.codes.storage.packed import Packing
-from compressae_jax.notation import check_range
+from compressae_jax.codes.storage.residual import Residual
+from compressae_jax.notation import InputError, check_range
 
 FLOATS = ("float16", "float32")
 RANKED = ("packed3", "packed4", "packed5", "packed6", "packed8")
 PACKINGS: dict[str, tuple[type[Packing], int]] = {  # and the bits of a value
     **{storage: (Packing, int(storage[-1])) for storage in RANKED},
     "fast4": (Fast, 4),
+    "residual4": (Residual, 4),
 }
 STORAGES = (*FLOATS, *PACKINGS)
+RESIDUAL = "residual4"  # of models that have a basis for what their nonzeros leave
 FASTER = {"packed4": "fast4"}  # of the same values, and read ten times as fast
 
 
@@ -37,12 +40,25 @@ def packing(storage: str, h: int, k: int, levels: Sequence[float], similarity: s
     return kind(h, k, bits, tuple(levels), similarity)
 
 
-def record_width(storage: str, h: int, k: int) -> int:
-    """Bytes of a packed row of k nonzeros out of h columns, everything included."""
-    levels = [float(number) for number in range(1, 2 ** (PACKINGS[storage][1] - 1) + 1)]  # whatever they are
-    return packing(storage, h, k, levels).width
+def record_width(storage: str, h: int, k: int, levels: Sequence[float] | None = None) -> int:
+    """Bytes of a packed row of k nonzeros out of h columns, everything included; those of 'residual4' need its levels.
+
+    Raises:
+        InputError: sizes that the storage does not have.
+    """
+    if storage == RESIDUAL and levels is None:
+        raise InputError(f"rows of storage {RESIDUAL!r} have the width that their levels say")
+    if storage != RESIDUAL:
+        levels = [float(number) for number in range(1, 2 ** (PACKINGS[storage][1] - 1) + 1)]  # whatever they are
+    return packing(storage, h, k, levels or ()).width
+
+
+def shares_values(storage: str, other: str) -> bool:
+    """Whether rows of one storage can be written in another, values as they are."""
+    return storage_bits(storage) == storage_bits(other) and (storage == RESIDUAL) == (other == RESIDUAL)
 
 
 def levels_name(encoder: str, storage: str, similarity: str = "cosine") -> str:
     """What a model keeps the levels by: storages of as many bits share theirs, so rows go from one to the other."""
-    return f"{encoder}:packed{storage_bits(storage)}" + ("" if similarity == "cosine" else f":{similarity}")
+    kind = storage if storage == RESIDUAL else f"packed{storage_bits(storage)}"
+    return f"{encoder}:{kind}" + ("" if similarity == "cosine" else f":{similarity}")

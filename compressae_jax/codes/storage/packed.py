@@ -129,6 +129,20 @@ class Packing:
         packed_kernels.pack(numbers, columns, used, self.bits, low, rank_bits, zero_rank, binomials, words)
         return words.view(np.uint8)[:, : self.width]
 
+    def packed(
+        self, values: Float[np.ndarray, "n k"], columns: Integer[np.ndarray, "n k"], used: Bool[np.ndarray, " n"]
+    ) -> UInt8[np.ndarray, "n w"]:
+        """Records of float values, each on the level nearest to it, at rising columns; see `records`."""
+        return self.records(_level_numbers(values, self), columns, used)
+
+    def sound(self, records: UInt8[np.ndarray, "n w"]) -> Bool[np.ndarray, " n"]:
+        """Which records, as many as an `Unpacker` takes at most, are ones that `packed` writes."""
+        numbers = tuple(float(i) for i in range(1, 2 ** (self.bits - 1) + 1))
+        counted = dataclasses.replace(self, levels=numbers)
+        values, columns = Unpacker(counted, len(records))(records)
+        again = self.records(_level_numbers(values, counted), columns, values[:, 0] != 0)
+        return (again == records).all(axis=1) & (columns[:, 1:] > columns[:, :-1]).all(axis=1)
+
     def decoder(self, rows: int) -> Decoder:
         """What takes up to `rows` records apart, for one thread: the inverse of `records`, with levels for numbers."""
         from compressae_jax.codes.storage import packed_kernels
@@ -339,14 +353,9 @@ def pack(codes: Codes, packing: Packing) -> Packed:
 
 def check_records(packed: Packed) -> None:
     """Raise InputError unless every record is one that `pack` writes: rank, columns and unused bits are in range."""
-    numbers = tuple(float(i) for i in range(1, 2 ** (packed.packing.bits - 1) + 1))
-    counted = dataclasses.replace(packed.packing, levels=numbers)
-    unpacker = Unpacker(counted)
-    for start in packed.files.watched(range(0, len(packed), unpacker.rows)):
-        records = packed.records[start : start + unpacker.rows]
-        values, columns = unpacker(records)
-        again = packed.packing.records(_level_numbers(values, counted), columns, values[:, 0] != 0)
-        good = (again == records).all(axis=1) & (columns[:, 1:] > columns[:, :-1]).all(axis=1)
+    rows = max(1, PIECE // packed.k)
+    for start in packed.files.watched(range(0, len(packed), rows)):
+        good = packed.packing.sound(packed.records[start : start + rows])
         if not good.all():
             row = start + int(good.argmin())
             raise InputError(f"the record of row {row} is none of {packed.k} different columns of 0..{packed.h - 1}")
@@ -363,7 +372,7 @@ def _packed_piece(values: np.ndarray, columns: np.ndarray, packing: Packing, sta
     twice = (columns[:, 1:] == columns[:, :-1]).any(axis=1) & (used > 0)
     if twice.any():
         raise InputError(f"row {start + int(twice.argmax())} has a column twice; a packed row has {packing.k} columns")
-    return packing.records(_level_numbers(values, packing), columns, used > 0)
+    return packing.packed(values, columns, used > 0)
 
 
 def _level_numbers(values: Float[np.ndarray, "n k"], packing: Packing) -> UInt8[np.ndarray, "n k"]:

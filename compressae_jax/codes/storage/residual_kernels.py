@@ -1,0 +1,98 @@
+"""The compiled loops of `residual`: coordinates to bytes and back.
+
+The bytes of a row: its scale, then for each group one byte a bit, the highest first; bit i of a byte is that of
+coordinate i of the group.
+"""
+
+import numpy as np
+
+from compressae_jax.base.compiled import compiled, inlined
+
+GROUP = 8
+EXACT = 1e-11  # squared error beside a row's square, of values that are levels already
+
+
+@compiled
+def pack(values, used, deviations, scales, widths, tables, tail):
+    """Write coordinates (n, m) as level numbers at the scale that leaves the least error, into zeroed bytes.
+
+    Values that are levels already, at some scale, are found by the few scales that their first one may have.
+    """
+    m, first = values.shape[1], widths[0]
+    step = np.log(scales[1] / scales[0]) if scales[1] > scales[0] else np.float64(1)
+    for row in range(len(values)):
+        if not used[row]:
+            continue
+        best, square = -1, np.float64(0)
+        for i in range(m):
+            square += np.float64(values[row, i]) * values[row, i]
+        for number in range(1 << (first - 1), 1 << first):
+            scale = abs(values[row, 0]) / (tables[first, number] * deviations[0])
+            if scale <= 0:
+                continue
+            place = np.int64(np.rint(np.log(scale / scales[0]) / step))
+            if 0 <= place < len(scales):
+                least = EXACT * square
+                if _error(values[row], deviations, scales[place], widths, tables, least) < least:
+                    best = place
+                    break
+        if best < 0:
+            best, least = 0, np.float64(np.inf)
+            for place in range(len(scales)):
+                error = _error(values[row], deviations, scales[place], widths, tables, least)
+                if error < least:
+                    best, least = place, error
+        tail[row, 0] = best
+        at = 1
+        for start in range(0, m, GROUP):
+            bits = widths[start]
+            for i in range(start, min(start + GROUP, m)):
+                number = nearest(values[row, i], deviations[i] * scales[best], bits, tables)
+                for plane in range(bits):
+                    tail[row, at + plane] |= ((number >> (bits - 1 - plane)) & 1) << (i - start)
+            at += bits
+
+
+@compiled
+def unpack(tail, used, deviations, scales, widths, tables, first, values):
+    """Coordinates of rows into values (n, first + m) from place `first` on; zeros of zero rows."""
+    m = len(deviations)
+    for row in range(len(tail)):
+        if not used[row]:
+            values[row, first:] = 0
+            continue
+        scale, at = scales[tail[row, 0]], 1
+        for start in range(0, m, GROUP):
+            bits = widths[start]
+            for i in range(start, min(start + GROUP, m)):
+                number = 0
+                for plane in range(bits):
+                    number = number << 1 | ((tail[row, at + plane] >> (i - start)) & 1)
+                values[row, first + i] = tables[bits, number] * (deviations[i] * scale)
+            at += bits
+
+
+@inlined
+def _error(values, deviations, scale, widths, tables, least):
+    """The squared error of the nearest levels, or a part of it that is `least` already."""
+    error = np.float64(0)
+    for i in range(len(values)):
+        unit = deviations[i] * scale
+        wrong = values[i] - tables[widths[i], nearest(values[i], unit, widths[i], tables)] * unit
+        error += wrong * wrong
+        if error >= least:
+            break
+    return error
+
+
+@inlined
+def nearest(value, unit, bits, tables):
+    """The number of the level nearest to a value: by halving, over the middles between levels."""
+    low, high = 0, (1 << bits) - 1
+    while low < high:
+        middle = (low + high) >> 1
+        if value > (tables[bits, middle] + tables[bits, middle + 1]) * np.float32(0.5) * unit:
+            low = middle + 1
+        else:
+            high = middle
+    return low
