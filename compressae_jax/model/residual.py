@@ -1,4 +1,4 @@
-"""What a short code leaves of a vector: the model's part of storage 'residual4' (`codes.storage.residual` has the rows).
+"""What a short code leaves of a vector: the model's part of storage 'residual4' (rows: `codes.storage.residual`).
 
 Such a model is a dictionary for a few nonzeros and, behind its atoms, an orthonormal basis of what these leave (the
 principal directions of it). Both are rows of one decoder, so that an expanded query u = W_d x̂ scores both parts of a
@@ -156,14 +156,15 @@ def with_budget(weights: Weights, budget_bytes: int) -> Weights:
     check_range(f"budget_bytes of a model of storage {RESIDUAL!r}", budget_bytes, least, 4 * weights.d)
     deviations = np.array(how.levels[HEAD:])
     counts = dealt(deviations, min(budget_bytes - least + 1, MOST_BITS * groups(how.d)))
-    levels = numbers_of(how.first.levels, how.levels[MAGNITUDES : MAGNITUDES + 2], counts, _shared(how), deviations)
+    lowest, ratio = how.levels[MAGNITUDES : MAGNITUDES + 2]
+    levels = numbers_of(how.first.levels, (lowest, ratio), counts, _shared(how), deviations)
     k = how.first.k + min(GROUP * int(counts.sum()), how.d)
     return dataclasses.replace(weights, k=k, levels={kinds.levels_name("pursuit", RESIDUAL): levels})
 
 
 def with_scales(how: Residual, magnitudes: Sequence[float], rest: Float[np.ndarray, "n d"]) -> tuple[float, ...]:
     """The levels of the same coordinates with other magnitudes, and scales for what is left of rows."""
-    counts = how.levels[MAGNITUDES + 2 : HEAD - SHARED]
+    counts = np.array(how.levels[MAGNITUDES + 2 : HEAD - SHARED], np.int64)
     return numbers_of(magnitudes, scales(rest), counts, _shared(how), how.levels[HEAD:])
 
 

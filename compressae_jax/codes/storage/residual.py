@@ -191,11 +191,10 @@ class Residual(Packing):
         at = self.first.width
         firsts = np.ascontiguousarray(records[:, :at])
         used = firsts.any(axis=1)
-        beyond = self.d % GROUP and self.coordinates == self.d  # bits of the last group that stand for no coordinate
-        spare = np.zeros(len(records), bool)
-        if beyond:
-            spare = (records[:, self.width - int(self.planes[-1]) :] >> (self.d % GROUP)).any(axis=1)
-        return self.first.sound(firsts) & (used | ~records[:, at:].any(axis=1)) & ~spare
+        found = self.first.sound(firsts) & (used | ~records[:, at:].any(axis=1))
+        if self.d % GROUP and self.coordinates == self.d:  # bits of the last group that stand for no coordinate
+            found &= ~(records[:, self.width - int(self.planes[-1]) :] >> (self.d % GROUP)).any(axis=1)
+        return found
 
 
 def groups(d: int) -> int:

@@ -9,6 +9,8 @@ import numpy as np
 from compressae_jax.base.compiled import compiled, inlined
 
 GROUP = 8
+ONE, BYTE, LAST = np.uint64(1), np.uint64(8), np.uint64(255)
+SPREAD = np.array([sum((byte >> i & 1) << 8 * i for i in range(8)) for byte in range(256)], np.uint64)  # a bit a byte
 EXACT = 1e-11  # squared error beside a row's square, of values that are levels already
 
 
@@ -23,7 +25,7 @@ def pack(values, used, deviations, scales, widths, tables, tail):
     for row in range(len(values)):
         if not used[row]:
             continue
-        best, square = -1, np.float64(0)
+        best, square = np.int64(-1), np.float64(0)
         for i in range(m):
             square += np.float64(values[row, i]) * values[row, i]
         for number in range(1 << (first - 1), 1 << first):
@@ -37,11 +39,11 @@ def pack(values, used, deviations, scales, widths, tables, tail):
                     best = place
                     break
         if best < 0:
-            best, least = 0, np.float64(np.inf)
-            for place in range(len(scales)):
-                error = _error(values[row], deviations, scales[place], widths, tables, least)
+            best, least = np.int64(0), np.float64(np.inf)
+            for some in range(len(scales)):
+                error = _error(values[row], deviations, scales[some], widths, tables, least)
                 if error < least:
-                    best, least = place, error
+                    best, least = np.int64(some), error
         tail[row, 0] = best
         at = 1
         for start in range(0, m, GROUP):
@@ -63,12 +65,12 @@ def unpack(tail, used, deviations, scales, widths, tables, first, values):
             continue
         scale, at = scales[tail[row, 0]], 1
         for start in range(0, m, GROUP):
-            bits = widths[start]
+            bits, word = widths[start], np.uint64(0)
+            for plane in range(bits):
+                word = word << ONE | SPREAD[tail[row, at + plane]]
             for i in range(start, min(start + GROUP, m)):
-                number = 0
-                for plane in range(bits):
-                    number = number << 1 | ((tail[row, at + plane] >> (i - start)) & 1)
-                values[row, first + i] = tables[bits, number] * (deviations[i] * scale)
+                values[row, first + i] = tables[bits, word & LAST] * (deviations[i] * scale)
+                word >>= BYTE
             at += bits
 
 

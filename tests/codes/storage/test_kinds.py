@@ -14,7 +14,7 @@ def test_bits_of_values():
     assert [kinds.storage_bits(name) for name in names] == [None, None, 3, 8, 4, None]
 
 
-@pytest.mark.parametrize("storage", kinds.PACKINGS)
+@pytest.mark.parametrize("storage", [name for name in kinds.PACKINGS if name != kinds.RESIDUAL])
 def test_each_packs_rows_that_say_its_name_and_have_its_width(storage):
     bits = kinds.storage_bits(storage)
     packed = pack(some_codes(41, 3), kinds.packing(storage, 41, 3, some_levels(bits)))
@@ -26,6 +26,14 @@ def test_each_packs_rows_that_say_its_name_and_have_its_width(storage):
 def test_rows_of_as_many_bits_share_levels():
     assert kinds.levels_name("pursuit", "fast4") == kinds.levels_name("pursuit", "packed4") == "pursuit:packed4"
     assert kinds.levels_name("pursuit", "packed5") == "pursuit:packed5"
+
+
+def test_rows_with_a_residual_share_with_nobody_and_their_width_needs_levels():
+    assert kinds.levels_name("pursuit", "residual4", "dot") == "pursuit:residual4:dot"
+    assert kinds.shares_values("fast4", "packed4") and kinds.shares_values("float16", "float32")
+    assert not kinds.shares_values("residual4", "fast4") and not kinds.shares_values("packed5", "fast4")
+    with pytest.raises(InputError, match="have the width that their levels say"):
+        kinds.record_width("residual4", 41, 3)
 
 
 def test_columns_that_a_storage_does_not_hold():
