@@ -112,6 +112,8 @@ def test_what_such_models_do_not_make_is_refused(model):
     plain = cs.fit(held, h=32, k=4, steps=2, batch=16, progress=False)
     with pytest.raises(InputError, match="has no basis for what its nonzeros leave"):
         plain.compress(held, storage="residual4", encoder="pursuit", progress=False)
+    with pytest.raises(InputError, match="which is not trained on"):
+        cs.fit(held, start=model, progress=False)
     with pytest.raises(InputError, match="give it a budget"):
         model.weights.with_k(3)
     with pytest.raises(InputError, match="values of residual4 fit residual4, not 'fast4'"):
