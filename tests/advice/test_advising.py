@@ -34,7 +34,7 @@ def test_pq_for_shop_at_64_bytes(advised, tmp_path):
     pytest.importorskip("faiss")
     told = advised("shop", 2000, budget_bytes=64, peers=("pq", "sq"))
     assert (told.advised.answer, told.advised.choice.name) == ("peer", "pq"), told.advised.reason
-    assert told.advised.verdicts[0].difference.high < -0.02
+    assert told.advised.verdicts[0].difference.high < 0
     page.write(told, tmp_path)
     text, numbers = (tmp_path / page.PAGE).read_text(), json.loads((tmp_path / page.NUMBERS).read_text())
     assert text.startswith("# Advice for") and "**Take PQ, 64 bytes a vector.**" in text and told.command in text
@@ -71,7 +71,7 @@ def test_int8_of_a_hundred_thousand(advised, monkeypatch):
 
 def test_what_more_rows_bring_is_told_where_a_peer_is_advised(advised, monkeypatch):
     monkeypatch.setattr(advising, "GROWN", 10)
-    told = advised("shop", 300, budget_bytes=40, total_rows=10**6, peers=("pca_int8",))
+    told = advised("shop", 300, budget_bytes=30, total_rows=10**6, peers=("pca_int8",))
     assert told.advised.answer == "peer" and len(told.grown) == 1
     assert told.grown[0].startswith("From 75 to 150 rows fitted to, ours gained +") and "6,667 times" in told.grown[0]
 
