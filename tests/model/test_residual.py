@@ -72,7 +72,7 @@ def test_codes_are_the_same_in_any_company_and_packed_they_stay_what_they_are(mo
 def test_inner_products_of_vectors_with_lengths(model):
     held = some_vectors(300, 3) * np.random.default_rng(0).uniform(0.5, 3, (300, 1)).astype(np.float32)
     index = model.index(held, progress=False, similarity="dot")
-    scores, rows = index.search(held[:20], top=1)
+    scores, _ = index.search(held[:20], top=1)
     wanted = (held[:20] @ held.T).max(axis=1)
     np.testing.assert_allclose(scores[:, 0], wanted, rtol=0.15)
 
