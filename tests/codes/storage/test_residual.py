@@ -74,7 +74,9 @@ def test_records_are_those_of_the_oracle(h, k, d, count):
 
 def test_the_row_of_the_format_page():
     levels = np.concatenate([[1.0], [0.5, 1.5], *(np.arange(1.0, 2**bits + 1) for bits in range(2, 8))])
-    how = Residual(10, 3, 4, numbers(list(range(1, 9)), (0.5, 1.0), [0, 1, 0, 0, 0, 0, 0, 0], levels, [0.8, 0.4]))
+    how = Residual(
+        10, 3, 4, numbers([float(i) for i in range(1, 9)], (0.5, 1.0), [0, 1, 0, 0, 0, 0, 0, 0], levels, [0.8, 0.4])
+    )
     codes = Codes(np.array([[2, 0.6, -0.1]], np.float32), np.array([[5, 8, 9]], np.uint16), 10)
     record = pack(codes, how).records[0]
     assert record[how.first.width :].tobytes() == bytes.fromhex("00 01 03")
