@@ -179,7 +179,7 @@ def scales(rest: Float[np.ndarray, "n d"]) -> tuple[float, float]:
     lengths = lengths[lengths > 0] if lengths.any() else np.ones(1)
     low, high = float(np.quantile(lengths, RARE)) / MARGIN, float(lengths.max()) * MARGIN
     low = max(low, high * SMALLEST)
-    return low, max((high / low) ** (1 / (SCALES - 1)), 1.0)
+    return low, (high / low) ** (1 / (SCALES - 1))
 
 
 def _directions(rest: Float[np.ndarray, "n d"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -26,7 +26,7 @@ def code(
             left = length * x[i] - z[i]
             square += left * left
         place = np.int64(0)
-        if log_ratio > 0 and square > 0:
+        if square > 0:
             place = np.int64(np.rint((np.log(np.sqrt(square)) - np.log(lowest)) / log_ratio))
         scale = scales[min(max(place, 0), len(scales) - 1)]
         along, size = np.float64(0), np.float64(0)

@@ -30,6 +30,7 @@ HEAD = MAGNITUDES + 2 + MOST_BITS + SHARED  # numbers before the deviations
 # The least squared error of b bits on a Gaussian of deviation 1 (Max 1960, table I).
 ERRORS = (1.0, 0.3634, 0.1175, 0.03454, 0.009497, 0.002499, 0.000640, 0.000162, 0.0000406)
 SCALES = 256  # of a row, a byte
+LEAST_RATIO = 1.0001  # of one scale to the next: nearer ones could be the same in float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Residual(Packing):
         object.__setattr__(self, "levels", tuple(numbers.tolist()))
         lowest, ratio = self.levels[MAGNITUDES : MAGNITUDES + 2]
         counts, deviations = numbers[MAGNITUDES + 2 : HEAD - SHARED], numbers[HEAD:]
-        if not (lowest > 0 and ratio >= 1 and lowest * ratio ** (SCALES - 1) < 1e38):
+        if not (lowest > 0 and LEAST_RATIO < ratio < 8 and lowest * ratio ** (SCALES - 1) < 1e38):
             raise InputError(f"scales of residual rows must rise from above 0, not from {lowest} by {ratio}")
         if (counts < 0).any() or (counts % 1 != 0).any() or not 0 < counts.sum() <= groups(self.d):
             raise InputError(f"groups of residual rows must be 1 to {groups(self.d)}, not {counts.tolist()}")

@@ -21,7 +21,7 @@ def pack(values, used, deviations, scales, widths, tables, tail):
     Values that are levels already, at some scale, are found by the few scales that their first one may have.
     """
     m, first = values.shape[1], widths[0]
-    step = np.log(scales[1] / scales[0]) if scales[1] > scales[0] else np.float64(1)
+    step = np.log(scales[1] / scales[0])
     for row in range(len(values)):
         if not used[row]:
             continue

@@ -75,7 +75,7 @@ def test_records_are_those_of_the_oracle(h, k, d, count):
 def test_the_row_of_the_format_page():
     levels = np.concatenate([[1.0], [0.5, 1.5], *(np.arange(1.0, 2**bits + 1) for bits in range(2, 8))])
     how = Residual(
-        10, 3, 4, numbers([float(i) for i in range(1, 9)], (0.5, 1.0), [0, 1, 0, 0, 0, 0, 0, 0], levels, [0.8, 0.4])
+        10, 3, 4, numbers([float(i) for i in range(1, 9)], (0.5, 1.01), [0, 1, 0, 0, 0, 0, 0, 0], levels, [0.8, 0.4])
     )
     codes = Codes(np.array([[2, 0.6, -0.1]], np.float32), np.array([[5, 8, 9]], np.uint16), 10)
     record = pack(codes, how).records[0]
@@ -154,7 +154,8 @@ def test_bytes_go_where_they_lessen_the_error_most():
     ("place", "number", "message"),
     [
         (8, 0.0, "scales of residual rows must rise from above 0"),
-        (9, 0.5, "scales of residual rows must rise"),
+        (9, 1.0, "scales of residual rows must rise"),
+        (9, 1e38, "scales of residual rows must rise"),
         (9, float("nan"), "levels must be finite numbers"),
         (10, 0.5, "groups of residual rows must be 1 to 2"),
         (10, 9.0, "groups of residual rows must be 1 to 2"),
