@@ -12,7 +12,7 @@ def test_a_record_fits_and_one_more_nonzero_would_not(budget, d, n):
     if budget > 4 * d:
         return
     h, k, storage, encoder, _, residual_bytes = budgets.choose(budget, d, n)
-    assert bool(residual_bytes) == (8 * budget >= 2 * d and n >= d >= 48)
+    assert bool(residual_bytes) == (8 * budget >= 2 * d and n >= d >= 128)
     if residual_bytes:  # of which the nonzeros take few
         assert residual_bytes == budget and storage == "fast4" and record_width(storage, h, k) < budget / 2
         return

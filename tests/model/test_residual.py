@@ -9,7 +9,7 @@ from compressae_jax.model import residual
 from compressae_jax.model.encoders import Encoder
 from compressae_jax.notation import InputError
 
-D = 48
+D = 128
 
 
 def some_vectors(n=600, seed=0):
@@ -22,12 +22,12 @@ def some_vectors(n=600, seed=0):
 
 @pytest.fixture(scope="module")
 def model():
-    return cs.fit(some_vectors(), budget_bytes=24, progress=False)
+    return cs.fit(some_vectors(), budget_bytes=48, progress=False)
 
 
 def test_a_budget_of_many_bits_a_number_has_coordinates(model):
     how = residual.packing(model.weights, model.weights.own_levels)
-    assert model.weights.storage == "residual4" and how.width == 24
+    assert model.weights.storage == "residual4" and how.width == 48
     assert (model.h, model.k) == (how.first.h + D, how.first.k + how.coordinates)
     basis = model.weights.params["decoder_w"][how.first.h :]
     np.testing.assert_allclose(basis @ basis.T, np.eye(D), atol=1e-5)
@@ -38,7 +38,7 @@ def test_rows_have_less_error_than_nonzeros_of_as_many_bytes(model):
     held = some_vectors(200, 1)
     units = on_host.unit_rows(held)
     short = cs.Model(residual.short(model.weights, residual.packing(model.weights, model.weights.own_levels)))
-    longer = short.with_budget(24)
+    longer = short.with_budget(48)
 
     def cosine(some):
         return (on_host.unit_rows(some.reconstruct(some.compress(held, progress=False))) * units).sum(axis=1).mean()
