@@ -16,7 +16,7 @@ from compressae_jax.codes import ids as ids_of
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.ids import Ids
 from compressae_jax.codes.mapped import NO_FILES, MappedFiles
-from compressae_jax.codes.rows import Encoded, MadeBy, Part, Rows, Some
+from compressae_jax.codes.rows import Beside, Encoded, MadeBy, Part, Rows, Some
 from compressae_jax.codes.storage.packed import with_room
 from compressae_jax.notation import AnyArray, InputError
 
@@ -207,7 +207,16 @@ class Joined(Rows):
 
     def encoded(self, space: str) -> Encoded | None:
         """Records of all parts, where they have them; those of several are gathered in a copy."""
-        each = [part.encoded(space) for part in self.parts]
+        return self._together([part.encoded(space) for part in self.parts])
+
+    def beside(self, space: str) -> Beside | None:
+        """The same of storage `residual`."""
+        each = [part.beside(space) for part in self.parts]
+        first = self._together([None if part is None else part.first for part in each])
+        return None if first is None or each[0] is None else each[0]._replace(first=first)
+
+    def _together(self, each: Sequence[Encoded | None]) -> Encoded | None:
+        """One of all parts; None where some part has none."""
         parts = [part for part in each if part is not None]
         if len(parts) < len(each):
             return None

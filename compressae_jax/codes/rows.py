@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
-from jaxtyping import Float, Integer, UInt8
+from jaxtyping import Float, Int, Integer, UInt8
 
 from compressae_jax.codes.ids import Ids
 from compressae_jax.codes.mapped import NO_FILES, MappedFiles
@@ -55,6 +55,21 @@ class Encoded(NamedTuple):
     k: int
     read: Callable[[Some], tuple[UInt8[np.ndarray, "c w"], Float[np.ndarray, " c"]]]
     records: UInt8[np.ndarray, "n w"] | None = None
+
+
+class Beside(NamedTuple):
+    """Rows of `residual` storage that search takes apart itself: `first` reads whole records, and has how they begin.
+
+    Their last columns are those of coordinates, in order, and so are the last values of k.
+    """
+
+    first: Encoded
+    k: int
+    bytes_before: int  # of a record, those of the nonzeros
+    deviations: Float[np.ndarray, " m"]
+    scales: Float[np.ndarray, " 256"]
+    widths: Int[np.ndarray, " m"]
+    tables: Float[np.ndarray, "9 256"]
 
 
 class Rows(abc.ABC):
@@ -170,6 +185,10 @@ class Rows(abc.ABC):
 
     def encoded(self, space: str) -> Encoded | None:
         """The same for search that takes records apart itself; None where it cannot: of all storages but `fast`."""
+        return None
+
+    def beside(self, space: str) -> Beside | None:
+        """The same of storage `residual`; None of all others, and where scales follow from values."""
         return None
 
     @abc.abstractmethod

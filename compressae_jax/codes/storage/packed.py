@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Integer, UInt8, UInt64
 from compressae_jax.codes.codes import Codes, checked, column_dtype
 from compressae_jax.codes.ids import Ids
 from compressae_jax.codes.mapped import NO_FILES, MappedFiles
-from compressae_jax.codes.rows import SIMILARITIES, Encoded, MadeBy, Part, Rows, Some
+from compressae_jax.codes.rows import SIMILARITIES, Beside, Encoded, MadeBy, Part, Rows, Some
 from compressae_jax.notation import AnyArray, InputError, check_choice, check_range
 
 BUCKETS = 8  # a nonzero, at most: more of them save less than .1 bit a nonzero, and unpacking passes over all of them
@@ -100,6 +100,11 @@ class Packing:
     def storage(self) -> str:
         """'packed' and the bits of a value."""
         return f"packed{self.bits}"
+
+    @property
+    def beside(self) -> tuple[Any, ...] | None:
+        """Of `residual` rows, the packing of their nonzeros and the fields of `Beside` behind k; None of others."""
+        return None
 
     @property
     def low(self) -> int:
@@ -284,8 +289,18 @@ class Packed(Rows):
 
     def encoded(self, space: str) -> Encoded | None:
         """Records as they are, where search takes them apart itself; None where their scales follow from values."""
+        return self._encoded(space, self.packing) if self.packing.ENCODED else None
+
+    def beside(self, space: str) -> Beside | None:
+        """Records of storage `residual`, in the same way."""
+        described = self.packing.beside
+        first = None if described is None else self._encoded(space, described[0])
+        return None if described is None or first is None else Beside(first, self.k, *described[1:])
+
+    def _encoded(self, space: str, how: Packing) -> Encoded | None:
+        """Records, which begin as `how` says."""
         scales = self.scales(space)
-        if scales is None or not self.packing.ENCODED:
+        if scales is None:
             return None
         n, width = len(self), self.packing.width
 
@@ -295,7 +310,7 @@ class Packed(Rows):
             inside = isinstance(here, slice) and width * (n - here.indices(n)[1]) >= ROOM
             return records if inside and records.flags.c_contiguous else with_room(records), scales[here]
 
-        return Encoded(self.packing.signed, self.h, self.packing.low, self.k, read, np.asarray(self.records))
+        return Encoded(how.signed, how.h, how.low, how.k, read, np.asarray(self.records))
 
     def check(self) -> Packed:
         """The same rows, verified; raises InputError as `check_records`."""

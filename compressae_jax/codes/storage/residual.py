@@ -13,7 +13,7 @@ import dataclasses
 import functools
 import heapq
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer, UInt8
@@ -89,6 +89,11 @@ class Residual(Packing):
     def coordinates(self) -> int:
         """Coordinates that have bits, m."""
         return len(self.widths)
+
+    @property
+    def beside(self) -> tuple[Any, ...]:
+        """See `Packing.beside`."""
+        return self.first, self.first.width, self.deviations, self.scales_of_rows, self.widths, self.tables
 
     @functools.cached_property
     def first(self) -> Fast:
@@ -173,17 +178,18 @@ class Residual(Packing):
         decode_first = self.first.decoder(rows)
         few_values, few_columns = np.empty((rows, some), np.float32), np.empty((rows, some), np.uint16)
         how = self.deviations, self.scales_of_rows, self.widths, self.tables
+        unpack = residual_kernels.fastest()
 
         def decode(records: np.ndarray, values: np.ndarray, columns: np.ndarray) -> None:
             if records.shape[1] != self.width or records.dtype != np.uint8:
                 raise InputError(f"records must be (n, {self.width}) uint8, not {records.shape} {records.dtype}")
             n = len(records)
             decode_first(np.ascontiguousarray(records[:, :at]), few_values[:n], few_columns[:n])
-            tail = np.ascontiguousarray(records[:, at:]).view()
-            tail.flags.writeable = False
-            values[:, :some], columns[:, :some] = few_values[:n], few_columns[:n]
+            given = np.ascontiguousarray(records).view()
+            given.flags.writeable = False  # as maps are, so that loops are compiled once
+            columns[:, :some] = few_columns[:n]
             columns[:, some:] = self.h - self.d + np.arange(m)
-            residual_kernels.unpack(tail, few_values[:n, 0] != 0, *how, some, values)
+            unpack(given, at, few_values[:n], *how, values)
 
         return decode
 

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 
 from compressae_jax.base.arrays import aligned
 from compressae_jax.base.threads import cores, kept
-from compressae_jax.codes.rows import Encoded, Part, Rows, Some
+from compressae_jax.codes.rows import Beside, Encoded, Rows, Some
 from compressae_jax.notation import Expanded, check_range
 from compressae_jax.retrieval import filters
 from compressae_jax.retrieval.filters import Without
@@ -48,8 +48,9 @@ def search(
 
     check_range("top", top, 1, MOST)
     packed = rows.levels is not None
-    encoded = rows.encoded(space)
-    chunk = checked_chunk(chunk) or max(1, (DECODED if packed and encoded is None else NONZEROS) // rows.k)
+    encoded, beside = rows.encoded(space), rows.beside(space)
+    taken_apart = packed and encoded is None and beside is None
+    chunk = checked_chunk(chunk) or max(1, (DECODED if taken_apart else NONZEROS) // rows.k)
     # Of few rows only those are decoded; of floats the loops pass over the others as fast.
     picked = filters.few(allowed) if packed else None
     if picked is not None:
@@ -62,9 +63,11 @@ def search(
         if encoded is not None:
             one = kernels.scan_one if kernels.in_registers(encoded.h, encoded.k, encoded.low) else kernels.scan_records
             several = kernels.scan_records
+        elif beside is not None:
+            one = several = kernels.scan_beside
 
         def work(best: np.ndarray, numbers: np.ndarray) -> None:
-            read = _plain(rows.reader(space, chunk)) if encoded is None else _records(encoded)
+            read = _reader(rows, space, chunk, encoded, beside)
             for start in starts:  # shared by the threads, so each sees rising rows and a slow core takes fewer
                 here = slice(start, start + chunk)
                 if (mask := mask_of(allowed, here)) is None:
@@ -80,14 +83,26 @@ def search(
     return scores, found if picked is None else filters.numbered(found, picked)
 
 
-def _plain(read: Callable[[Some], Part]) -> Callable[[Some], tuple]:
-    """What the kernels take of a part: values, columns, row scales."""
+def _reader(
+    rows: Rows, space: str, chunk: int, encoded: Encoded | None, beside: Beside | None
+) -> Callable[[Some], tuple]:
+    """What the kernels take of a part: values, columns, row scales; or records and how they take them apart."""
+    if encoded is not None:
+        return _records(encoded, _how(encoded))
+    if beside is not None:
+        numbers = (beside.deviations, beside.scales, beside.widths, beside.tables)
+        how = *_how(beside.first), beside.k, beside.bytes_before, *map(fixed, numbers)
+        return _records(beside.first, how)
+    read = rows.reader(space, chunk)
     return lambda here: tuple(map(stored, read(here)))
 
 
-def _records(encoded: Encoded) -> Callable[[Some], tuple]:
-    """The same of records, which they take apart themselves."""
-    how = fixed(encoded.signed), encoded.h, encoded.low, encoded.k
+def _how(encoded: Encoded) -> tuple:
+    return fixed(encoded.signed), encoded.h, encoded.low, encoded.k
+
+
+def _records(encoded: Encoded, how: tuple) -> Callable[[Some], tuple]:
+    """Records of a part, how they are taken apart, and row scales."""
 
     def read(here: Some) -> tuple:
         records, scales = encoded.read(here)

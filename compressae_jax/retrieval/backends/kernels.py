@@ -7,11 +7,12 @@ wherever it stands, so identical rows tie exactly.
 import numpy as np
 
 from compressae_jax.base.compiled import FAST, compiled
-from compressae_jax.codes.storage import fast_kernels
+from compressae_jax.codes.storage import fast_kernels, residual_kernels
 from compressae_jax.retrieval.backends import vector_kernels as vectors
 
 TOGETHER = 2**13  # nonzeros taken apart before they are scored
 in_registers, _unpack = fast_kernels.in_registers, fast_kernels.fastest(roomy=True)
+_unpack_coordinates = residual_kernels.fastest(roomy=True)
 STRIP = 64  # sums that are compared with the worst result before any is looked at by itself
 NO_ROW = np.iinfo(np.int64).max
 
@@ -138,6 +139,35 @@ def scan_records(records, how, row_scales, first_row, allowed, u, indptr, withou
             scan_one(*part, u, indptr, without, scores, rows)
         else:
             scan_block(*part, u, indptr, without, scores, rows)
+
+
+@compiled
+def scan_beside(records, how, row_scales, first_row, allowed, u, indptr, without, scores, rows):
+    """`scan_records` of `residual` rows; `how` goes on with what `Beside` has.
+
+    Of the columns, coordinates have the same in all rows, in order.
+    """
+    signed, h, low, some, k, before, deviations, scales, widths, tables = how
+    together = max(1, TOGETHER // k)
+    room = together + fast_kernels.COLUMNS
+    few_values, few_columns = np.empty((room, some), np.float32), np.empty((room, some), np.uint16)
+    values, columns = residual_kernels.roomy(together, k), np.empty((together, k), np.uint16)
+    for j in range(some, k):
+        columns[:, j] = h + j - some
+    known = (some // 16 + 1) * 16
+    for start in range(0, len(records), together):
+        stop = min(start + together, len(records))
+        n, here = stop - start, allowed[start:stop] if len(allowed) else allowed
+        _unpack(records[start:], n, h, low, signed, few_values, few_columns)
+        columns[:n, :some] = few_columns[:n]
+        _unpack_coordinates(records[start:], n, before, few_values, deviations, scales, widths, tables, values)
+        rest = row_scales[start:stop], first_row + start, here
+        if u.ndim == 1 and known < k:
+            scan_one(values[:n], (columns[:n], known), *rest, u, indptr, without, scores, rows)
+        elif u.ndim == 1:
+            scan_one(values[:n], columns[:n], *rest, u, indptr, without, scores, rows)
+        else:
+            scan_block(values[:n], columns[:n], *rest, u, indptr, without, scores, rows)
 
 
 @compiled

@@ -44,7 +44,8 @@ AHEAD = 768  # nonzeros fetched early: measured alike for float16, but float32 t
 def dot(_, values, columns, row, u):
     """Σ_j values[row, j] u[columns[row, j]]; values are float32, or finite float16 as their bits.
 
-    Where `values` are records of `fast` rows, `columns` are (signed levels, h, low, k).
+    Where `values` are records of `fast` rows, `columns` are (signed levels, h, low, k). Where they are (columns, some),
+    some a multiple of 16, those from the last of some on follow on one another.
 
     Every u is multiplied in all lanes by as many values; of the sum it goes into, the lane of its own value is kept at
     the end. That is one instruction a nonzero; to put it into its lane of a vector takes two, and 1.25 times as long.
@@ -54,9 +55,17 @@ def dot(_, values, columns, row, u):
         return contiguous(types.float32, values, columns, row, u), _dot_of_record
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> ir.Value:
-        values, columns, u = (argument(context, builder, signature, given, place) for place in (0, 1, 3))
-        k = cgutils.unpack_tuple(builder, values.shape)[1]
-        first, start = builder.mul(given[2], k), INT(0)
+        values, u = (argument(context, builder, signature, given, place) for place in (0, 3))
+        k = shape(builder, values)[1]
+        first, start, known = builder.mul(given[2], k), INT(0), None
+        ordered = isinstance(signature.args[1], types.BaseTuple)
+        if ordered:
+            columns, known = (builder.extract_value(given[1], place) for place in (0, 1))
+            columns = context.make_array(signature.args[1][0])(context, builder, columns)
+            last = load(builder, columns.data, builder.add(first, builder.sub(known, INT(1))))
+            behind = builder.sub(builder.zext(last, INT), builder.sub(known, INT(1)))
+        else:
+            columns = argument(context, builder, signature, given, 1)
         total = cgutils.alloca_once_value(builder, FLOAT(0))
         for lanes, stride in LANES:
 
@@ -71,10 +80,19 @@ def dot(_, values, columns, row, u):
                     for latent in _pairwise(builder, columns.data, here, lanes):
                         yield some, everywhere(builder, load(builder, u.data, latent), lanes)
 
+            def in_order(j: ir.Value, lanes: int = lanes, stride: int = stride) -> Iterator[tuple[ir.Value, ir.Value]]:
+                for step in range(0, stride, lanes):
+                    here = builder.add(j, INT(step))
+                    some = _floats(context, builder, load(builder, values.data, builder.add(first, here), lanes))
+                    yield some, load(builder, u.data, builder.add(behind, here), lanes)
+
             end = builder.and_(k, INT(-stride))
             with builder.if_then(builder.icmp_signed("<", start, end)):
-                sums = _sums(builder, [ir.VectorType(FLOAT, lanes)(None)] * lanes, (start, end, stride), products)
-                some = _diagonal(builder, sums)
+                middle = end if known is None else known if stride > lanes else start
+                some = ir.VectorType(FLOAT, lanes)(None)
+                some = _diagonal(builder, _sums(builder, [some] * lanes, (start, middle, stride), products))
+                if known is not None:
+                    [some] = _sums(builder, [some], (middle, end, stride), in_order)
                 while some.type.count > 1:
                     some = _folded(builder, some)
                 some = builder.extract_element(some, INT(0))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from codes.storage.test_residual import packing
 from numpy.testing import assert_array_equal
 from retrieval import oracle
 
@@ -57,14 +58,37 @@ def test_rows_that_loops_take_apart_score_the_bits_of_their_floats(h, k, numbers
     )
 
 
+@pytest.mark.parametrize(
+    ("h", "k", "d", "count"), [(600, 4, 20, 9), (600, 17, 150, 60), (512, 9, 128, 126), (4096, 8, 384, 111)]
+)
+def test_rows_with_coordinates_score_the_bits_of_their_floats(h, k, d, count, numbers=(1, 9, 70)):
+    how, rng = packing(h, k, d, count), np.random.default_rng(k)
+    records = rng.integers(0, 256, (601, how.width), np.uint8)
+    records[::7] = 0
+    rows, u = Packed(records, how), rng.standard_normal((70, how.h)).astype(np.float32)
+    floats = oracle.replaced(rows.codes(), norms=np.ones((601, 2), np.float32))
+    allowed = rng.random(601) < 0.5
+    for q in numbers:
+        for chosen in (None, allowed):
+            wanted = host.search(floats, "reconstructed", u[:q], 50, allowed=chosen)
+            for form in (rows, join([rows[:100], rows[100:130], rows[130:]])):
+                for chunk in (None, 90):
+                    found = host.search(form, "reconstructed", u[:q], 50, allowed=chosen, chunk=chunk)
+                    for ours, exact in zip(found, wanted, strict=True):
+                        assert_array_equal(ours, exact)
+    assert rows.beside("sparse") is None and rows.beside("reconstructed") is not None
+
+
 def test_processors_without_newer_instructions_read_the_same():
     program = (
         "import sys; sys.path.insert(0, sys.argv[1]); import conftest; from retrieval.backends import test_host;"
         "test_host.test_every_finite_float16_is_read_exactly(16);"
         "test_host.test_rows_that_loops_take_apart_score_the_bits_of_their_floats(8192, 17, (1,));"
+        "test_host.test_rows_with_coordinates_score_the_bits_of_their_floats(600, 17, 150, 60, (1,));"
         "from numba.core.registry import cpu_target;"
         "assert '+f16c' not in cpu_target.target_context.codegen().magic_tuple()[2];"
-        "assert not test_host.fast_kernels.has_vectors()"
+        "assert not test_host.fast_kernels.has_vectors();"
+        "from compressae_jax.codes.storage import residual_kernels; assert not residual_kernels.has_vectors()"
     )
     tests = Path(__file__).resolve().parents[2]
     environment = {**os.environ, "NUMBA_CPU_NAME": "generic"}
