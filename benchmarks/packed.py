@@ -2,9 +2,10 @@
 
     python -m benchmarks.packed --out=results
 
-Rows that nothing was fitted to (`frontier`'s `:unseen`) are stored by our budget (`fast4`), as ranks (`packed4`) and by
-each peer in its best form of as many bytes, all fitted to the same other rows. Times are those of exact scans of these
-rows, repeated to `--n` of them. Before anything is timed, our results are compared with a float64 oracle.
+Rows that nothing was fitted to (`frontier`'s `:unseen`) are stored by our budget (`fast4`, or `residual4` where bytes
+are many beside the width), as ranks (`packed4`) and by each peer in its best form of as many bytes, all fitted to the
+same other rows. Times are those of exact scans of these rows, repeated to `--n` of them. Before anything is timed, our
+results are compared with a float64 oracle.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from compressae_jax.baselines import pca, rabitq
 from compressae_jax.baselines.rotation import random_rotation
 from compressae_jax.baselines.units import unit_rows
 from compressae_jax.codes.codes import Codes
+from compressae_jax.codes.storage.kinds import RESIDUAL
 from compressae_jax.codes.storage.packed import Packed, Unpacker
 from compressae_jax.data.sources import InMemory
 from compressae_jax.evaluation import intervals, neighbours
@@ -35,9 +37,10 @@ DEPTH = 100
 CHECKED = 4  # queries compared with the oracle
 HELD = 256  # rows by which a peer's form is chosen
 FAST, RANKED, FLOATS = "fast4", "packed4", "float16 of the same nonzeros"
+OWN = (FAST, RESIDUAL, RANKED)  # the first two are what a budget takes
 PQ, FASTSCAN = "faiss PQ, 8 bits", "faiss PQ FastScan, 4 bits"
 RABITQ, TURBO = "faiss RaBitQ FastScan", "turbovec"
-DRAWN = {FAST: "*", RANKED: "o", PQ: "s", FASTSCAN: "^", RABITQ: "D", TURBO: "v"}  # and their marks
+DRAWN = {FAST: "*", RESIDUAL: "*", RANKED: "o", PQ: "s", FASTSCAN: "^", RABITQ: "D", TURBO: "v"}  # and their marks
 
 Search = Callable[[np.ndarray], np.ndarray]  # queries (q, d) -> the rows found (q, DEPTH)
 Stored = Callable[[np.ndarray, int], Search]  # rows, and how often they are repeated -> their search
@@ -67,9 +70,8 @@ def main() -> None:
             seconds = timing.alternate(calls, flags.repeats, flags.seconds, rest=0.1)
             for name, some in seconds.items():
                 about[name].setdefault("ms", {})[str(q)] = timing.milliseconds(some)
-            print(
-                f"{size} bytes, q={q}: {FAST} takes {ratio(about, FAST, FLOATS, q):.2f} of float16's time", flush=True
-            )
+            taken = next(iter(about))
+            print(f"{size} bytes, q={q}: {taken} in {about[taken]['ms'][str(q)]['median_ms']:.1f} ms", flush=True)
         results.append({"bytes": size, "h": weights.h, "k": weights.k, "sides": about})
     report = {
         "command": "python -m benchmarks.packed",
@@ -92,7 +94,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", default="debian")
     parser.add_argument("--n", type=int, default=1_000_000, help="rows, at least, that are timed")
-    parser.add_argument("--bytes", type=int, nargs="+", default=[32, 64], help="a row; a divisor of d / 2, for faiss")
+    parser.add_argument("--bytes", type=int, nargs="+", default=[32, 64, 128], help="a row")
     parser.add_argument("--queries", type=int, nargs="+", default=[1, 16, 64])
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=10, help="after which a side sits out")
@@ -106,24 +108,25 @@ def ours(
 ) -> tuple[dict[str, Stored], dict[str, dict[str, Any]]]:
     """Our codes in this many bytes: of the budget, as ranks, which hold more nonzeros, and as floats; and their forms.
 
-    They are checked, and their rows are made once.
+    They are checked, and their rows are made once. A model of `residual4` makes no other rows.
     """
     sides: dict[str, Stored] = {}
     about: dict[str, dict[str, Any]] = {}
-    for name in (FAST, RANKED):
-        k = min(budgets.largest_k(size, weights.h, name), int(budgets.FILLED * weights.d))
-        own = weights.with_k(k)
+    for name in (RESIDUAL,) if weights.storage == RESIDUAL else (FAST, RANKED):
+        own = weights
+        if name != RESIDUAL:
+            own = weights.with_k(min(budgets.largest_k(size, weights.h, name), int(budgets.FILLED * weights.d)))
         packed = compression.encode(own, searched, name, "pursuit")
         check(packed, own, queries[:CHECKED])
         sides[name] = lambda _, copies, packed=packed, own=own: scan(repeated(packed, copies), own)
-        about[name] = {"k": k, "bytes": packed.nbytes / len(packed), "apart_ns": nanoseconds(packed)}
+        about[name] = {"k": own.k, "bytes": packed.nbytes / len(packed), "apart_ns": nanoseconds(packed)}
         if name == FAST:
             codes = packed.codes()
             ones = np.ones((len(packed), 2), np.float32)  # scales are in the values
             floats = Codes(codes.values.astype(np.float16), codes.columns, own.h, ones, verified=True)
             check(floats, own, queries[:CHECKED])
             sides[FLOATS] = lambda _, copies, floats=floats, own=own: scan(repeated(floats, copies), own)
-            about[FLOATS] = {"k": k, "bytes": (floats.values.nbytes + floats.columns.nbytes) / len(floats)}
+            about[FLOATS] = {"k": own.k, "bytes": (floats.values.nbytes + floats.columns.nbytes) / len(floats)}
     return sides, about
 
 
@@ -184,7 +187,9 @@ def _quantiser(training: np.ndarray, size: int, bits: int) -> Made:
     except ImportError:
         return None
     faiss.omp_set_num_threads(host.cores())
-    index = faiss.IndexPQ(training.shape[1], 8 * size // bits, bits, faiss.METRIC_INNER_PRODUCT)
+    d, most = training.shape[1], 8 * size // bits
+    parts = next(m for m in range(min(most, d), 0, -1) if d % m == 0)  # 192 of 4 bits, not 256, at d=384
+    index = faiss.IndexPQ(d, parts, bits, faiss.METRIC_INNER_PRODUCT)
     index.train(unit_rows(training))
 
     def stored(rows: np.ndarray, copies: int) -> Search:
@@ -307,10 +312,11 @@ def table(report: dict[str, Any]) -> str:
             rows.append([name, form, f"{one['bytes']:.0f}", f"{recall['mean']:.3f} ± {half:.3f}", *times])
         head = f"method | form | bytes | recall@{DEPTH} | {' | '.join(f'q={q}, ms' for q in s['queries'])}"
         lines += ["", f"**{result['bytes']} bytes**, h={result['h']:,}:", "", *timing.markdown(head, rows), ""]
-        for other in (name for name in about if name != FAST):
-            times = " / ".join(f"{ratio(about, other, FAST, q):.2f}" for q in s["queries"])
-            lines.append(f"- {other}: {times} times as long as `{FAST}` at q = {' / '.join(map(str, s['queries']))}.")
-        apart = " and ".join(f"`{name}` in {about[name]['apart_ns']:.0f} ns" for name in (FAST, RANKED))
+        taken, *others = about
+        for other in others:
+            times = " / ".join(f"{ratio(about, other, taken, q):.2f}" for q in s["queries"])
+            lines.append(f"- {other}: {times} times as long as `{taken}` at q = {' / '.join(map(str, s['queries']))}.")
+        apart = " and ".join(f"`{name}` in {about[name]['apart_ns']:.0f} ns" for name in OWN if name in about)
         lines.append(f"- One thread takes a row of {apart} apart, scoring none.")
     return "\n".join(lines) + "\n"
 
@@ -329,12 +335,12 @@ def draw(report: dict[str, Any], path: Path) -> None:
                 if name not in result["sides"]:
                     continue
                 one = result["sides"][name]
-                own = name in (FAST, RANKED)
+                own = name in OWN
                 panel.plot(
                     one["ms"][str(q)]["median_ms"],
                     one["recall"]["mean"],
                     mark,
-                    markersize=13 if name == FAST else 8,
+                    markersize=13 if mark == "*" else 8,
                     color=f"C{number}",
                     markeredgecolor="black" if own else "none",
                     label=name,

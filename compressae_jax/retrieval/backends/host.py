@@ -15,7 +15,7 @@ from compressae_jax.retrieval.filters import Without
 
 QUERIES = 64  # of a block: u (h, 64) stays in a core's cache
 LANES = 16  # queries are padded to a multiple of a vector register
-FEW = 4  # queries that are faster one by one than as a padded block
+FEW = 4  # queries that are faster one by one than as a padded block, but of rows that take long to take apart
 NONZEROS = 2**18  # of a chunk: large beside the cost of dealing it out, small beside a corpus
 DECODED = 2**16  # of a chunk that is decoded first: it stays in a core's own cache
 HEAPS = 2**28  # bytes of the threads' running best, at most, unless one query's take more
@@ -58,7 +58,7 @@ def search(
     n = len(rows) if picked is None else len(picked)
 
     def find(u: np.ndarray, without: Without, threads: int) -> Results:
-        starts, blocks = iter(range(0, n, chunk)), list(_blocks(u, without))
+        starts, blocks = iter(range(0, n, chunk)), list(_blocks(u, without, FEW if beside is None else 1))
         one, several = kernels.scan_one, kernels.scan_block
         if encoded is not None:
             one = kernels.scan_one if kernels.in_registers(encoded.h, encoded.k, encoded.low) else kernels.scan_records
@@ -166,12 +166,12 @@ def best_of_threads(
 
 
 def _blocks(
-    u: Float[np.ndarray, "q h"], without: Without
+    u: Float[np.ndarray, "q h"], without: Without, few: int
 ) -> Iterator[tuple[slice | int, np.ndarray, Int[np.ndarray, " w_and_1"]]]:
     """Queries, their u and their `indptr`: a slice and (h, w) with the query axis last and padded, or one and (h,)."""
     for start in range(0, len(u), QUERIES):
         some = u[start : start + QUERIES]
-        if len(some) > FEW:
+        if len(some) > few:
             block = aligned(np.pad(some, ((0, -len(some) % LANES), (0, 0))).T)
             yield slice(start, start + len(some)), stored(block), fixed(without.indptr[start : start + len(some) + 1])
         else:

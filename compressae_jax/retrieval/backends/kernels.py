@@ -6,7 +6,7 @@ wherever it stands, so identical rows tie exactly.
 
 import numpy as np
 
-from compressae_jax.base.compiled import FAST, compiled
+from compressae_jax.base.compiled import FAST, compiled, inlined
 from compressae_jax.codes.storage import fast_kernels, residual_kernels
 from compressae_jax.retrieval.backends import vector_kernels as vectors
 
@@ -104,18 +104,44 @@ def scan_block(values, columns, row_scales, first_row, allowed, u, indptr, witho
         for j in range(k):
             value[j] = vectors.float32(values[y, j])
         vectors.weighted(value, columns[y], u, total)
-        hits = 0
-        for i in range(w):
-            total[i] *= row_scales[y]
-            hits += total[i] > worst[i]
-        if hits:
-            for i in range(q):
-                if total[i] > worst[i]:
-                    while at[i] < indptr[i + 1] and without[at[i]] < first_row + y:
-                        at[i] += 1
-                    if at[i] == indptr[i + 1] or without[at[i]] > first_row + y:
-                        replace_worst(scores[i], rows[i], total[i], first_row + y)
-                        worst[i] = scores[i, 0]
+        _absorb(total, row_scales[y], first_row + y, worst, at, indptr, without, scores, rows)
+
+
+@inlined(fastmath=FAST)
+def _absorb(total, row_scale, row, worst, at, indptr, without, scores, rows):
+    """Put the sums (w,) of a row into the heaps of the queries that it is among the best of."""
+    hits = 0
+    for i in range(len(total)):
+        total[i] *= row_scale
+        hits += total[i] > worst[i]
+    if hits:
+        for i in range(len(scores)):
+            if total[i] > worst[i]:
+                while at[i] < indptr[i + 1] and without[at[i]] < row:
+                    at[i] += 1
+                if at[i] == indptr[i + 1] or without[at[i]] > row:
+                    replace_worst(scores[i], rows[i], total[i], row)
+                    worst[i] = scores[i, 0]
+
+
+@compiled(fastmath=FAST)
+def scan_in_order(values, columns, known, row_scales, first_row, u, indptr, without, scores, rows):
+    """`scan_block` of rows without a filter whose columns from the last of `known` on are in order, in all alike.
+
+    As many rows are absorbed as are a multiple of `vector_kernels.ROWS`; their number is given.
+    """
+    w, q = u.shape[1], len(scores)
+    totals, done = np.empty((vectors.ROWS, w), np.float32), len(values) // vectors.ROWS * vectors.ROWS
+    worst, at = np.full(w, np.float32(np.inf)), np.empty(q, np.int64)
+    worst[:q] = scores[:, 0]
+    for i in range(q):
+        at[i] = first_not_below(without, indptr[i], indptr[i + 1], first_row)
+    for start in range(0, done, vectors.ROWS):
+        vectors.weighted_in_order(values, columns, known, start, u, totals)
+        for y in range(vectors.ROWS):
+            row = start + y
+            _absorb(totals[y], row_scales[row], first_row + row, worst, at, indptr, without, scores, rows)
+    return done
 
 
 @compiled
@@ -167,7 +193,12 @@ def scan_beside(records, how, row_scales, first_row, allowed, u, indptr, without
         elif u.ndim == 1:
             scan_one(values[:n], columns[:n], *rest, u, indptr, without, scores, rows)
         else:
-            scan_block(values[:n], columns[:n], *rest, u, indptr, without, scores, rows)
+            done = 0
+            if known < k and len(here) == 0:
+                given = values[:n], columns[:n], known, row_scales[start:stop], first_row + start
+                done = scan_in_order(*given, u, indptr, without, scores, rows)
+            rest = row_scales[start + done : stop], first_row + start + done, here
+            scan_block(values[done:n], columns[done:n], *rest, u, indptr, without, scores, rows)
 
 
 @compiled

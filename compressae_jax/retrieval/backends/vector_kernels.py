@@ -31,11 +31,13 @@ from compressae_jax.base.llvm_kernels import (
     lanes_of,
     load,
     shape,
+    store,
 )
 from compressae_jax.codes.storage import fast_kernels as fast
 
 LANES = (8, 16), (4, 4), (1, 1)  # of a sum, and nonzeros of a step, while there are as many; the best of several
 WORD = ir.IntType(32)
+ROWS = 4  # that share what is read of u
 RECORDS_AHEAD = 2048  # bytes of records fetched early
 AHEAD = 768  # nonzeros fetched early: measured alike for float16, but float32 took a third longer without
 
@@ -182,43 +184,88 @@ def weighted(_, values, columns, u, totals):
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> ir.Value:
         values, columns, u, totals = (argument(context, builder, signature, given, place) for place in range(4))
-        [k], [w] = (cgutils.unpack_tuple(builder, array.shape) for array in (values, totals))
-        block, first = ir.VectorType(FLOAT, 16), INT(0)
-        for registers in (4, 2, 1):  # of sums; as many as w leaves
-            last = builder.and_(w, INT(-registers * 16))
-            with cgutils.for_range_slice(builder, first, last, INT(registers * 16), INT) as (i, _):
-                places = [builder.add(i, INT(16 * register)) for register in range(registers)]
-                wholes = [cgutils.alloca_once_value(builder, block(None)) for _ in places]
-                start = INT(0)
-                for lanes, stride in LANES:
-                    end = builder.and_(k, INT(-stride))
-                    with builder.if_then(builder.icmp_signed("<", start, end)):
-                        # Two lanes at a time: with all of them, the sums would not fit in registers.
-                        groups, order = [], _reversed(lanes)
-                        for chosen in (order[at : at + 2] for at in range(0, lanes, 2)):
-
-                            def products(j: ir.Value, chosen: list = chosen, places: list = places) -> Iterator:
-                                for lane in chosen:
-                                    at = builder.add(j, INT(lane))
-                                    value = everywhere(builder, load(builder, values.data, at), 16)
-                                    row = builder.mul(builder.zext(load(builder, columns.data, at), INT), w)
-                                    for place in places:
-                                        yield value, load(builder, u.data, builder.add(row, place), 16)
-
-                            zeros = [block(None)] * (len(chosen) * registers)
-                            sums = _sums(builder, zeros, (start, end, lanes), products)
-                            groups.append([sums[register::registers] for register in range(registers)])
-                        for register, whole in enumerate(wholes):
-                            some = _tree(builder, [one for group in groups for one in group[register]])
-                            builder.store(builder.fadd(builder.load(whole), some, flags=FUSED), whole)
-                    start = end
-                for place, whole in zip(places, wholes, strict=True):
-                    there = builder.bitcast(builder.gep(totals.data, [place]), block.as_pointer())
-                    builder.store(builder.load(whole), there, align=1)
-            first = last
+        [k], [w] = (shape(builder, array) for array in (values, totals))
+        _weigh(builder, (values.data, columns.data, u.data, totals.data), [INT(0)], k, w)
         return context.get_dummy_value()
 
     return contiguous(types.void, values, columns, u, totals), emit
+
+
+@emitted
+def weighted_in_order(_, values, columns, known, row, u, totals):
+    """`weighted` of `ROWS` rows from `row` on, whose columns from the last of `known` on are consecutive and the same.
+
+    `known` is a multiple of 16; totals (ROWS, w). What is read of u serves all of them, from a cache that gives less in
+    a time than they take.
+    """
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> ir.Value:
+        values, columns, u, totals = (argument(context, builder, signature, given, place) for place in (0, 1, 4, 5))
+        k, w = shape(builder, values)[1], shape(builder, totals)[1]
+        firsts = [builder.mul(builder.add(given[3], INT(row)), k) for row in range(ROWS)]
+        _weigh(builder, (values.data, columns.data, u.data, totals.data), firsts, k, w, given[2])
+        return context.get_dummy_value()
+
+    return contiguous(types.void, values, columns, types.int64, types.int64, u, totals), emit
+
+
+def _weigh(
+    builder: ir.IRBuilder, data: tuple, firsts: list[ir.Value], k: ir.Value, w: ir.Value, known: ir.Value | None = None
+) -> None:
+    """The totals of rows that start at some places of values and columns; from `known` on these are in order."""
+    values, columns, u, totals = data
+    block, first = ir.VectorType(FLOAT, 16), INT(0)
+    if known is not None:
+        last_known = load(builder, columns, builder.add(firsts[0], builder.sub(known, INT(1))))
+        behind = builder.sub(builder.zext(last_known, INT), builder.sub(known, INT(1)))
+    for registers in (4, 2, 1) if len(firsts) == 1 else (2, 1):  # of sums a row; as many as w leaves
+        last = builder.and_(w, INT(-registers * 16))
+        with cgutils.for_range_slice(builder, first, last, INT(registers * 16), INT) as (i, _):
+            places = [builder.add(i, INT(16 * register)) for register in range(registers)]
+            wholes = [cgutils.alloca_once_value(builder, block(None)) for _ in firsts for _ in places]
+            start = INT(0)
+            for lanes, stride in LANES:
+                end = builder.and_(k, INT(-stride))
+                with builder.if_then(builder.icmp_signed("<", start, end)):
+                    # Two lanes at a time: with all of them, the sums would not fit in registers.
+                    groups, order = [], _reversed(lanes)
+                    for chosen in (order[at : at + 2] for at in range(0, lanes, 2)):
+
+                        def weights(at: ir.Value, column: ir.Value, places: list = places) -> list[ir.Value]:
+                            row = builder.mul(column, w)
+                            return [load(builder, u, builder.add(row, place), 16) for place in places]
+
+                        def products(j: ir.Value, chosen: list = chosen, weights: Any = weights) -> Iterator:
+                            for lane in chosen:
+                                for row in firsts:
+                                    at = builder.add(builder.add(row, j), INT(lane))
+                                    value = everywhere(builder, load(builder, values, at), 16)
+                                    for one in weights(at, builder.zext(load(builder, columns, at), INT)):
+                                        yield value, one
+
+                        def in_order(j: ir.Value, chosen: list = chosen, weights: Any = weights) -> Iterator:
+                            for lane in chosen:
+                                at = builder.add(j, INT(lane))
+                                for_all = weights(at, builder.add(behind, at))
+                                for row in firsts:
+                                    value = everywhere(builder, load(builder, values, builder.add(row, at)), 16)
+                                    for one in for_all:
+                                        yield value, one
+
+                        sums = [block(None)] * (len(chosen) * len(wholes))
+                        middle = end if known is None else known if stride > lanes else start
+                        sums = _sums(builder, sums, (start, middle, lanes), products)
+                        if known is not None:
+                            sums = _sums(builder, sums, (middle, end, lanes), in_order)
+                        groups.append([sums[one :: len(wholes)] for one in range(len(wholes))])
+                    for number, whole in enumerate(wholes):
+                        some = _tree(builder, [one for group in groups for one in group[number]])
+                        builder.store(builder.fadd(builder.load(whole), some, flags=FUSED), whole)
+                start = end
+            for number, whole in enumerate(wholes):
+                place = builder.add(places[number % registers], builder.mul(w, INT(number // registers)))
+                store(builder, totals, place, builder.load(whole))
+        first = last
 
 
 def _reversed(lanes: int) -> list[int]:
