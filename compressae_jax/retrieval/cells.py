@@ -1,8 +1,12 @@
-"""Cells: rows that lie near each other, by the one of some centroids that is nearest to their reconstruction.
+"""Cells: rows that lie near each other, by the two of some centroids that serve their reconstruction best.
 
 An index with cells is searched in the cells nearest to a query alone. Here they are learned (spherical k-means over a
 sample), and rows are dealt to them; `backends.cells` searches them. Centroids are codes themselves, the `NONZEROS`
 largest entries of the mean code of a cell, so that u of a query scores them as it scores rows.
+
+A row lies in the cell of its nearest centroid and is spilled into a second one, whose error points elsewhere (SOAR, Sun
+et al. 2023): a query that the first cell is hidden from is near the second. For the same recall so are scanned some 0.6
+times the rows, of which none counts twice.
 """
 
 from __future__ import annotations
@@ -10,8 +14,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
@@ -24,13 +28,13 @@ from compressae_jax.base.arrays import aligned
 from compressae_jax.base.threads import deal
 from compressae_jax.codes import on_host
 from compressae_jax.codes.codes import Codes, column_dtype
-from compressae_jax.codes.rows import MadeBy, Rows
+from compressae_jax.codes.rows import MadeBy, Part, Rows
 from compressae_jax.model import encoders
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import InputError, check_range
 from compressae_jax.retrieval.backends.host import QUERIES, stored
 
-PER_ROOT = 4  # cells for each of √n: of more, fewer rows are probed for a recall, but more centroids are scored
+PER_ROOT = 8  # cells for each of √n: of more, fewer rows are probed for a recall, but more centroids are scored
 LANES = 64  # of a default number of cells: centroids are scored so many at a time
 MOST = 2**20  # cells
 SAMPLED = 32  # rows a cell that are learned from
@@ -38,6 +42,7 @@ ROUNDS = 8  # of k-means; later ones move few rows
 NONZEROS = (
     32  # of a centroid: with twice as many, 4 % fewer rows are probed for a recall, and scoring takes twice as long
 )
+ASIDE = 1.0  # λ of SOAR: what an error along that of the first cell counts, beside its square
 TOGETHER = 8  # blocks of centroids that are scored while a chunk of rows is decoded
 CHUNK = 2**16  # nonzeros of rows that a thread takes at a time
 
@@ -67,52 +72,70 @@ class Cells:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Grouping:
-    """Which rows of a segment lie in which cell: those of cell c are `order[starts[c] : starts[c + 1]]`, rising."""
+    """Which rows of a segment lie in which cell: two lists a cell, of rows that are nearest to it and of those spilled.
 
-    order: UInt32[np.ndarray, " n"]
-    starts: Int[np.ndarray, " cells_and_1"]
+    List l is `order[starts[l] : starts[l + 1]]`, rising; that of the nearest of cell c is 2c, of the spilled 2c + 1.
+    `nearest` is the number of every row's own cell.
+    """
+
+    order: UInt32[np.ndarray, " m"]
+    starts: Int[np.ndarray, " lists_and_1"]
+    nearest: Integer[np.ndarray, " n"]
 
     @staticmethod
-    def of(cell_of: Integer[np.ndarray, " n"], cells: int) -> Grouping:
-        """The grouping of rows by the number of each one's cell."""
+    def of(cells_of: Integer[np.ndarray, "n 2"], cells: int) -> Grouping:
+        """The grouping of rows by the numbers of each one's two cells; twice the same is one."""
         from compressae_jax.retrieval.backends import cell_kernels
 
-        if len(cell_of) >= 2**32:
-            raise InputError(f"a segment with cells has fewer than 2^32 rows, not {len(cell_of):,}")
-        order, starts = np.empty(len(cell_of), np.uint32), np.empty(cells + 1, np.int64)
-        cell_kernels.sort_by_cell(np.ascontiguousarray(cell_of), starts, order)
-        return Grouping(order, starts)
+        if len(cells_of) >= 2**31:
+            raise InputError(f"a segment with cells has fewer than 2^31 rows, not {len(cells_of):,}")
+        numbers = np.ascontiguousarray(cells_of, number_dtype(cells))
+        spilled = int(np.count_nonzero(numbers[:, 0] != numbers[:, 1]))
+        order, starts = np.empty(len(numbers) + spilled, np.uint32), np.empty(2 * cells + 1, np.int64)
+        cell_kernels.sort_by_cell(numbers, starts, order)
+        return Grouping(order, starts, np.ascontiguousarray(numbers[:, 0]))
 
     @staticmethod
     def joined(parts: Sequence[Grouping]) -> Grouping:
         """The grouping of the rows of several segments, numbered through."""
-        return Grouping.of(np.concatenate([part.cell_of for part in parts]), len(parts[0].starts) - 1)
+        return Grouping.of(np.concatenate([part.cells_of for part in parts]), parts[0].cells)
 
     @property
-    def cell_of(self) -> Integer[np.ndarray, " n"]:
-        """The number of every row's cell, in 16 bits where they hold it, else in 32."""
-        cells = len(self.starts) - 1
-        numbers = np.empty(len(self.order), np.uint16 if cells <= 2**16 else np.uint32)
-        numbers[self.order] = np.repeat(np.arange(cells, dtype=numbers.dtype), np.diff(self.starts))
+    def cells(self) -> int:
+        """How many cells there are."""
+        return len(self.starts) // 2
+
+    @property
+    def cells_of(self) -> Integer[np.ndarray, "n 2"]:
+        """The numbers of every row's cells, in 16 bits where they hold them, else in 32."""
+        numbers = np.repeat(self.nearest[:, None], 2, axis=1)
+        lists = np.repeat(np.arange(2 * self.cells), np.diff(self.starts))
+        spilled = np.flatnonzero(lists & 1)
+        numbers[self.order[spilled], 1] = lists[spilled] // 2
         return numbers
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory: 4 a row, 8 a cell."""
-        return self.order.nbytes + self.starts.nbytes
+        """Bytes in memory: 10 a row, or 12 of more than 65,536 cells, and 16 a cell."""
+        return self.order.nbytes + self.starts.nbytes + self.nearest.nbytes
 
     @functools.cached_property
     def sizes(self) -> Int[np.ndarray, " cells"]:
-        """Rows of every cell."""
-        return np.diff(self.starts)
+        """How many rows every cell is the nearest of."""
+        return np.diff(self.starts)[::2]
 
     def allowed(self, allowed: Bool[np.ndarray, " n"]) -> Int[np.ndarray, " cells"]:
-        """Rows of every cell that are allowed."""
+        """How many allowed rows every cell is the nearest of."""
         from compressae_jax.retrieval.backends import cell_kernels
 
-        counts = np.empty(len(self.starts) - 1, np.int64)
-        cell_kernels.count_allowed(self.order, self.starts, np.ascontiguousarray(allowed), counts)
+        counts = np.zeros(self.cells, np.int64)
+        cell_kernels.count_allowed(self.nearest, np.ascontiguousarray(allowed), counts)
         return counts
+
+
+def number_dtype(cells: int) -> Any:
+    """What cells are numbered in."""
+    return np.uint16 if cells <= 2**16 else np.uint32
 
 
 def default_number(n: int) -> int:
@@ -127,8 +150,8 @@ def learn(
     cells: int | None = None,
     seed: int = 0,
     progress: bool = True,
-) -> tuple[Cells, Integer[np.ndarray, " n"]]:
-    """Cells for rows, by the `alive` ones, whose numbers rise; and the number of each row's cell, removed ones too.
+) -> tuple[Cells, Integer[np.ndarray, "n 2"]]:
+    """Cells for rows, by the `alive` ones, whose numbers rise; and the numbers of each row's cells, removed ones too.
 
     Spherical k-means over a sample of the rows' unit reconstructions, on all cores; the same for the same seed, however
     many these are.
@@ -144,7 +167,7 @@ def learn(
     sampled = np.sort(rng.choice(len(alive), min(len(alive), SAMPLED * cells), replace=False))
     sample = _unit_codes(rows[alive[sampled]], weights)
     matrix = sample.to_csr()
-    with bars.bar((ROUNDS + 1) * len(sample) + len(rows), "cells", shown=progress) as bar:
+    with bars.bar(ROUNDS * len(sample) + 2 * len(rows), "cells", shown=progress) as bar:
         chosen = np.sort(rng.choice(len(sample), cells, replace=False))
         centroids = _truncated(matrix[chosen], weights)
         for _ in range(ROUNDS):
@@ -152,11 +175,12 @@ def learn(
             centroids = _means(matrix, cell_of, cells, rng, weights)
             bar.update(len(sample))
         cell_of, scores = nearest(rows, centroids, weights, bar)
+        cells_of = np.stack([cell_of, _spilled(rows, centroids, weights, cell_of, scores, bar)], axis=1)
         if rows.similarity == "dot":
             lengths = np.zeros(cells, np.float32)
             np.maximum.at(lengths, cell_of, scores)
             centroids = dataclasses.replace(centroids, lengths=lengths)
-    return Cells(centroids), cell_of
+    return Cells(centroids), cells_of
 
 
 def nearest(
@@ -164,40 +188,114 @@ def nearest(
 ) -> tuple[Integer[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     """The number of every row's nearest cell, of equal ones the lowest, and their inner product.
 
-    Centroids count as unit vectors. Rows are read a chunk at a time, on all cores, once for each 512 centroids; a row's
-    cell is the same in any company.
+    Centroids count as unit vectors. A row's cell is the same in any company.
     """
     from compressae_jax.retrieval.backends import cell_kernels
 
     n, count = len(rows), len(centroids)
-    best, found = np.full(n, -np.inf, np.float32), np.zeros(n, np.uint16 if count <= 2**16 else np.uint32)
+    best, found = np.full(n, -np.inf, np.float32), np.zeros(n, number_dtype(count))
+
+    def work(here: slice, part: Part, blocks: _Blocks) -> None:
+        arrays = stored(part.values), stored(part.columns), blocks.u
+        cell_kernels.nearest(*arrays, blocks.first, blocks.cells, best[here], found[here])
+        if blocks.last:
+            best[here] *= part.row_scales
+
+    _by_centroids(rows, centroids, weights, work, bar)
+    return found, best
+
+
+def grouped(rows: Rows, cells: Cells, weights: Weights) -> Grouping:
+    """The grouping of rows by cells that are there."""
+    cell_of, scores = nearest(rows, cells.centroids, weights)
+    return Grouping.of(
+        np.stack([cell_of, _spilled(rows, cells.centroids, weights, cell_of, scores)], axis=1), len(cells)
+    )
+
+
+def _spilled(
+    rows: Rows,
+    centroids: Codes,
+    weights: Weights,
+    cell_of: Integer[np.ndarray, " n"],
+    scores: Float[np.ndarray, " n"],
+    bar: Any = None,
+) -> Integer[np.ndarray, " n"]:
+    """The number of every row's second cell, given the first and their inner product; the first where there is one.
+
+    It is that of the least ‖e‖² + λ (e·r)², e the row less its centroid, r the direction of the first cell's error.
+    """
+    from compressae_jax.retrieval.backends import cell_kernels
+
+    best, found = np.full(len(rows), np.inf, np.float32), cell_of.copy()
+    factors = 1 / np.maximum(_lengths(rows, weights), np.finfo(np.float32).tiny)
+    cosines = scores * factors
+
+    def work(here: slice, part: Part, blocks: _Blocks) -> None:
+        arrays = stored(part.values), stored(part.columns), part.row_scales * factors[here], blocks.u, blocks.likeness
+        own = cell_of[here], cosines[here]
+        cell_kernels.spill(*arrays, blocks.first, blocks.cells, *own, np.float32(ASIDE), best[here], found[here])
+
+    _by_centroids(rows, centroids, weights, work, bar, likeness=True)
+    return found
+
+
+def _lengths(rows: Rows, weights: Weights) -> Float[np.ndarray, " n"]:
+    """‖x‖ of every row as it is scored in the space 'reconstructed': 1 where cosines have a scale, else its own."""
+    lengths = np.ones(len(rows), np.float32)
+    if rows.similarity == "dot" or rows.norms is None:
+        read = rows.reader("reconstructed", CHUNK)
+        for start in range(0, len(rows), CHUNK):
+            here = slice(start, min(start + CHUNK, len(rows)))
+            values, columns, scales = read(here)
+            z = on_host.reconstruct(Codes(values, columns, rows.h), weights.params["decoder_w"])
+            lengths[here] = np.linalg.norm(z, axis=1) * np.abs(scales)
+    return lengths
+
+
+class _Blocks(NamedTuple):
+    """Some centroids, from the `first` on: their u (blocks, h, w), and the inner products (count, b) of all with them.
+
+    `cells`: how many; what is beyond them is padding.
+    """
+
+    u: np.ndarray
+    likeness: Float[np.ndarray, "count b"] | None
+    first: int
+    cells: int
+    last: bool
+
+
+def _by_centroids(
+    rows: Rows,
+    centroids: Codes,
+    weights: Weights,
+    work: Callable[[slice, Part, _Blocks], None],
+    bar: Any = None,
+    likeness: bool = False,
+) -> None:
+    """Call `work` with every chunk of rows and every 512 centroids, on all cores: a chunk is read once for each."""
+    n, count = len(rows), len(centroids)
     units = on_host.unit_rows(on_host.reconstruct(centroids, weights.params["decoder_w"]))
     chunk = max(1, CHUNK // rows.k)
     for first in range(0, count, TOGETHER * QUERIES):
         some = units[first : first + TOGETHER * QUERIES]
         u = products.by_all_cores(some, encoders.strips_of(weights, "decoder_w"))
         u = np.pad(u, ((0, -len(some) % QUERIES), (0, 0)))
-        blocks = stored(aligned(u.reshape(-1, QUERIES, u.shape[1]).transpose(0, 2, 1)))
-        last = first + len(some) == count
+        u = stored(aligned(u.reshape(-1, QUERIES, u.shape[1]).transpose(0, 2, 1)))
+        alike = None
+        if likeness:
+            padded = np.pad(some, ((0, -len(some) % QUERIES), (0, 0)))
+            alike = products.by_all_cores(units, products.strips(padded.T))
+        blocks = _Blocks(u, alike, first, len(some), first + len(some) == count)
 
-        def work(
-            start: int, first: int = first, some: int = len(some), blocks: Any = blocks, last: bool = last
-        ) -> None:
+        def one(start: int, blocks: _Blocks = blocks) -> None:
             here = slice(start, min(n, start + chunk))
-            values, columns, scales = rows.reader("reconstructed", chunk)(here)
-            cell_kernels.nearest(stored(values), stored(columns), blocks, first, some, best[here], found[here])
-            if last:
-                best[here] *= scales
+            work(here, rows.reader("reconstructed", chunk)(here), blocks)
 
-        deal(work, range(0, n, chunk))
+        deal(one, range(0, n, chunk))
         if bar is not None:
             bar.update(n * (first + len(some)) // count - n * first // count)
-    return found, best
-
-
-def grouped(rows: Rows, cells: Cells, weights: Weights) -> Grouping:
-    """The grouping of rows by cells that are there."""
-    return Grouping.of(nearest(rows, cells.centroids, weights)[0], len(cells))
 
 
 def _unit_codes(rows: Rows, weights: Weights) -> Codes:
@@ -253,5 +351,5 @@ def _truncated(sums: scipy.sparse.csr_matrix, weights: Weights) -> Codes:
 
 
 def nbytes(cells: Cells | None, groupings: Iterable[Grouping | None]) -> int:
-    """Bytes in memory of an index's cells: 4 a row, and the centroids."""
+    """Bytes in memory of an index's cells: 10 a row, and the centroids."""
     return 0 if cells is None else cells.nbytes + sum(one.nbytes for one in groupings if one is not None)

@@ -1,4 +1,4 @@
-"""The cells of an index on disk: centroids, a codes folder, and the number of each row's cell, a file a segment.
+"""The cells of an index on disk: centroids, a codes folder, and the numbers of each row's two cells, a file a segment.
 
 `cells/centroids-<generation>/` and `cells/<number>-<generation>.npy`, named in `index.json` with their hashes, as all
 else in an index folder (see `index_folder`).
@@ -43,8 +43,8 @@ def write_numbers(
     folder: Path, number: int, grouping: Grouping, before: dict[str, Any] | None, generation: int
 ) -> dict[str, Any]:
     """What `index.json` says of a segment's cells, written where they are new."""
-    numbers = grouping.cell_of
-    content = npy_header(_dtype(len(grouping.starts) - 1), numbers.shape) + numbers.tobytes()
+    numbers = grouping.cells_of
+    content = npy_header(_dtype(grouping.cells), numbers.shape) + numbers.tobytes()
     digest = xxhash.xxh3_128_hexdigest(content)
     if before is not None and before["xxh3_128"] == digest:
         return before
@@ -111,8 +111,8 @@ def read_numbers(folder: Path, said: dict[str, Any], cells: int, remedy: str) ->
         FolderError: a file that is missing or damaged, or a cell that is not there.
     """
     path = folder / CELLS / f"{said['number']:06d}-{said['cells']['generation']}.npy"
-    header = npy_header(_dtype(cells), (said["rows"],))
-    wanted = len(header) + said["rows"] * np.dtype(_dtype(cells)).itemsize
+    header = npy_header(_dtype(cells), (said["rows"], 2))
+    wanted = len(header) + 2 * said["rows"] * np.dtype(_dtype(cells)).itemsize
     try:
         with files.open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
@@ -126,7 +126,7 @@ def read_numbers(folder: Path, said: dict[str, Any], cells: int, remedy: str) ->
     numbers = np.frombuffer(content, _dtype(cells), offset=len(header))
     if len(numbers) and int(numbers.max()) >= cells:
         raise FolderError(f"{path} is damaged: it names cell {numbers.max()} of {cells}; {remedy}")
-    return Grouping.of(numbers, cells)
+    return Grouping.of(numbers.reshape(-1, 2), cells)
 
 
 def _dtype(cells: int) -> str:

@@ -138,7 +138,7 @@ class Index:
         """Bytes in memory that search needs for the rows: values, columns and a scale, or packed records alone.
 
         The scale is one of the two norms that rows keep, so that they can be searched in all spaces. Removed rows count
-        until `compact`. Lists and cells (4 a row, and the centroids), which only some indexes hold, come on top.
+        until `compact`. Lists and cells (10 a row, and the centroids), which only some indexes hold, come on top.
         """
         segments = self._segments
         scales = 0 if segments.parts[0].rows.norms is None else 4 * len(segments)
@@ -363,7 +363,7 @@ class Index:
     def with_cells(self, cells: int | None = None, seed: int = 0, progress: bool = True) -> Index:
         """The same rows with cells beside them (see `cells`), so that `search(…, probes=)` need not score all rows.
 
-        About 4 √n `cells` by default. They take 4 bytes a row and some 200 a cell, are saved with the index,
+        About 8 √n `cells` by default. They take 10 bytes a row and some 200 a cell, are saved with the index,
         and are learned once: what is added goes into the cells that are there. All spaces share them. What is added to
         one of the two later, or removed, the other does not have.
 
@@ -372,9 +372,9 @@ class Index:
         """
         segments = self._segments
         alive = np.arange(len(segments)) if segments.allowed is None else np.flatnonzero(segments.allowed)
-        learned, cell_of = cells_of.learn(segments.rows, alive, self.weights, cells, seed, progress)
+        learned, numbers = cells_of.learn(segments.rows, alive, self.weights, cells, seed, progress)
         index = self._copy()
-        index._segments = segments.with_cells(learned, cell_of)
+        index._segments = segments.with_cells(learned, numbers)
         return index
 
     @property

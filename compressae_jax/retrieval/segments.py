@@ -40,7 +40,7 @@ class Segment:
     """Rows that were added together; `removed` says which of them are gone, None if none is.
 
     `number` is that of its folder in the home of the segments, None of rows that it lacks. `grouping` says which row
-    lies in which cell, where the segments have some.
+    lies in which cells, where the segments have some.
     """
 
     rows: Rows
@@ -214,11 +214,11 @@ class Segments:
         whole = Segment(joined.in_memory(pieces or [self.rows[:0]]), grouping=self.alive_grouping())
         return dataclasses.replace(self, parts=(whole,))
 
-    def with_cells(self, cells: Cells, cell_of: Integer[np.ndarray, " n"]) -> Segments:
-        """These by other cells, given the number of every row's."""
+    def with_cells(self, cells: Cells, cells_of: Integer[np.ndarray, "n 2"]) -> Segments:
+        """These by other cells, given the numbers of every row's two."""
         spans = zip(self.parts, self.firsts.tolist(), strict=False)
         parts = [
-            dataclasses.replace(part, grouping=Grouping.of(cell_of[first : first + len(part)], len(cells)))
+            dataclasses.replace(part, grouping=Grouping.of(cells_of[first : first + len(part)], len(cells)))
             for part, first in spans
         ]
         return dataclasses.replace(self, parts=tuple(parts), cells=cells)
@@ -227,10 +227,10 @@ class Segments:
         """The grouping of the rows that are not removed, as `compacted` numbers them; None without cells."""
         if self.cells is None:
             return None
-        each = [np.empty(0, np.uint16)]
+        each = [np.empty((0, 2), np.uint16)]
         for part in self.parts:
             if part.grouping is not None:  # else it has no rows
-                each.append(part.grouping.cell_of if part.removed is None else part.grouping.cell_of[~part.removed])
+                each.append(part.grouping.cells_of[slice(None) if part.removed is None else ~part.removed])
         return Grouping.of(np.concatenate(each), len(self.cells))
 
     def alive_pieces(self, size: int = PIECE) -> Iterator[Rows]:

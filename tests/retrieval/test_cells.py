@@ -36,12 +36,12 @@ def with_cells(**how):
     return make(**how).with_cells(CELLS, progress=False)
 
 
-def cell_of(index):
-    return np.concatenate([part.grouping.cell_of for part in index._segments.parts])
+def cells_of(index):
+    return np.concatenate([part.grouping.cells_of for part in index._segments.parts])
 
 
 def probed(index, queries, probes):
-    """The oracle: which rows lie in the cells that are nearest by dense products."""
+    """The oracle: which rows lie in the cells that are nearest by dense products, or are spilled into them."""
     decoder_w = index.weights.params["decoder_w"]
     units = on_host.unit_rows(on_host.reconstruct(index._segments.cells.centroids, decoder_w))
     directions = (
@@ -50,7 +50,7 @@ def probed(index, queries, probes):
         else on_host.reconstruct(compression.encode(index.weights, queries), decoder_w)
     )
     nearest = np.argsort(-(directions @ units.T), axis=1, kind="stable")[:, :probes]
-    return np.stack([np.isin(cell_of(index), some) for some in nearest])
+    return np.stack([np.isin(cells_of(index), some).any(axis=1) for some in nearest])
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
@@ -85,13 +85,30 @@ def test_the_best_rows_of_the_nearest_cells_are_found(storage, space):
         assert_array_equal(found.scores[i], wanted.scores[0])
 
 
-def test_rows_lie_in_the_cell_of_the_nearest_centroid():
-    index = with_cells()
+@pytest.mark.parametrize("similarity", ["cosine", "dot"])
+def test_rows_lie_in_the_cell_of_the_nearest_centroid_and_are_spilled_where_the_error_is_another(similarity):
+    index = with_cells(similarity=similarity)
     decoder_w = index.weights.params["decoder_w"]
     units = on_host.unit_rows(on_host.reconstruct(index._segments.cells.centroids, decoder_w)).astype(np.float64)
-    scores = on_host.reconstruct(index.codes.codes(), decoder_w) @ units.T
-    assert_array_equal(cell_of(index), scores.argmax(axis=1))
-    assert len(np.unique(cell_of(index))) > CELLS // 2
+    rows = on_host.unit_rows(on_host.reconstruct(index.codes.codes(), decoder_w)).astype(np.float64)
+    nearest = (rows @ units.T).argmax(axis=1)
+    assert_array_equal(cells_of(index)[:, 0], nearest)
+    assert len(np.unique(nearest)) > CELLS // 2
+    errors = rows[:, None] - units
+    first = errors[np.arange(N), nearest]
+    along = np.einsum("ncd,nd->nc", errors, first / np.linalg.norm(first, axis=1, keepdims=True))
+    costs = (errors**2).sum(axis=2) + along**2
+    costs[np.arange(N), nearest] = np.inf
+    assert_array_equal(cells_of(index)[:, 1], costs.argmin(axis=1))
+
+
+def test_one_cell_alone_has_every_row_once():
+    index = make().with_cells(1, progress=False)
+    assert_array_equal(cells_of(index), 0)
+    assert len(index._segments.parts[0].grouping.order) == N
+    assert_array_equal(
+        index.search(make_vectors(3, seed=2), TOP, probes=1).rows, index.search(make_vectors(3, seed=2), TOP).rows
+    )
 
 
 def test_equal_rows_come_by_their_numbers_wherever_they_were_added():
@@ -110,7 +127,7 @@ def test_a_query_finds_the_same_in_any_company_and_with_any_threads(monkeypatch)
         monkeypatch.setenv(threads.VARIABLE, number)
         assert_array_equal(index.search(queries, TOP, probes=3).rows, whole.rows)
         again = make().with_cells(CELLS, progress=False)
-        assert_array_equal(cell_of(again), cell_of(index))
+        assert_array_equal(cells_of(again), cells_of(index))
         assert again._segments.cells.digest == index._segments.cells.digest
     for i in range(Q):
         assert_array_equal(index.search(queries[i : i + 1], TOP, probes=3).scores[0], whole.scores[i])
@@ -154,10 +171,10 @@ def test_so_many_cells_are_searched_that_they_hold_enough_rows():
     assert_array_equal(np.sort(index.search(queries, N, probes=1).rows), np.tile(np.arange(N), (Q, 1)))
 
 
-def test_cells_cost_four_bytes_a_row_and_their_centroids():
+def test_cells_cost_ten_bytes_a_row_and_their_centroids():
     plain, index = make(), with_cells()
     centroids = index._segments.cells.nbytes
-    assert index.nbytes - plain.nbytes == 4 * N + 8 * (CELLS + 1) + centroids
+    assert index.nbytes - plain.nbytes == 10 * N + 8 * (2 * CELLS + 1) + centroids
     assert index.cells == CELLS
     assert plain.cells == 0
 
@@ -166,11 +183,11 @@ def test_additions_removals_and_compaction_keep_the_cells():
     index = with_cells(storage="float16")
     index.add(make_vectors(900, seed=1)[N:])
     whole = Index(index.codes, index.weights)
-    assert_array_equal(cell_of(index)[:N], cell_of(with_cells(storage="float16")))
+    assert_array_equal(cells_of(index)[:N], cells_of(with_cells(storage="float16")))
     index.remove(range(100, 200))
-    kept = np.delete(cell_of(index), range(100, 200))
+    kept = np.delete(cells_of(index), range(100, 200), axis=0)
     index.compact()
-    assert_array_equal(cell_of(index), kept)
+    assert_array_equal(cells_of(index), kept)
     assert len(whole) == 900
     index.remove(range(len(index)))
     index.compact()
@@ -192,7 +209,7 @@ def test_a_folder_keeps_the_cells_and_writes_only_what_is_new(tmp_path, storage)
     third = Index.load(tmp_path / "index", verify=False)
     assert_array_equal(third.search(queries, TOP, probes=3).rows, again.search(queries, TOP, probes=3).rows)
     folder_changes.compact(tmp_path / "index", progress=False)
-    assert_array_equal(cell_of(Index.load(tmp_path / "index")), np.delete(cell_of(again), [1, 2]))
+    assert_array_equal(cells_of(Index.load(tmp_path / "index")), np.delete(cells_of(again), [1, 2], axis=0))
     other = third.with_cells(5, progress=False)
     other.save(tmp_path / "other")
     assert Index.load(tmp_path / "other").cells == 5

@@ -7,35 +7,44 @@ A row is scored by the instructions of `kernels`, so it gets the bits that a sca
 import numpy as np
 
 from compressae_jax.base.compiled import FAST, compiled, inlined
+from compressae_jax.codes.storage import fast_kernels
 from compressae_jax.retrieval.backends import vector_kernels as vectors
 from compressae_jax.retrieval.backends.kernels import first_not_below, replace_worst, worse
 
 STRIP = 256  # rows copied from where they lie before they are scored: they stay in a core's first cache
 ROOM = 64  # bytes behind records that vectors are loaded from
+SPARE = fast_kernels.COLUMNS  # rows behind those that are taken apart, for the vectors of the last one
+unpack = fast_kernels.fastest(roomy=True)
 
 
 @compiled
-def sort_by_cell(cell_of, starts, order):
-    """Row numbers by cell, rising in each, into `order` (n,); those of cell c begin at `starts`[c], (cells + 1,)."""
+def sort_by_cell(cells_of, starts, order):
+    """Row numbers by list, rising in each, into `order`: by the first of a row's two cells c into list 2c, by the
+    second into 2c + 1, unless it is the same; list l begins at `starts`[l], (2 cells + 1,).
+    """
     starts[:] = 0
-    for y in range(len(cell_of)):
-        starts[np.int64(cell_of[y]) + 1] += 1
+    for y in range(len(cells_of)):
+        first, second = np.int64(cells_of[y, 0]), np.int64(cells_of[y, 1])
+        starts[2 * first + 1] += 1
+        if first != second:
+            starts[2 * second + 2] += 1
     for c in range(len(starts) - 1):
         starts[c + 1] += starts[c]
     at = starts.copy()
-    for y in range(len(cell_of)):
-        cell = np.int64(cell_of[y])
-        order[at[cell]] = y
-        at[cell] += 1
+    for y in range(len(cells_of)):
+        first, second = np.int64(cells_of[y, 0]), np.int64(cells_of[y, 1])
+        order[at[2 * first]] = y
+        at[2 * first] += 1
+        if first != second:
+            order[at[2 * second + 1]] = y
+            at[2 * second + 1] += 1
 
 
 @compiled
-def count_allowed(order, starts, allowed, counts):
-    """How many rows of each cell are allowed."""
-    for c in range(len(counts)):
-        counts[c] = 0
-        for p in range(starts[c], starts[c + 1]):
-            counts[c] += allowed[np.int64(order[p])]
+def count_allowed(nearest, allowed, counts):
+    """How many allowed rows each cell is the nearest of, added to zeros."""
+    for y in range(len(nearest)):
+        counts[np.int64(nearest[y])] += allowed[y]
 
 
 @compiled(fastmath=FAST)
@@ -62,6 +71,44 @@ def nearest(values, columns, u, first_cell, cells, best, cell_of):
                 best[y], cell_of[y] = greatest, first_cell + block * w + i
 
 
+@compiled(fastmath=FAST)
+def spill(values, columns, scales, u, likeness, first_cell, cells, nearest, cosines, aside, best, second):
+    """Move rows to the second cell that costs less than their `best` so far: those of u, as in `nearest`.
+
+    Rows have unit length with `scales`, and the cosines that are given with their `nearest` cells; `likeness`
+    (count, ≥ cells) are those of all centroids with those of u. A cell costs -2 S + λ (1 - s - S + G)² / (2 - 2 s): S and
+    s the cosines of the row with it and with its nearest, G theirs.
+    """
+    k, w = values.shape[1], u.shape[2]
+    value, total = np.empty(k, np.float32), np.empty(w, np.float32)
+    two = np.float32(2)
+    for block in range(len(u)):
+        some = min(w, cells - block * w)
+        for y in range(len(values)):
+            for j in range(k):
+                value[j] = vectors.float32(values[y, j])
+            vectors.weighted(value, columns[y], u[block], total)
+            own, scale = np.int64(nearest[y]), scales[y]
+            error = np.float32(1) - cosines[y]
+            factor = aside / max(two * error, np.float32(1e-6))
+            alike = likeness[own, block * w : block * w + w]
+            for i in range(w):
+                cosine = total[i] * scale
+                along = error - cosine + alike[i]
+                total[i] = factor * along * along - two * cosine
+            place = own - first_cell - block * w
+            if 0 <= place < w:
+                total[place] = np.float32(np.inf)
+            least = total[0]
+            for i in range(1, some):
+                least = min(least, total[i])
+            if least < best[y]:
+                i = 0
+                while total[i] > least:
+                    i += 1
+                best[y], second[y] = least, first_cell + block * w + i
+
+
 @inlined
 def _absorb(score, number, indptr, without, i, scores, rows):
     """Put a result in a query's heap if it belongs there; rows come in any order."""
@@ -73,53 +120,85 @@ def _absorb(score, number, indptr, without, i, scores, rows):
 
 @compiled(fastmath=FAST)
 def scan_floats(
-    values, columns, row_scales, at, order, first_row, spans, askers, allowed, u, indptr, without, scores, rows
+    values, columns, row_scales, at, grouped, lists, askers, probed, allowed, u, indptr, without, scores, rows
 ):
-    """Absorb the rows of cells into the heaps (q, r) of queries u (q, h): those of cell t for the query askers[t].
+    """Absorb the rows of lists into the heaps (q, r) of the queries u (q, h) that ask for them.
 
-    They are `order`[spans[t, 0] : spans[t, 1]], numbered from `first_row`; those of all spans, one after the other, lie
-    at `at` in the arrays. Spans come query by query, so that a query's u stays in a core's first cache.
+    `lists` (m, 4): where each lies in the order of the rows, `grouped` (order, cells that rows are nearest to, number of
+    the first row), and where those that ask for it lie among the `askers`; `at` says where the rows of all lists, one
+    after the other, lie in the arrays. `probed` (q, cells) is true of a query's cells: spilled rows, of which a list
+    says so by an askers' start below 0 (its complement), are left to the cell that they are nearest to.
     """
-    p = -1
-    for t in range(len(spans)):
-        i = askers[t]
-        worst = scores[i, 0]
-        for place in range(spans[t, 0], spans[t, 1]):
-            number, p = first_row + np.int64(order[place]), p + 1
-            if len(allowed) and not allowed[number]:
-                continue
-            y = at[p]
-            score = vectors.dot(values, columns, y, u[i]) * row_scales[y]
-            if score >= worst:
-                _absorb(score, number, indptr, without, i, scores, rows)
-                worst = scores[i, 0]
+    order, nearest, first_row = grouped
+    p = 0
+    for t in range(len(lists)):
+        start, stop, first, last = lists[t, 0], lists[t, 1], lists[t, 2], lists[t, 3]
+        spilled = first < 0
+        if spilled:
+            first = ~first
+        for a in range(first, last):
+            i = askers[a]
+            worst = scores[i, 0]
+            for place in range(start, stop):
+                row = np.int64(order[place])
+                number, y = first_row + row, at[p + place - start]
+                if len(allowed) and not allowed[number]:
+                    continue
+                score = vectors.dot(values, columns, y, u[i]) * row_scales[y]
+                if score >= worst and not (spilled and probed[i, np.int64(nearest[row])]):
+                    _absorb(score, number, indptr, without, i, scores, rows)
+                    worst = scores[i, 0]
+        p += stop - start
 
 
 @compiled(fastmath=FAST)
-def scan_records(records, how, order, first_row, spans, askers, allowed, u, indptr, without, scores, rows):
+def scan_records(records, how, grouped, lists, askers, probed, allowed, u, indptr, without, scores, rows):
     """The same of records of `fast` rows that are taken apart in registers and have a scale of 1.
 
-    They lie in the order of their numbers and are copied, a strip of a cell at a time: copies are under way together,
-    where each score would wait for its row. `how`: signed levels, h, low bits of a column and k.
+    They lie in the order of their numbers and are copied, a strip of a list at a time: copies are under way together,
+    where each score would wait for its row. For several askers they are taken apart once. `how`: signed levels, h, low
+    bits of a column and k.
     """
+    order, nearest, first_row = grouped
+    signed, h, low, k = how
     width = records.shape[1]
     copies = np.empty(STRIP * width + ROOM, np.uint8)[: STRIP * width].reshape(STRIP, width)
-    numbers = np.empty(STRIP, np.int64)
-    for t in range(len(spans)):
-        i = askers[t]
-        for start in range(spans[t, 0], spans[t, 1], STRIP):
+    numbers, own = np.empty(STRIP, np.int64), np.empty(STRIP, np.int64)
+    values, columns = np.empty((STRIP + SPARE, k), np.float32), np.empty((STRIP + SPARE, k), np.uint16)
+    for t in range(len(lists)):
+        first, last = lists[t, 2], lists[t, 3]
+        spilled = first < 0
+        if spilled:
+            first = ~first
+        several, one = last - first > 1, askers[first]
+        for start in range(lists[t, 0], lists[t, 1], STRIP):
             count = 0
-            for p in range(start, min(start + STRIP, spans[t, 1])):
-                place = np.int64(order[p])
-                if len(allowed) and not allowed[first_row + place]:
+            for p in range(start, min(start + STRIP, lists[t, 1])):
+                row = np.int64(order[p])
+                if len(allowed) and not allowed[first_row + row]:
                     continue
+                if spilled:
+                    own[count] = nearest[row]
+                    if not several and probed[one, own[count]]:
+                        continue
                 for b in range(width):
-                    copies[count, b] = records[place, b]
-                numbers[count] = first_row + place
+                    copies[count, b] = records[row, b]
+                numbers[count] = first_row + row
                 count += 1
-            worst = scores[i, 0]
-            for y in range(count):
-                score = vectors.dot(copies, how, y, u[i])
-                if score >= worst:
-                    _absorb(score, numbers[y], indptr, without, i, scores, rows)
-                    worst = scores[i, 0]
+            if not several:
+                worst = scores[one, 0]
+                for y in range(count):
+                    score = vectors.dot(copies, how, y, u[one])
+                    if score >= worst:
+                        _absorb(score, numbers[y], indptr, without, one, scores, rows)
+                        worst = scores[one, 0]
+                continue
+            unpack(copies, count, h, low, signed, values, columns)
+            for a in range(first, last):
+                i = askers[a]
+                worst = scores[i, 0]
+                for y in range(count):
+                    score = vectors.dot(values, columns, y, u[i])
+                    if score >= worst and not (spilled and probed[i, own[y]]):
+                        _absorb(score, numbers[y], indptr, without, i, scores, rows)
+                        worst = scores[i, 0]

@@ -1,8 +1,7 @@
 """The cells backend: each query is scored with the rows of the cells that are nearest to it, by all CPU cores.
 
-Centroids are scored by `host`, rows by the same loops as a scan of all of them, to the same bits, one query after the
-other: its u then stays in a core's first cache, and few queries of a batch ask for the same cell. Results depend
-neither on threads nor on the queries beside one.
+Centroids are scored by `host`, rows by the same instructions as a scan of all of them, to the same bits. What several
+queries of a batch ask for is read and taken apart once. Results depend neither on threads nor on the queries beside one.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -33,10 +32,10 @@ class Grouped(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """Some cells of a segment, where their rows lie in its order, and the query that asks for each."""
+    """Some lists of a segment, as the loops take them, and the queries that ask for them: see `cell_kernels`."""
 
-    spans: Int[np.ndarray, "m 2"]
-    askers: Int[np.ndarray, " m"]
+    lists: Int[np.ndarray, "m 4"]
+    askers: Int[np.ndarray, " a"]
 
 
 def search(
@@ -73,12 +72,14 @@ def search(
         wanted = top + np.diff(without.indptr)
         chosen = _chosen(cells, nearby[done : done + len(some)], probes, counts, wanted)
         done += len(some)
+        probed = np.zeros((len(some), len(cells)), bool)
+        probed[chosen] = True
         lots = [(i, turn) for i, part in enumerate(parts) for turn in _turns(part.grouping, chosen, threads)]
         turns, queries, indptr = iter(lots), stored(some), fixed(without.indptr)
 
         def work(scores: np.ndarray, rows: np.ndarray) -> None:
             for i, turn in turns:
-                asked = fixed(turn.spans), fixed(turn.askers)
+                asked = fixed(turn.lists), fixed(turn.askers), probed
                 read[i](parts[i], turn)(asked, (mask, queries, indptr, without.rows, scores, rows))
 
         return best_of_threads(work, max(1, min(threads, len(lots))), len(some), top)
@@ -97,20 +98,25 @@ def _reader(rows: Rows, space: str) -> Callable[[Grouped, Turn], Callable[[tuple
 
         def direct(part: Grouped, turn: Turn) -> Callable[[tuple, tuple], None]:
             part.rows.files.check()
-            order = fixed(part.grouping.order)
-            return lambda asked, rest: cell_kernels.scan_records(these, how, order, part.first, *asked, *rest)
+            grouped = _grouped(part)
+            return lambda asked, rest: cell_kernels.scan_records(these, how, grouped, *asked, *rest)
 
         return direct
 
     def through(part: Grouped, turn: Turn) -> Callable[[tuple, tuple], None]:
         order = part.grouping.order
-        numbers = np.concatenate([order[start:stop] for start, stop in turn.spans.tolist()]).astype(np.int64)
+        numbers = np.concatenate([order[start:stop] for start, stop, *_ in turn.lists.tolist()]).astype(np.int64)
         numbers, at = np.unique(numbers, return_inverse=True)
         values, columns, scales = part.rows.reader(space, len(numbers))(numbers)
-        arrays = stored(values), stored(columns), stored(scales), fixed(at), fixed(order)
-        return lambda asked, rest: cell_kernels.scan_floats(*arrays, part.first, *asked, *rest)
+        arrays = stored(values), stored(columns), stored(scales), fixed(at), _grouped(part)
+        return lambda asked, rest: cell_kernels.scan_floats(*arrays, *asked, *rest)
 
     return through
+
+
+def _grouped(part: Grouped) -> tuple[np.ndarray, np.ndarray, int]:
+    """What the loops take of a grouping."""
+    return fixed(part.grouping.order), fixed(part.grouping.nearest), int(part.first)
 
 
 def _chosen(
@@ -147,16 +153,21 @@ def _chosen(
 def _turns(
     grouping: Grouping, chosen: tuple[Int[np.ndarray, " p"], Int[np.ndarray, " p"]], threads: int
 ) -> Iterator[Turn]:
-    """The cells of a segment that are asked for, in turns of about equal work."""
+    """The lists of a segment that are asked for, in turns of about equal work."""
     queries, cells = chosen
-    sizes = grouping.sizes[cells]
-    some = np.flatnonzero(sizes)
-    if not len(some):
+    by_cell = np.argsort(cells, kind="stable")
+    askers = queries[by_cell]
+    asked, firsts = np.unique(cells[by_cell], return_index=True)
+    ends = np.append(firsts[1:], len(askers))
+    numbers = (2 * asked[:, None] + np.arange(2)).ravel()
+    starts, stops = grouping.starts[numbers], grouping.starts[numbers + 1]
+    first, last = np.stack([firsts, ~firsts], axis=1).ravel(), np.repeat(ends, 2)
+    lists = np.stack([starts, stops, first, last], axis=1)[stops > starts]
+    if not len(lists):
         return
-    queries, cells, work = queries[some], cells[some], np.cumsum(sizes[some])
-    spans = np.stack([grouping.starts[cells], grouping.starts[cells + 1]], axis=1)
-    count = min(len(some), TURNS * threads, 1 + int(work[-1]) // SHARE)
+    work = np.cumsum((lists[:, 1] - lists[:, 0]) * (lists[:, 3] - np.maximum(lists[:, 2], ~lists[:, 2])))
+    count = min(len(lists), TURNS * threads, 1 + int(work[-1]) // SHARE)
     cuts = np.searchsorted(work, work[-1] * np.arange(1, count) / count)
-    cuts = np.unique(np.concatenate([[0], cuts, [len(some)]]))
+    cuts = np.unique(np.concatenate([[0], cuts, [len(lists)]]))
     for first, last in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
-        yield Turn(spans[first:last], queries[first:last])
+        yield Turn(lists[first:last], askers)
