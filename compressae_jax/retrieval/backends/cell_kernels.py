@@ -12,6 +12,7 @@ from compressae_jax.retrieval.backends import vector_kernels as vectors
 from compressae_jax.retrieval.backends.kernels import first_not_below, replace_worst, worse
 
 STRIP = 256  # rows copied from where they lie before they are scored: they stay in a core's first cache
+AHEAD = 64  # records that are fetched before they are copied
 ROOM = 64  # bytes behind records that vectors are loaded from
 SPARE = fast_kernels.COLUMNS  # rows behind those that are taken apart, for the vectors of the last one
 unpack = fast_kernels.fastest(roomy=True)
@@ -76,8 +77,8 @@ def spill(values, columns, scales, u, likeness, first_cell, cells, nearest, cosi
     """Move rows to the second cell that costs less than their `best` so far: those of u, as in `nearest`.
 
     Rows have unit length with `scales`, and the cosines that are given with their `nearest` cells; `likeness`
-    (count, ≥ cells) are those of all centroids with those of u. A cell costs -2 S + λ (1 - s - S + G)² / (2 - 2 s): S and
-    s the cosines of the row with it and with its nearest, G theirs.
+    (count, ≥ cells) are those of all centroids with those of u. A cell costs λ (1 - s - S + G)² / (2 - 2 s) - 2 S, of S
+    and s, the row's cosines with it and with its nearest, and G, theirs.
     """
     k, w = values.shape[1], u.shape[2]
     value, total = np.empty(k, np.float32), np.empty(w, np.float32)
@@ -124,10 +125,10 @@ def scan_floats(
 ):
     """Absorb the rows of lists into the heaps (q, r) of the queries u (q, h) that ask for them.
 
-    `lists` (m, 4): where each lies in the order of the rows, `grouped` (order, cells that rows are nearest to, number of
-    the first row), and where those that ask for it lie among the `askers`; `at` says where the rows of all lists, one
-    after the other, lie in the arrays. `probed` (q, cells) is true of a query's cells: spilled rows, of which a list
-    says so by an askers' start below 0 (its complement), are left to the cell that they are nearest to.
+    `grouped`: the rows' order, the cell each is nearest to, the first one's number. `lists` (m, 4): start and end in
+    that order, and of those who ask for it among the `askers`; `at` says where the rows of all lists, one after the
+    other, lie in the arrays. `probed` (q, cells) is true of a query's cells: spilled rows, whose list has its askers'
+    start as its complement, below 0, are left to the cell that they are nearest to.
     """
     order, nearest, first_row = grouped
     p = 0
@@ -151,6 +152,17 @@ def scan_floats(
         p += stop - start
 
 
+@inlined
+def _fetched(records, order, lists, t, p):
+    """Where the next record stands to be fetched, after that of place p, of list t, was asked for."""
+    if t == len(lists):
+        return t, p
+    vectors.ahead(records, np.int64(order[p]))
+    if p + 1 < lists[t, 1]:
+        return t, p + 1
+    return t + 1, lists[t + 1, 0] if t + 1 < len(lists) else p
+
+
 @compiled(fastmath=FAST)
 def scan_records(records, how, grouped, lists, askers, probed, allowed, u, indptr, without, scores, rows):
     """The same of records of `fast` rows that are taken apart in registers and have a scale of 1.
@@ -165,6 +177,9 @@ def scan_records(records, how, grouped, lists, askers, probed, allowed, u, indpt
     copies = np.empty(STRIP * width + ROOM, np.uint8)[: STRIP * width].reshape(STRIP, width)
     numbers, own = np.empty(STRIP, np.int64), np.empty(STRIP, np.int64)
     values, columns = np.empty((STRIP + SPARE, k), np.float32), np.empty((STRIP + SPARE, k), np.uint16)
+    soon, coming = 0, lists[0, 0]
+    for _ in range(AHEAD):
+        soon, coming = _fetched(records, order, lists, soon, coming)
     for t in range(len(lists)):
         first, last = lists[t, 2], lists[t, 3]
         spilled = first < 0
@@ -175,6 +190,7 @@ def scan_records(records, how, grouped, lists, askers, probed, allowed, u, indpt
             count = 0
             for p in range(start, min(start + STRIP, lists[t, 1])):
                 row = np.int64(order[p])
+                soon, coming = _fetched(records, order, lists, soon, coming)
                 if len(allowed) and not allowed[first_row + row]:
                     continue
                 if spilled:

@@ -1,7 +1,7 @@
 """The cells backend: each query is scored with the rows of the cells that are nearest to it, by all CPU cores.
 
 Centroids are scored by `host`, rows by the same instructions as a scan of all of them, to the same bits. What several
-queries of a batch ask for is read and taken apart once. Results depend neither on threads nor on the queries beside one.
+queries of a batch ask for is read and taken apart once. Results depend neither on threads nor on queries beside one.
 """
 
 from collections.abc import Callable, Iterator, Sequence

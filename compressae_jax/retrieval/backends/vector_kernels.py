@@ -179,6 +179,21 @@ def float32(_, value):
 
 
 @emitted
+def ahead(_, records, row):
+    """Have the cache fetch a record, of at most 64 bytes or the first and last of more, to be read soon."""
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> ir.Value:
+        records = argument(context, builder, signature, given, 0)
+        width = shape(builder, records)[1]
+        start = builder.mul(given[1], width)
+        fetch(builder, records.data, start)
+        fetch(builder, records.data, builder.add(start, builder.sub(width, INT(1))))
+        return context.get_dummy_value()
+
+    return contiguous(types.void, records, row), emit
+
+
+@emitted
 def weighted(_, values, columns, u, totals):
     """totals[i] = Σ_j values[j] u[columns[j], i], values float32; the length of `totals` is a multiple of 16."""
 
