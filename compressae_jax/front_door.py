@@ -204,7 +204,7 @@ class Model:
             self.weights,
             ("budget", budget_bytes),
             lambda: budgets.with_budget(self.weights, budget_bytes),
-            lambda _: 0,  # the parameters are those of the model itself
+            lambda made: 0 if made.h == self.weights.h else 8 * made.d * made.h,  # else they are those of the model
         )
         return Model(made)
 

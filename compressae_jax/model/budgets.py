@@ -76,11 +76,15 @@ def of_dictionary(budget_bytes: int, h: int, d: int) -> tuple[int, str]:
 def with_budget(weights: Weights, budget_bytes: int) -> Weights:
     """The same dictionary, to make codes of at most so many bytes by pursuit; their levels are learned when it does.
 
+    One that has a basis beside it makes rows of `residual4` where the budget has `RESIDUAL_BITS` for a number.
+
     Raises:
         InputError: as `of_dictionary`.
     """
     if residual.has_basis(weights):
         return residual.with_budget(weights, budget_bytes)
+    if weights.rest is not None and 8 * budget_bytes >= RESIDUAL_BITS * weights.d:
+        return residual.with_rest(weights, budget_bytes)
     k, storage = of_dictionary(budget_bytes, weights.h, weights.d)
     return dataclasses.replace(weights.with_k(k), encoder="pursuit", storage=storage)
 

@@ -156,7 +156,8 @@ class Encoder:
 
         def work(here: slice, units: np.ndarray, product: np.ndarray) -> None:
             of_rows, fitted, among = self._fitted(units, product, gram)
-            found[here] = np.abs(pursuit_host.folded(of_rows, fitted, among, None if times is None else times[here])[0])
+            some = None if times is None else times[here]
+            found[here] = np.abs(pursuit_host.folded(of_rows, fitted, among, some, self.weights.fold)[0])
 
         gram, x = gram_of(self.weights), np.asarray(x, np.float32)
         times = self._times(x)
@@ -199,19 +200,17 @@ class Encoder:
         times = self._times(x)
 
         def work(here: slice, units: np.ndarray, product: np.ndarray) -> None:
+            some = None if times is None else times[here]
             if gram is None:
                 found = topk_host.largest(self._activated(units, product), self.k)
             elif on is not None and self.encoder == "pursuit":
-                found = pursuit_host.pursue_on_levels(
-                    product, gram, self.weights.k, on, None if times is None else times[here]
-                )
+                found = pursuit_host.pursue_on_levels(product, gram, self.weights.k, on, some, self.weights.fold)
                 found = _by_magnitude(*found)
             else:
                 of_rows, found, among = self._fitted(units, product, gram)
                 if on is not None:
-                    found = pursuit_host.on_levels(
-                        of_rows, found, gram, on, self.encoder in SWAPPED, among, None if times is None else times[here]
-                    )
+                    swap = self.encoder in SWAPPED
+                    found = pursuit_host.on_levels(of_rows, found, gram, on, swap, among, some, self.weights.fold)
                 found = _by_magnitude(*found)
             with np.errstate(over="ignore"):  # whoever stores float16 looks at what is too large for it
                 values[here], columns[here] = found

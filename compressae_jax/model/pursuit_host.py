@@ -3,7 +3,8 @@
 Values on levels are stored without a scale of their row, so the row's length is folded into them. Where n = ‖z‖ is
 that of the least-squares values (the cosine of x to its reconstruction), the folded z has ⟨x̂, z⟩ = n^1.5: between the
 cosine's n, which overrates rows that are poorly reconstructed, and the inner product's n², which underrates them. It
-ranks dense queries better than either (docs/research-log.md).
+ranks dense queries better than either (docs/research-log.md) where a dictionary is used on what it was learned from.
+One that is carried to other texts has poorer and more different n, and ranks better by the cosine (`Weights.fold`).
 """
 
 import numpy as np
@@ -15,7 +16,7 @@ from compressae_jax.codes import on_host
 from compressae_jax.model import shortlists, topk_host
 from compressae_jax.notation import DecoderW, InputError
 
-FOLD = 0.5  # power of 1/n in the folded values
+FOLD = 0.5  # power of 1/n in the folded values, unless a model has its own
 SWEEPS = 3  # of coordinate descent over a row's atoms; few rows change after them
 WEIGHT = 9.0  # of an error along x̂ beside one across it
 LARGEST_H = 2**15  # its Gram matrix takes 4 GiB
@@ -112,6 +113,7 @@ def folded(
     fitted: Fitted,
     among: Int[np.ndarray, "b c"] | None = None,
     times: Float[np.ndarray, " b"] | None = None,
+    fold: float = FOLD,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Least-squares values with the row's length folded in, and ⟨x̂, z⟩ (b,) that they have.
 
@@ -127,7 +129,7 @@ def folded(
         square = np.empty(len(values), np.float32)
         pursuit_kernels.along(of_rows, among, values, columns, square)
     n = np.sqrt(np.maximum(square, 1e-12))
-    values, along = values * (n**-FOLD)[:, None], (n ** (2 - FOLD)).astype(np.float32)
+    values, along = values * (n**-fold)[:, None], (n ** (2 - fold)).astype(np.float32)
     return (values, along) if times is None else (values * times[:, None], along * times)
 
 
@@ -139,6 +141,7 @@ def on_levels(
     swap: bool,
     among: Int[np.ndarray, "b c"] | None = None,
     times: Float[np.ndarray, " b"] | None = None,
+    fold: float = FOLD,
 ) -> Fitted:
     """Folded values on signed levels, refitted to what the rounding left; with `swap` atoms may change, too.
 
@@ -147,7 +150,7 @@ def on_levels(
     """
     from compressae_jax.model import pursuit_kernels
 
-    values, lengths = folded(of_rows, fitted, among, times)
+    values, lengths = folded(of_rows, fitted, among, times, fold)
     nearest = levels[np.searchsorted((levels[1:] + levels[:-1]) / 2, np.abs(values))]
     # A place that a row does not use gets the lowest level, which the descent makes the best of.
     values = np.where(values.any(axis=1, keepdims=True), np.copysign(nearest, values), 0).astype(np.float32)
@@ -165,12 +168,13 @@ def pursue_on_levels(
     k: int,
     levels: Float[np.ndarray, " l"],
     times: Float[np.ndarray, " b"] | None = None,
+    fold: float = FOLD,
 ) -> Fitted:
     """`on_levels` with swaps of what `pursue` gives, a row at a time, whose atoms are then read once."""
     from compressae_jax.model import pursuit_kernels
 
     values, columns = np.empty((len(of_rows), k), np.float32), np.empty((len(of_rows), k), np.int32)
     times = np.ones(len(of_rows), np.float32) if times is None else times
-    how = np.float32(FOLD), levels, SWEEPS, True, np.float32(WEIGHT)
+    how = np.float32(fold), levels, SWEEPS, True, np.float32(WEIGHT)
     pursuit_kernels.pursue_on_levels(of_rows, gram, values, columns, times, *how)
     return values, columns

@@ -31,13 +31,12 @@ from compressae_jax.codes.storage.residual import (
 )
 from compressae_jax.codes.storage.residual import numbers as numbers_of
 from compressae_jax.model import kept
-from compressae_jax.model.weights import Weights
+from compressae_jax.model.weights import Rest, Weights
 from compressae_jax.notation import Dense, InputError, check_range
 
 FIRST = "fast4"  # storage of the nonzeros
 SWEEPS = 4  # of coordinate descent over a row's coordinates
 WEIGHT = 3.0  # of an error along x̂ beside one across it
-POWER = 1.5  # of the cosine, that ⟨x̂, z⟩ is to have: see `pursuit_host`
 SMALLEST = 1e-6  # deviation of a coordinate that has bits, beside that of all
 MARGIN = 1.1  # of the scales beyond those seen
 POOLED = 2048  # rows whose coordinates the shared levels are learned from
@@ -65,7 +64,7 @@ def short(weights: Weights, how: Residual) -> Weights:
     encoder_w, encoder_b = weights.params["encoder_w"][:, :h], weights.params["encoder_b"][:h]
     params = {"encoder_w": np.ascontiguousarray(encoder_w), "encoder_b": encoder_b.copy(), "decoder_w": decoder_w}
     levels = {kinds.levels_name("pursuit", FIRST, how.similarity): how.first.levels}
-    return Weights(params, h, k, weights.activation, {}, "pursuit", FIRST, levels)
+    return Weights(params, h, k, weights.activation, {}, "pursuit", FIRST, levels, fold=weights.fold)
 
 
 def coded(
@@ -100,7 +99,7 @@ def coded(
         how.tables,
         SWEEPS,
         np.float32(WEIGHT),
-        np.float32(POWER),
+        np.float32(2 - weights.fold),  # power of the cosine, that ⟨x̂, z⟩ is to have: see `pursuit_host`
         found[:, some:],
     )
     rest = np.broadcast_to(how.first.h + np.arange(how.coordinates), (len(units), how.coordinates))
@@ -130,18 +129,39 @@ def extended(weights: Weights, budget_bytes: int, x: Dense, codes: Codes) -> Wei
     bytes_left = budget_bytes - kinds.record_width(FIRST, weights.h, weights.k) - 1
     check_range(f"bytes that budget_bytes={budget_bytes} leaves for coordinates", bytes_left, 1, 4 * weights.d)
     counts = dealt(deviations, min(bytes_left, MOST_BITS * groups(weights.d)))
-    decoder_w = np.concatenate([weights.params["decoder_w"], basis])
+    magnitudes = weights.levels[kinds.levels_name("pursuit", FIRST)]
+    levels = numbers_of(magnitudes, scales(rest), counts, shared, deviations)
+    k = weights.k + min(GROUP * int(counts.sum()), weights.d)
+    return _joined(weights, Rest(basis, k, levels))
+
+
+def rest_of(weights: Weights) -> Rest:
+    """What `with_rest` needs to make a model with a basis of its dictionary again; the basis as float16 holds it."""
+    name = kinds.levels_name("pursuit", RESIDUAL)
+    basis = weights.params["decoder_w"][-weights.d :].astype(np.float16).astype(np.float32)
+    return Rest(basis, weights.k, weights.levels[name])
+
+
+def with_rest(weights: Weights, budget_bytes: int) -> Weights:
+    """A dictionary and the basis that it has beside it, for rows of at most so many bytes.
+
+    Raises:
+        InputError: as `with_budget`.
+    """
+    assert weights.rest is not None
+    return with_budget(_joined(weights, weights.rest), budget_bytes)
+
+
+def _joined(weights: Weights, rest: Rest) -> Weights:
+    decoder_w = np.concatenate([weights.params["decoder_w"], rest.basis])
     params = {
         "encoder_w": np.ascontiguousarray(decoder_w.T),
         "encoder_b": np.concatenate([weights.params["encoder_b"], np.zeros(weights.d, np.float32)]),
         "decoder_w": decoder_w,
     }
-    magnitudes = weights.levels[kinds.levels_name("pursuit", FIRST)]
-    levels = numbers_of(magnitudes, scales(rest), counts, shared, deviations)
-    k = weights.k + min(GROUP * int(counts.sum()), weights.d)
-    own = {kinds.levels_name("pursuit", RESIDUAL): levels}
+    own = {kinds.levels_name("pursuit", RESIDUAL): rest.levels}
     return dataclasses.replace(
-        weights, params=params, h=len(decoder_w), k=k, encoder="pursuit", storage=RESIDUAL, levels=own
+        weights, params=params, h=len(decoder_w), k=rest.k, encoder="pursuit", storage=RESIDUAL, levels=own, rest=None
     )
 
 

@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import safetensors.numpy
@@ -20,6 +20,7 @@ from compressae_jax.codes import on_host
 from compressae_jax.codes.storage.kinds import RESIDUAL, levels_name, packing, storage_bits
 from compressae_jax.codes.storage.packed import Packing
 from compressae_jax.model import card, shipped
+from compressae_jax.model.pursuit_host import FOLD
 from compressae_jax.model.topk_host import ACTIVATIONS
 from compressae_jax.notation import FolderError, InputError, check_choice, check_range
 
@@ -27,12 +28,17 @@ if TYPE_CHECKING:
     from compressae_jax.model.compressae import CompresSAE
 
 ONE_PASS, PURSUIT = "published one-pass codes", "packed pursuit codes"
-FORMAT_VERSION = 2  # of folders with the decoder alone; all others are written as 1, which older programs read
+# Of folders with a basis or a fold of their own; 2 have the decoder alone; others are 1, which older programs read.
+FORMAT_VERSION = 3
 DECODER = "decoder_w as F16"  # what PARAMS holds of those; the encoder is its transpose, without a bias
 PARAMS, META = "params.safetensors", "model.json"
+BASIS = "basis"  # float16 in any folder
+STORED: dict[str, np.dtype[Any]] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
 NAMES = ("encoder_w", "encoder_b", "decoder_w")  # of the published class, which has the same shapes
 LARGEST_HEADER = 2**20  # bytes of what names the arrays of a file; ours have some two hundred
 UNIT_TOLERANCE = 1e-3  # on the length of a decoder row
+MOST_FOLD = 2.0  # at which all rows have one product with their vector
+BASIS_TOLERANCE = 0.01  # on the products of its rows: float16 is off by less than a thousandth
 
 
 def kind_of(encoder: str, storage: str) -> str:
@@ -43,6 +49,14 @@ def kind_of(encoder: str, storage: str) -> str:
     return ONE_PASS if encoder == "topk" and not packed else f"{encoder} codes, {storage}"
 
 
+class Rest(NamedTuple):
+    """What a dictionary has beside it for rows of storage 'residual4', which budgets of many bytes get."""
+
+    basis: np.ndarray  # (d, d) float32: orthonormal rows, the directions of what a few nonzeros leave
+    k: int  # nonzeros and coordinates of such rows of some budget, which those of others are made from
+    levels: tuple[float, ...]  # of the same rows, see `codes.storage.residual`
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Weights:
     """What a model folder holds: float32 encoder_w (d, h), encoder_b (h,), decoder_w (h, d) of unit rows.
@@ -50,7 +64,8 @@ class Weights:
     `encoder` and `storage` name how it was made to be used, the defaults of compression; `summary` says how it was
     trained: JSON-able. `levels` are the magnitudes of packed values, by 'encoder:storage' (and ':dot' where they have
     the lengths of vectors in them), learned once (see `encoders.learn_levels`), so that rows made on any day can be
-    joined; they belong to this k. These are no part of the fingerprint.
+    joined; they belong to this k. `rest` is what `budgets.with_budget` makes rows of many bytes from. These are no part
+    of the fingerprint.
     """
 
     params: dict[str, np.ndarray]
@@ -61,6 +76,8 @@ class Weights:
     encoder: str = "topk"  # one of `encoders.ENCODERS`
     storage: str = "float16"  # one of `codes.storage.kinds.STORAGES`
     levels: dict[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
+    rest: Rest | None = None
+    fold: float = FOLD  # of values on levels, see `pursuit_host`: 0.5 for what it was learned from, more if carried
 
     def __post_init__(self) -> None:
         """Own the levels, so that those learned for one copy do not turn up in another."""
@@ -139,13 +156,23 @@ def save(
     """
     _check(weights)
     sizes = {"d": weights.d, "h": weights.h, "k": weights.k, "activation": weights.activation}
-    version = FORMAT_VERSION if decoder_alone else 1
-    meta = {"format_version": version, **sizes, "fingerprint": weights.fingerprint, "summary": weights.summary}
-    meta |= {"encoder": weights.encoder, "storage": weights.storage, "levels": weights.levels}
+    version = FORMAT_VERSION if weights.rest is not None or weights.fold != FOLD else 2 if decoder_alone else 1
+    meta: dict[str, Any] = {"format_version": version, **sizes, "fingerprint": weights.fingerprint}
+    meta |= {
+        "summary": weights.summary,
+        "encoder": weights.encoder,
+        "storage": weights.storage,
+        "levels": weights.levels,
+    }
     if decoder_alone:
         meta["params"], arrays = DECODER, {"decoder_w": _half(weights)}
     else:
         arrays = {name: np.ascontiguousarray(weights.params[name]) for name in NAMES}
+    if weights.fold != FOLD:
+        meta["fold"] = weights.fold
+    if (rest := weights.rest) is not None:
+        meta["rest"] = {"k": rest.k, "levels": rest.levels, "fingerprint": _of_basis(rest.basis)}
+        arrays[BASIS] = rest.basis.astype(np.float16)
     if told is not None:
         card.check_licence(told.licence)
     with files.replacing(folder, (PARAMS, META, card.CARD), META) as aside:
@@ -206,10 +233,11 @@ def load(folder: str | os.PathLike, any_length: bool = False) -> Weights:
 
 def _load(folder: Path, any_length: bool) -> Weights:
     meta, remedy = _meta(folder), _remedy(folder)
-    params = _read_params(folder / PARAMS, meta["d"], meta["h"], "params" in meta, remedy)
+    params = _read_params(folder / PARAMS, meta["d"], meta["h"], "params" in meta, "rest" in meta, remedy)
+    rest = _rest(meta["rest"], params.pop(BASIS), folder, remedy) if "rest" in meta else None
     use = {name: meta[name] for name in ("encoder", "storage") if name in meta}  # older folders have neither
     fields = meta["h"], meta["k"], meta["activation"], meta["summary"]
-    weights = Weights(params, *fields, **use, levels=_levels(meta))
+    weights = Weights(params, *fields, **use, levels=_levels(meta), rest=rest, fold=float(meta.get("fold", FOLD)))
     if (given := weights.fingerprint) != (wanted := meta["fingerprint"]):
         raise FolderError(f"{folder / PARAMS} is damaged: fingerprint {given}, {META} says {wanted}; {remedy}")
     try:
@@ -279,6 +307,10 @@ def _meta(folder: Path) -> dict[str, Any]:
                 continue
             bits = storage_bits(storage)
             Packing(meta["h"], min(meta["k"], 2**16), bits if bits is not None else 0, numbers)
+        if "fold" in meta:
+            _check_fold(_number(meta["fold"]))
+        if "rest" in meta:
+            _check_rest(meta["rest"], meta["d"], meta["h"])
     except KeyError as error:
         raise FolderError(f"{folder / META} is damaged: it has no field {error}; {remedy}") from None
     except (InputError, TypeError, ValueError) as error:
@@ -291,18 +323,49 @@ def _levels(meta: dict[str, Any]) -> dict[str, tuple[float, ...]]:
     return {name: tuple(map(float, some)) for name, some in meta.get("levels", {}).items()}
 
 
+def _check_fold(fold: float) -> None:
+    if not 0 <= fold <= MOST_FOLD:
+        raise InputError(f"fold must be 0 to {MOST_FOLD}, not {fold}")
+
+
+def _check_rest(noted: Any, d: int, h: int) -> None:
+    check_range("k of rest", noted["k"], 1, h + d)
+    how = packing(RESIDUAL, h + d, noted["k"], tuple(map(_number, noted["levels"])))
+    if not isinstance(noted["fingerprint"], str) or getattr(how, "d", None) != d:
+        raise InputError("rest must have a fingerprint, and levels of d coordinates")
+
+
+def _rest(noted: dict[str, Any], basis: np.ndarray, folder: Path, remedy: str) -> Rest:
+    rest = Rest(basis, noted["k"], tuple(map(float, noted["levels"])))
+    if (given := _of_basis(basis)) != noted["fingerprint"]:
+        raise FolderError(
+            f"{folder / PARAMS} is damaged: the basis has fingerprint {given}, {META} says {noted['fingerprint']}; "
+            f"{remedy}"
+        )
+    return rest
+
+
+def _of_basis(basis: np.ndarray) -> str:
+    """16 hex digits of it."""
+    return xxhash.xxh3_128(np.ascontiguousarray(basis, np.float32)).hexdigest()[:16]
+
+
 def _number(level: Any) -> float:
     if isinstance(level, bool) or not isinstance(level, (int, float)) or abs(level) > float(np.finfo(np.float32).max):
         raise InputError(f"levels must be numbers of float32, not {str(level)[:60]}")
     return float(level)
 
 
-def _read_params(path: Path, d: int, h: int, decoder_alone: bool, remedy: str) -> dict[str, np.ndarray]:
+def _read_params(
+    path: Path, d: int, h: int, decoder_alone: bool, with_basis: bool, remedy: str
+) -> dict[str, np.ndarray]:
     """The arrays, from one opening of the file, read only after names, dtypes, shapes and sizes are right."""
-    shapes = {"decoder_w": (h, d)} if decoder_alone else _shapes(d, h)
-    dtype, stored = ("F16", "<f2") if decoder_alone else ("F32", "<f4")
-    wanted = {name: (dtype, list(shape)) for name, shape in shapes.items()}
-    size = np.dtype(stored).itemsize * sum(math.prod(shape) for shape in shapes.values())
+    shapes: dict[str, tuple[int, ...]] = {"decoder_w": (h, d)} if decoder_alone else _shapes(d, h)
+    kinds = dict.fromkeys(shapes, "F16" if decoder_alone else "F32")
+    if with_basis:
+        shapes, kinds = {**shapes, BASIS: (d, d)}, {**kinds, BASIS: "F16"}
+    wanted = {name: (kinds[name], list(shape)) for name, shape in shapes.items()}
+    size = sum(STORED[kinds[name]].itemsize * math.prod(shape) for name, shape in shapes.items())
     try:
         with files.open_regular(path) as file:
             there = os.fstat(file.fileno()).st_size
@@ -319,7 +382,7 @@ def _read_params(path: Path, d: int, h: int, decoder_alone: bool, remedy: str) -
             params, places = {}, []
             for name, shape in shapes.items():
                 first, end = fields[name]["data_offsets"]
-                params[name] = np.empty(shape, stored)
+                params[name] = np.empty(shape, STORED[kinds[name]])
                 if type(first) is not int or end - first != params[name].nbytes or not 0 <= first <= size - end + first:
                     raise ValueError(f"{name} has the bytes {first} to {end}")
                 places.append((first, end))
@@ -328,7 +391,8 @@ def _read_params(path: Path, d: int, h: int, decoder_alone: bool, remedy: str) -
                     raise ValueError("it ended while it was read")
             if any(end > first for (_, end), (first, _) in itertools.pairwise(sorted(places))):
                 raise ValueError("two arrays share bytes")
-            return _tied(params["decoder_w"].astype(np.float32)) if decoder_alone else params
+            basis = {BASIS: params.pop(BASIS).astype(np.float32)} if with_basis else {}
+            return (_tied(params["decoder_w"].astype(np.float32)) if decoder_alone else params) | basis
     except (FileNotFoundError, NotADirectoryError):
         raise FolderError(f"{path} is missing; {remedy}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -358,6 +422,12 @@ def _check(weights: Weights, any_length: bool = False) -> None:
         if not np.isfinite(array).all():
             raise InputError(f"{name} has a value that is not finite")
     check_range("k", weights.k, 1, weights.h)
+    _check_fold(weights.fold)
+    if (rest := weights.rest) is not None:
+        if rest.basis.shape != (weights.d, weights.d) or rest.basis.dtype != np.float32:
+            raise InputError(f"a basis must be float32 of shape {(weights.d, weights.d)}, not {rest.basis.shape}")
+        if (distance := np.abs(rest.basis @ rest.basis.T - np.eye(weights.d)).max()) > BASIS_TOLERANCE:
+            raise InputError(f"the rows of a basis must be orthonormal, and are not, by {distance:.3g}")
     lengths = np.linalg.norm(weights.params["decoder_w"], axis=1)
     worst = int(np.abs(lengths - 1).argmax())
     if not any_length and abs(lengths[worst] - 1) > UNIT_TOLERANCE:

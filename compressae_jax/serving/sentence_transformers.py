@@ -229,7 +229,7 @@ def _finish(folder: Path, weights: Weights, space: str | None) -> None:
     """What their `save` leaves out: the model itself in the last module's folder, where our module lies, a card."""
     modules = json.loads((folder / MODULES).read_text(encoding="utf-8"))
     last = folder / modules[-1]["path"]
-    model_weights.save(weights, last / "model")
+    model_weights.save(dataclasses.replace(weights, rest=None), last / "model")  # their loader takes no other array
     for name in (PARAMS, META):
         os.replace(last / "model" / name, last / name)
     (last / "model").rmdir()

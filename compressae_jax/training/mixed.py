@@ -19,26 +19,31 @@ Sets = Mapping[str, Source]
 
 
 def learn(
-    sets: Sets, h: int, ks: Sequence[int], rows: int, seed: int = 0, shown: bool = True
+    sets: Sets, h: int, ks: Sequence[int], rows: int, share: float = 0.0, seed: int = 0, shown: bool = True
 ) -> tuple[refine.Dictionary, list[float]]:
     """h unit rows after one round for each of `ks`, its nonzeros a row, and the mean cosine that each round found.
 
-    A round looks at `rows` rows, drawn anew; `shares` says how many of each set.
+    A round looks at `rows` rows, drawn anew; `shares` says how many of each set. Of what the rounds before it told,
+    `share` still counts (less in the first ones, whose codes are soon old): see `refine.improved_after`.
 
     Raises:
-        InputError: sets of different widths, none at all, fewer rows than latents.
+        InputError: sets of different widths, none at all, fewer rows than latents, a share that is none.
     """
     widths = {name: one.width for name, one in sets.items()}
     if len(set(widths.values())) != 1:
         raise InputError(f"sets must be of one width, and are of {widths or 'no set at all'}")
     check_range("h", h, 1, sum(map(len, sets.values())))
     check_range("rows", rows, 1, sys.maxsize)
+    if not 0 <= share < 1:
+        raise InputError(f"share must be at least 0 and below 1, not {share}")
     rng = np.random.default_rng(seed)
     decoder_w = drawn(sets, h, rng)
-    cosines = []
+    cosines: list[float] = []
+    moments = None
     with progress.bar(len(ks), "refine", "rounds", 0, shown) as bar:
         for k in ks:
-            decoder_w, told = refine.improved(decoder_w, k, drawn(sets, rows, rng))
+            counts = min(share, len(cosines) / (len(cosines) + 2))
+            decoder_w, told, moments = refine.improved_after(moments, counts, decoder_w, k, drawn(sets, rows, rng))
             cosines.append(told["cosine"])
             bar.update()
     return decoder_w, cosines

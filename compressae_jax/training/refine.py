@@ -8,6 +8,7 @@ transpose, so that one pass and pursuit begin from the same correlations.
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -32,6 +33,14 @@ SHORTEST = 1e-6  # a vector with a direction
 Dictionary = Float[np.ndarray, "h d"]  # the decoder, rows of unit length
 
 
+class Moments(NamedTuple):
+    """What codes S of rows X tell of the decoder that is best for them."""
+
+    of_codes: Float[np.ndarray, "h h"]  # SᵀS
+    with_rows: Float[np.ndarray, "h d"]  # SᵀX
+    served: Float[np.ndarray, " h"]  # rows that each atom is in
+
+
 def start(h: int, source: Source, rows: Rest, seed: int = 0) -> Dictionary:
     """A dictionary of h unit rows of the data, drawn by seed: near enough to it for a first round."""
     drawn = rows[drawn_rows(len(rows), seed, min(h, len(rows)), START)]
@@ -52,20 +61,38 @@ def looked_at(source: Source, rows: Rest, h: int, k: int, seed: int, number: int
 
 def improved(decoder_w: Dictionary, k: int, x: Float[np.ndarray, "m d"]) -> tuple[Dictionary, dict[str, float]]:
     """The dictionary after one round on unit rows; the mean cosine that these had before it, and atoms replaced."""
+    return improved_after(None, 0.0, decoder_w, k, x)[:2]
+
+
+def improved_after(
+    past: Moments | None, share: float, decoder_w: Dictionary, k: int, x: Float[np.ndarray, "m d"]
+) -> tuple[Dictionary, dict[str, float], Moments]:
+    """`improved`, with a share of what earlier rounds told still counting, and what the next round may count.
+
+    Atoms then follow more rows than a round looks at, though some of their codes are of an older dictionary (online
+    dictionary learning, Mairal et al. 2010). Moments are of codes in units of the atoms as they are now.
+    """
     codes = _pursued(x, decoder_w, k)
     rest = x - codes @ decoder_w
     error = (rest * rest).sum(axis=1)
-    solved = _solved(codes, x, decoder_w)
+    served = np.bincount(codes.indices[codes.data != 0], minlength=len(decoder_w)).astype(np.float64)
+    told = Moments((codes.T @ codes).toarray(), np.asarray(codes.T @ x), served)
+    if past is not None and share:
+        told = Moments(*(now + np.float32(share) * before for now, before in zip(told, past, strict=True)))
+    solved = _solved(told, decoder_w)
     length = np.linalg.norm(solved, axis=1)
-    served = np.bincount(codes.indices[codes.data != 0], minlength=len(decoder_w))
     least = min(LEAST_ROWS, max(1, len(x) * k // len(decoder_w)))
-    idle = np.flatnonzero((served < least) | (length < SHORTEST))
+    idle = np.flatnonzero((told.served < least) | (length < SHORTEST))
     solved[idle] = _badly_served(rest, error, len(idle))
     lost = np.linalg.norm(solved, axis=1) < SHORTEST  # few rows, which are served without error
     solved[lost] = decoder_w[lost]
     solved = np.array(unit_rows(jnp.asarray(solved)))
     cosine = float(np.sqrt(np.maximum(1 - error, 0)).mean())  # of what was left by a projection
-    return solved, {"cosine": cosine, "replaced": len(idle)}
+    length[idle] = 0
+    told.of_codes[...] *= length[:, None] * length
+    told.with_rows[...] *= length[:, None]
+    told.served[idle] = 0
+    return solved, {"cosine": cosine, "replaced": len(idle)}, told
 
 
 def params(decoder_w: Dictionary) -> dict[str, np.ndarray]:
@@ -91,15 +118,13 @@ def _pursued(x: Float[np.ndarray, "m d"], decoder_w: Dictionary, k: int) -> scip
     return scipy.sparse.csr_matrix((values.reshape(-1), columns.reshape(-1), ends), (len(x), len(decoder_w)))
 
 
-def _solved(
-    codes: scipy.sparse.csr_matrix, x: Float[np.ndarray, "m d"], decoder_w: Dictionary
-) -> Float[np.ndarray, "h d"]:
+def _solved(told: Moments, decoder_w: Dictionary) -> Float[np.ndarray, "h d"]:
     """The least-squares decoder for codes, held near the one it was."""
-    moment = (codes.T @ codes).toarray()
+    moment = told.of_codes.copy()
     hold = HOLD * float(np.trace(moment)) / len(moment) or 1.0  # zero rows alone have no codes
     np.fill_diagonal(moment, moment.diagonal() + hold)
     factor = scipy.linalg.cho_factor(moment, lower=True, overwrite_a=True, check_finite=False)
-    return scipy.linalg.cho_solve(factor, codes.T @ x + hold * decoder_w, check_finite=False).astype(np.float32)
+    return scipy.linalg.cho_solve(factor, told.with_rows + hold * decoder_w, check_finite=False).astype(np.float32)
 
 
 def _badly_served(

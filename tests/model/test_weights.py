@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from compressae_jax.base import sealed
+from compressae_jax.codes.storage import residual
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.compressae import CompresSAE
 from compressae_jax.model.weights import META, NAMES, PARAMS, Weights
@@ -238,6 +240,53 @@ def test_damage_to_a_folder_of_the_decoder_alone_is_seen(tmp_path):
         model_weights.load(tmp_path / "half")
 
 
+@pytest.mark.parametrize("decoder_alone", [False, True])
+def test_a_basis_and_a_fold_come_back_and_other_folders_are_as_they_were(tmp_path, decoder_alone):
+    tied = model_weights.halved(some_weights().params["decoder_w"], K)
+    rest = some_rest()
+    weights = dataclasses.replace(tied, rest=rest, fold=1.0)
+    model_weights.save(weights, tmp_path / "model", decoder_alone=decoder_alone)
+    assert json.loads((tmp_path / "model" / META).read_text())["format_version"] == 3, "older programs refuse it"
+    again = model_weights.load(tmp_path / "model")
+    assert again.rest is not None and again.rest[1:] == rest[1:] and again.fold == 1
+    assert_array_equal(again.rest.basis, rest.basis, strict=True)
+    for name in NAMES:
+        assert_array_equal(again.params[name], weights.params[name], strict=True)
+    with pytest.raises(InputError, match="orthonormal"):
+        model_weights.save(dataclasses.replace(tied, rest=rest._replace(basis=2 * rest.basis)), tmp_path / "other")
+    with pytest.raises(InputError, match="fold must be 0 to"):
+        model_weights.save(dataclasses.replace(tied, fold=-1.0), tmp_path / "other")
+
+
+def some_rest():
+    """Of two nonzeros and all coordinates, each of one bit."""
+    shared = np.concatenate([0.5 + np.arange(2**bits) for bits in range(8)])
+    levels = residual.numbers([0.1 + i for i in range(8)], (0.1, 1.01), [1] + [0] * 7, shared, np.ones(D))
+    return model_weights.Rest(np.eye(D, dtype=np.float32), 2 + D, levels)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda meta: {"rest": {**meta["rest"], "fingerprint": "0" * 16}},
+        lambda meta: {"rest": {**meta["rest"], "k": 0}},
+        lambda meta: {"rest": {**meta["rest"], "levels": meta["rest"]["levels"][:-1]}},
+        lambda meta: {"rest": {"k": meta["rest"]["k"]}},
+        lambda meta: {"rest": 3},
+        lambda meta: {"fold": "much"},
+        lambda meta: {"fold": 2.5},
+    ],
+)
+def test_damage_to_a_basis_is_seen(tmp_path, change):
+    tied = model_weights.halved(some_weights().params["decoder_w"], K)
+    model_weights.save(dataclasses.replace(tied, rest=some_rest()), tmp_path / "model")
+    meta = json.loads((tmp_path / "model" / META).read_text())
+    del meta["seal"]
+    sealed.write(tmp_path / "model" / META, {**meta, **change(meta)})
+    with pytest.raises(FolderError, match="damaged"):
+        model_weights.load(tmp_path / "model")
+
+
 def header_of(folder, change):
     """The parameters' file with another header and the same bytes behind it."""
     whole = (folder / PARAMS).read_bytes()
@@ -310,9 +359,9 @@ def test_published_tensors_that_want_gradients():
 
 
 def test_missing_folder_and_newer_version(folder):
-    meta = json.loads((folder / META).read_text()) | {"format_version": 3}
+    meta = json.loads((folder / META).read_text()) | {"format_version": 4}
     (folder / META).write_text(json.dumps(meta))
-    with pytest.raises(FolderError, match="format version 3, this program reads up to 2"):
+    with pytest.raises(FolderError, match="format version 4, this program reads up to 3"):
         model_weights.load(folder)
     shutil.rmtree(folder)
     with pytest.raises(FolderError, match="does not exist"):

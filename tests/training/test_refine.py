@@ -48,7 +48,8 @@ def test_a_round_solves_least_squares():
     x = unit(sparse_vectors()[0]).astype(np.float32)
     decoder_w = some_dictionary()
     codes = refine._pursued(x, decoder_w, K)
-    held = refine._solved(codes, x, decoder_w)
+    told = refine.Moments(codes.T.dot(codes).toarray(), np.asarray(codes.T @ x), np.ones(H))
+    held = refine._solved(told, decoder_w)
     assert_allclose(held, np.linalg.solve(*_normal_equations(codes, x, decoder_w)), atol=1e-4)
 
 
@@ -57,6 +58,18 @@ def _normal_equations(codes, x, decoder_w):
     moment = s.T @ s
     hold = refine.HOLD * np.trace(moment) / H
     return moment + hold * np.eye(H), s.T @ x + hold * decoder_w
+
+
+def test_rounds_of_few_rows_find_more_with_a_share_of_what_earlier_ones_told():
+    x = unit(sparse_vectors()[0]).astype(np.float32)
+    found = []
+    for share in (0.0, 0.6):
+        decoder_w, past, rng = x[:H].copy(), None, np.random.default_rng(0)
+        for _ in range(12):
+            some = x[rng.choice(N, 90, replace=False)]
+            decoder_w, _, past = refine.improved_after(past, share, decoder_w, K, some)
+        found.append(refine.improved(decoder_w, K, x)[1]["cosine"])
+    assert found[1] > found[0] + 0.01
 
 
 def test_the_result_can_serve():
