@@ -1,11 +1,14 @@
 """Models with a basis for what their nonzeros leave: learned, used, kept, refused."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 import compressae_jax as cs
 from compressae_jax.codes import on_host
 from compressae_jax.model import residual
+from compressae_jax.model import weights as model_weights
 from compressae_jax.model.encoders import Encoder
 from compressae_jax.notation import InputError
 
@@ -102,6 +105,39 @@ def test_another_budget_leaves_the_nonzeros_and_deals_other_bits(model):
         assert (ours.first.k, ours.first.levels) == (wanted.first.k, wanted.first.levels)
     with pytest.raises(InputError, match="budget_bytes of a model of storage 'residual4' must be"):
         model.with_budget(3)
+
+
+def test_a_dictionary_with_a_basis_beside_it_has_coordinates_where_bytes_are_many(model, tmp_path):
+    """Both forms of one model, which a budget chooses from, and its folder has both."""
+    plain = residual.short(model.weights, residual.packing(model.weights, model.weights.own_levels))
+    plain = dataclasses.replace(plain, rest=residual.rest_of(model.weights))
+    model_weights.save(plain, tmp_path / "model")
+    held = some_vectors(120, 7)
+    units = on_host.unit_rows(held)
+    cosines = []
+    for budget, storage in [(20, "packed4"), (32, "residual4"), (48, "residual4")]:
+        other = cs.load(tmp_path / "model").with_budget(budget)
+        assert other.weights.storage.replace("fast4", "packed4") == storage
+        rows = other.compress(held, progress=False)
+        assert rows.records.shape[1] <= budget
+        cosines.append((on_host.unit_rows(other.reconstruct(rows)) * units).sum(axis=1).mean())
+        again = cs.load(tmp_path / "model").compress(held, budget_bytes=budget, progress=False)
+        np.testing.assert_array_equal(again.records, rows.records)
+    assert cosines[0] < cosines[1] < cosines[2]
+    np.testing.assert_allclose(
+        other.reconstruct(rows), model.reconstruct(model.compress(held, progress=False)), atol=0.02
+    )
+
+
+@pytest.mark.parametrize("budget", [20, 48])
+@pytest.mark.parametrize("fold", [0.0, 0.5, 1.0])
+def test_a_model_s_fold_says_what_scores_rows_have_with_themselves(model, budget, fold):
+    plain = residual.short(model.weights, residual.packing(model.weights, model.weights.own_levels))
+    plain = dataclasses.replace(plain, rest=residual.rest_of(model.weights), fold=fold)
+    one, held = cs.Model(plain).with_budget(budget), some_vectors(300, 8)
+    z, units = one.reconstruct(one.compress(held, progress=False)), on_host.unit_rows(held)
+    cosine = (on_host.unit_rows(z) * units).sum(axis=1)
+    np.testing.assert_allclose(((z * units).sum(axis=1) / cosine ** (2 - fold)).mean(), 1, atol=0.02)
 
 
 def test_what_such_models_do_not_make_is_refused(model):
