@@ -10,7 +10,8 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's backgro
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before anything imports jax: both are read once, when the first device is asked for.
-os.environ["JAX_PLATFORMS"] = "cpu"
+if os.environ.get("COMPRESSAE_TEST_DEVICES") != "own":  # benchmarks.gpu runs some tests on a machine's accelerator
+    os.environ["JAX_PLATFORMS"] = "cpu"
 if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = (os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8").strip()
 

@@ -1,0 +1,416 @@
+"""What runs on an accelerator, run there: correctness, training, encoding, search, selection.
+
+    python -m benchmarks.gpu --out=results/gpu [--parts works training] [--size=small]
+
+Parts run from the most to the least important, each in a process of its own with a time limit, and write their JSON as
+they go, so that a run cut off keeps what it has; compiled programs are kept between them. Eight minutes in all on an
+H100 is what the limits add up to. `small` tries every part on whatever device there is, in two minutes on a CPU; its
+figures mean nothing. Without the package's dependencies ml-collections and xxhash nothing starts: carry their wheels.
+Rows of wordnet768 train where they are found, random ones otherwise, for times alone.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import timing
+from compressae_jax import compression, data
+from compressae_jax.codes import on_host
+from compressae_jax.codes.codes import Codes
+from compressae_jax.codes.rows import Rows
+from compressae_jax.codes.storage import convert
+from compressae_jax.data.sources import InMemory
+from compressae_jax.model import encoders, on_device
+from compressae_jax.model.weights import Weights
+from compressae_jax.notation import InputError
+from compressae_jax.retrieval.backends import bcoo, host, scan
+from compressae_jax.training import loop, recipes
+
+DEPTH = 100
+# Of modules that need no second device; the whole suite has eight simulated ones.
+TESTS = (
+    "tests/model/test_topk.py",
+    "tests/model/test_compressae.py",
+    "tests/model/test_losses.py",
+    "tests/training/test_step.py",
+    "tests/codes/test_codes.py",
+    "tests/retrieval/backends/test_scan.py",
+    "tests/retrieval/backends/test_running_top.py",
+)
+EXACTLY = "--xla_gpu_deterministic_ops=true"
+
+Note = Callable[[dict[str, Any]], None]  # keeps what a part has so far
+
+
+class Size(NamedTuple):
+    """How much each part does."""
+
+    d: int
+    h: int
+    k: int
+    batch: int
+    steps: int
+    encoded: int  # rows on the device, and how many go through pursuit
+    pursued: int
+    searched: int
+    queries: tuple[int, ...]
+    tests_seconds: int
+    killed_steps: int
+
+
+SIZES = {
+    "full": Size(768, 4096, 32, 100_000, 500, 2**20, 2**14, 10_000_000, (1, 16, 64, 256), 60, 2000),
+    "small": Size(64, 256, 8, 256, 20, 2048, 256, 20_000, (1, 16), 60, 400),
+}
+
+
+def main() -> None:
+    """Run the parts, each in its process; one that fails or is out of time does not stop the others."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", default="results/gpu")
+    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=PARTS)
+    parser.add_argument("--size", default="full", choices=SIZES)
+    parser.add_argument("--part", choices=PARTS, help="this one, in this process")
+    flags = parser.parse_args()
+    out = Path(flags.out).resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    if flags.part:
+        run(flags.part, SIZES[flags.size], out)
+        return
+    with tempfile.TemporaryDirectory() as compiled:
+        environment = {"JAX_COMPILATION_CACHE_DIR": compiled, **os.environ, "COMPRESSAE_PROGRESS": "0"}
+        for name in flags.parts:
+            command = [sys.executable, "-m", "benchmarks.gpu", f"--part={name}", f"--size={flags.size}", f"--out={out}"]
+            start = time.perf_counter()
+            ended = limited(command, PARTS[name].seconds, environment)
+            print(f"{name}: {ended}, {time.perf_counter() - start:.0f} s", flush=True)
+    (out / "README.md").write_text(page(out), encoding="utf-8")
+    print(page(out))
+
+
+def limited(command: list[str], seconds: float, environment: dict[str, str]) -> str:
+    """How a process ended that has so many seconds; its children end with it."""
+    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    try:
+        code = process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return f"cut off after {seconds:.0f} s"
+    return "done" if code == 0 else f"failed with exit code {code}"
+
+
+def run(name: str, size: Size, out: Path) -> None:
+    """One part: its JSON has all that it noted, also where it fails."""
+    report: dict[str, Any] = {
+        "command": f"python -m benchmarks.gpu --parts {name}",
+        "machine": {**timing.machine(), "driver": driver()},
+        "size": size._asdict(),
+    }
+
+    def note(found: dict[str, Any]) -> None:
+        report.update(found)
+        (out / f"{name}.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+    note({})
+    try:
+        PARTS[name].make(size, note)
+    except Exception as error:
+        note({"failed": f"{type(error).__name__}: {error}"[:2000]})
+        raise
+
+
+def driver() -> str:
+    """The NVIDIA driver's version; empty where there is none."""
+    if shutil.which("nvidia-smi") is None:
+        return ""
+    asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def works(size: Size, note: Note) -> None:
+    """Tests on the device; a training killed and resumed, bit for bit; backends and precision against float64."""
+    note({"backends": agreement(size)})
+    note({"precision": precision(size)})
+    note({"resumed": resumed(size)})
+    own = {**os.environ, "COMPRESSAE_TEST_DEVICES": "own"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS]
+    try:
+        done = subprocess.run(
+            command, env=own, capture_output=True, text=True, timeout=size.tests_seconds, check=False
+        ).stdout
+    except subprocess.TimeoutExpired as late:
+        done = (late.stdout or b"").decode() + f"\ncut off after {size.tests_seconds} s"
+    lines = done.strip().splitlines()
+    note({"tests": {"last line": lines[-1] if lines else "", "failed": [a for a in lines if a.startswith("FAILED")]}})
+
+
+def agreement(size: Size) -> dict[str, float]:
+    """The greatest error of each backend's scores on this device, beside a float64 oracle; 1,000 rows."""
+    rows, rng = random_codes(1000, size), np.random.default_rng(1)
+    u = rng.standard_normal((5, size.h)).astype(np.float32)
+    exact = -np.sort(-(rows.to_csr().astype(np.float64) @ u.T.astype(np.float64)).T, axis=1)[:, :DEPTH]
+    found = {"host": host.search, "scan": scan.search, "bcoo": bcoo.search}
+    errors = {name: np.abs(search(rows, "reconstructed", u, DEPTH)[0] - exact).max() for name, search in found.items()}
+    packed = convert.stored(rows, "fast4", tuple(np.linspace(0.3, 3, 8).astype(np.float32).tolist()), "cosine")
+    exact = -np.sort(-(packed.to_csr().astype(np.float64) @ u.T.astype(np.float64)).T, axis=1)[:, :DEPTH]
+    errors["scan, fast4"] = np.abs(scan.search(packed, "reconstructed", u, DEPTH)[0] - exact).max()
+    return {name: float(error) for name, error in errors.items()}
+
+
+def precision(size: Size) -> dict[str, Any]:
+    """What the device's default precision of a float32 product changes: rows whose k columns are those of float64."""
+    weights, x = drawn(size), np.random.default_rng(2).standard_normal((256, size.d)).astype(np.float32)
+    units = (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float64)
+    exact = units @ weights.params["encoder_w"].astype(np.float64)
+    wanted = np.sort(np.argsort(-np.abs(exact), axis=1)[:, : size.k], axis=1)
+    found = {}
+    for name in ("default", "tensorfloat32", "float32"):
+        with jax.default_matmul_precision(name):
+            codes = on_device.encode(jax.tree.map(jnp.asarray, weights.params), jnp.asarray(x), weights.module())
+        found[name] = float((np.sort(np.asarray(codes.columns), axis=1) == wanted).all(axis=1).mean())
+    return {"rows with the columns of float64": found}
+
+
+def resumed(size: Size) -> dict[str, Any]:
+    """Whether a training that was killed ends with the bytes of one that was not."""
+    flags = [
+        "--config=configs/tiny.py",
+        f"--config.train.steps={size.killed_steps}",
+        "--config.train.checkpoint_every=50",
+    ]
+    own = {**os.environ, "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {EXACTLY}".strip()}
+    if jax.default_backend() == "cpu":
+        own = dict(os.environ)  # the flag is of GPUs
+    with tempfile.TemporaryDirectory() as folder:
+        models = []
+        for name in ("whole", "killed"):
+            command = [sys.executable, "launch/train.py", *flags, f"--workdir={folder}/{name}"]
+            if name == "killed":
+                process = subprocess.Popen(command, env=own, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                while process.poll() is None and not any(Path(folder, name, "checkpoints").glob("[0-9]*")):
+                    time.sleep(0.002)
+                process.kill()
+                in_time = process.wait() == -signal.SIGKILL
+            done = subprocess.run(command, env=own, capture_output=True, text=True, check=False)
+            if done.returncode:
+                return {"failed": done.stderr[-2000:]}
+            models.append(Path(folder, name, "model", "params.safetensors").read_bytes())
+    return {"equal parameters": models[0] == models[1], "killed before its end": in_time}
+
+
+def training(size: Size, note: Note) -> None:
+    """Seconds of a training in both precisions, after a short one that compiles; validation cosine against seconds."""
+    source, name = rows_to_train(size)
+    peaks = {dtype: timing.product_rate(dtype) for dtype in ("float32", "bfloat16")}
+    note({"data": name, "peak operations a second": peaks, "target seconds": 15, "aim": 8, "the paper": 100})
+    product = 2 * size.batch * size.d * size.h
+    held = source[:: max(1, len(source) // 1000)][:1000]
+    split = data.split_rows(len(source), 0, 0).train
+    for dtype in peaks:
+        own = {
+            "h": size.h,
+            "k": size.k,
+            "batch": size.batch,
+            "dtype": dtype,
+            "validate_every": max(1, size.steps // 10),
+        }
+        with tempfile.TemporaryDirectory() as folder:
+            for steps, name in ((2, "compiling"), (size.steps, "timed")):
+                fields = recipes.with_fields(
+                    recipes.recipe("published"), {**own, "steps": steps, "checkpoint_every": steps}
+                )
+                fields = {"seed": 0, "budget_bytes": None, **fields, "data": {"zero_rows": "stop"}, "start": ""}
+                fields["mesh"] = {"data": 1, "model": 1}
+                start = time.perf_counter()
+                loop.train(fields, InMemory(source), split, Path(folder, name), validate=cosine(held), progress=False)
+                seconds = time.perf_counter() - start
+            lines = [json.loads(line) for line in Path(folder, "timed", "metrics.jsonl").read_text().splitlines()]
+        curve = [
+            {"step": line["step"], "seconds": line["seconds"], "cosine": line["validation/cosine"]}
+            for line in lines
+            if "validation/cosine" in line
+        ]
+        rate = size.steps / seconds
+        note(
+            {
+                dtype: {
+                    "seconds": seconds,
+                    "rows a second": rate * size.batch,
+                    "share of peak, eight products a step": 8 * product * rate / peaks[dtype],
+                    "validation": curve,
+                }
+            }
+        )
+
+
+def cosine(held: np.ndarray) -> Callable[[Weights], dict[str, float]]:
+    """The mean cosine of some rows to their reconstructions."""
+    units = held / np.linalg.norm(held, axis=1, keepdims=True)
+
+    def validate(weights: Weights) -> dict[str, float]:
+        z = on_host.reconstruct(compression.encode(weights, held, "float32"), weights.params["decoder_w"])
+        return {"cosine": float((units * on_host.unit_rows(z)).sum(axis=1).mean())}
+
+    return validate
+
+
+def encoding(size: Size, note: Note) -> None:
+    """Rows a second by every encoder, jitted, from the device's memory; and of a file to a folder of codes."""
+    weights, key = drawn(size), jax.random.key(0)
+    params, module = jax.tree.map(jnp.asarray, weights.params), weights.module()
+    counts = {name: size.encoded if name == "topk" else size.pursued for name in encoders.ENCODERS}
+    for name, rows in counts.items():
+        for dtype in (jnp.float32, jnp.bfloat16) if name == "topk" else (jnp.float32,):
+            each = min(rows, 2**16)
+            pieces = [jax.random.normal(one, (each, size.d)) for one in jax.random.split(key, rows // each)]
+            own = module.clone(dtype=dtype)
+
+            def encoded(pieces: list = pieces, own: Any = own, name: str = name) -> list:
+                return [on_device.encode(params, piece, own, name) for piece in pieces]
+
+            seconds = timing.alternate({"encode": encoded}, 5, budget=10)["encode"]
+            rates = timing.spread([rows / one for one in seconds])
+            note({f"{name}, {jnp.dtype(dtype).name}, rows a second": rates})
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(Path(folder, "x.npy"), np.random.default_rng(0).standard_normal((size.encoded, size.d), np.float32))
+        start = time.perf_counter()
+        compression.to_folder(weights, data.open_source(Path(folder, "x.npy")), Path(folder, "codes"), progress=False)
+        seconds = time.perf_counter() - start
+    note({"from a file to a folder, rows a second": size.encoded / seconds})
+
+
+def search(size: Size, note: Note) -> None:
+    """float16 and packed rows on the device, beside a bfloat16 dense product and top_k in chunks."""
+    speed, n = timing.bandwidth(), size.searched
+    note({"bandwidth": speed, "dense bytes a row": 2 * size.d})
+    rng = np.random.default_rng(0)
+    some = random_codes(min(n, 2**18), size)
+    copies = -(-n // len(some))
+    sides: dict[str, Callable[[np.ndarray], Any]] = {}
+    levels = tuple(np.linspace(0.3, 3, 8).astype(np.float32).tolist())
+    for name, rows in (("float16", some), ("fast4", convert.stored(some, "fast4", levels, "cosine"))):
+        placed = scan.Placed(repeated(rows, copies, n))
+        sides[name] = lambda u, placed=placed: scan.search(placed, "reconstructed", u, DEPTH)
+        note({f"{name} bytes a row": rows.nbytes / len(rows)})
+    dense = jax.jit(lambda key: jax.random.normal(key, (n, size.d), jnp.bfloat16))(jax.random.key(0))
+    sides["dense bfloat16"] = lambda u: nearest(dense, jnp.asarray(u[:, : size.d], jnp.bfloat16))
+    for q in size.queries:
+        u = rng.standard_normal((q, size.h)).astype(np.float32)
+        seconds = timing.alternate({name: lambda c=call, u=u: c(u) for name, call in sides.items()}, 7, budget=10)
+        note({f"q={q}": {name: timing.milliseconds(one) for name, one in seconds.items()}})
+
+
+def nearest(dense: jax.Array, queries: jax.Array, chunk: int = 2**18) -> tuple[jax.Array, jax.Array]:
+    """The best rows of a dense product, a chunk of rows at a time."""
+    return _nearest(dense, queries, min(chunk, len(dense)), min(DEPTH, len(dense)))
+
+
+@jax.jit(static_argnums=(2, 3))
+def _nearest(dense: jax.Array, queries: jax.Array, chunk: int, top: int) -> tuple[jax.Array, jax.Array]:
+    def absorb(best: tuple, wanted: jax.Array) -> tuple[tuple, None]:
+        start = jnp.minimum(wanted, len(dense) - chunk)  # the last chunk has rows of the one before
+        rows = jax.lax.dynamic_slice_in_dim(dense, start, chunk)
+        scores = jnp.einsum("qd,nd->qn", queries, rows, preferred_element_type=jnp.float32)
+        here, place = jax.lax.top_k(jnp.where(start + jnp.arange(chunk) < wanted, -jnp.inf, scores), top)
+        both = jnp.concatenate([best[0], here], 1), jnp.concatenate([best[1], place + start], 1)
+        scores, order = jax.lax.top_k(both[0], top)
+        return (scores, jnp.take_along_axis(both[1], order, 1)), None
+
+    nothing = jnp.full((len(queries), top), -jnp.inf), jnp.zeros((len(queries), top), jnp.int32)
+    return jax.lax.scan(absorb, nothing, jnp.arange(0, len(dense), chunk, dtype=jnp.int32))[0]
+
+
+def selection(size: Size, note: Note) -> None:
+    """`benchmarks.selection`, which says what of its candidates the device refuses."""
+    shape = f"{size.batch},{size.h},{size.k}"
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "benchmarks.selection", f"--out={folder}", "--shapes", shape, "--repeats=5"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        written = Path(folder, "selection.json")
+        found = json.loads(written.read_text(encoding="utf-8")) if written.exists() else None
+    note({"exit code": done.returncode, "selection": found, "last lines": done.stderr[-1500:]})
+
+
+class Part(NamedTuple):
+    """What a part does, and the seconds that it has."""
+
+    make: Callable[[Size, Note], None]
+    seconds: float
+
+
+PARTS = {
+    "works": Part(works, 150),
+    "training": Part(training, 110),
+    "search": Part(search, 80),
+    "encoding": Part(encoding, 80),
+    "selection": Part(selection, 60),
+}
+
+
+def rows_to_train(size: Size) -> tuple[np.ndarray, str]:
+    """wordnet768's rows, or random ones of as many numbers."""
+    if size.d == 768:
+        try:
+            source = data.load("wordnet768").vectors
+            return source.read(0, len(source)), "wordnet768"
+        except InputError:
+            pass
+    return np.random.default_rng(0).standard_normal((32_000, size.d), np.float32), "random rows, for times alone"
+
+
+def drawn(size: Size) -> Weights:
+    """Random unit atoms: what an encoder costs depends on d, h and k."""
+    w = np.random.default_rng(0).standard_normal((size.h, size.d)).astype(np.float32)
+    w /= np.linalg.norm(w, axis=1, keepdims=True)
+    return Weights({"encoder_w": w.T.copy(), "encoder_b": np.zeros(size.h, np.float32), "decoder_w": w}, size.h, size.k)
+
+
+def random_codes(n: int, size: Size) -> Codes:
+    """Rows of k rising columns, one of each k-th of all, whose scales are 1."""
+    rng = np.random.default_rng(0)
+    columns = rng.integers(0, size.h // size.k, (n, size.k)) + np.arange(size.k) * (size.h // size.k)
+    values = rng.standard_normal((n, size.k)).astype(np.float16)
+    return Codes(values, columns.astype(np.uint16), size.h, np.ones((n, 2), np.float32), verified=True)
+
+
+def repeated(rows: Rows, copies: int, n: int) -> Rows:
+    """n rows: the same, one time after the other."""
+    return rows.like({name: np.tile(array, (copies, 1))[:n] for name, array in rows.arrays().items()})
+
+
+def parts_of(out: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What was written, in the order of the parts."""
+    for name in PARTS:
+        path = out / f"{name}.json"
+        if path.exists():
+            yield name, json.loads(path.read_text(encoding="utf-8"))
+
+
+def page(out: Path) -> str:
+    """All parts in one page."""
+    lines = ["# On an accelerator", ""]
+    for name, report in parts_of(out):
+        machine, sizes = report["machine"], ", ".join(f"{name} {number}" for name, number in report["size"].items())
+        kept = {key: value for key, value in report.items() if key not in ("command", "machine", "size")}
+        told = f"{(PARTS[name].make.__doc__ or '').strip()} `{report['command']}`; {sizes}. {timing.where(machine)}"
+        driven = f" Driver {machine['driver']}." if machine["driver"] else ""
+        lines += [f"## {name}", "", told + driven, "", "```json", json.dumps(kept, indent=1), "```", ""]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
