@@ -77,7 +77,7 @@ RECIPES = {
     ),
     "mpnet": Recipe(
         h=4352,
-        ks=(18,) * 30,
+        ks=(18,) * 15,
         rows=12_000,
         share=0.8,
         sets=("wordnet768", "mixed768"),
