@@ -358,7 +358,7 @@ def left_out() -> str:
 
 
 def table(lines: list[dict[str, Any]], encoder: str) -> str:
-    """A line a set, metric and method, budgets across; the highest of a budget in bold, of those without own rows."""
+    """A line a set, metric and method, budgets across; the highest of several in bold, of those without own rows."""
     names = {"share": f"share of dense {NDCG}", RECALL: RECALL}
     own = [line for line in lines if line["encoder"] == encoder and "scores" in line]
     sizes = sorted({line["budget"] for line in own})
@@ -371,7 +371,8 @@ def table(lines: list[dict[str, Any]], encoder: str) -> str:
                 for line in own
                 if line["set"] == name and metric in line["scores"]
             }
-            best = {b: max((v[0] for (m, at), v in found.items() if at == b and m != HOME), default=0) for b in sizes}
+            of_mixed = {b: [v[0] for (m, at), v in found.items() if at == b and m != HOME] for b in sizes}
+            best = {b: max(values) if len(values) > 1 else 2 for b, values in of_mixed.items()}
             for method in dict.fromkeys(method for method, _ in found):
                 cells = [cell(found.get((method, b)), best[b] if method != HOME else 2) for b in sizes]
                 text.append(f"| {name} | {called} | {method} | {' | '.join(cells)} |")
