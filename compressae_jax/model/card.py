@@ -18,6 +18,7 @@ import xxhash
 from compressae_jax.base import files
 from compressae_jax.codes.codes import column_dtype
 from compressae_jax.codes.storage.kinds import record_width, storage_bits
+from compressae_jax.model.topk_host import POSITIVE
 from compressae_jax.notation import FolderError, InputError
 
 if TYPE_CHECKING:
@@ -219,8 +220,10 @@ def _limits(weights: Weights) -> str:
         "Codes are lossy. What the compression costs a search depends on the vectors: evaluate on your own.",
         f"Rows belong to this model: codes of another fingerprint than `{weights.fingerprint}` are refused.",
     ]
-    if weights.activation == "relu_topk":
+    if weights.activation in POSITIVE:
         lines.append("Codes have positive values only.")
+    if weights.query_times != 1:
+        lines.append(f"In the sparse space a query has {weights.query_times} times the nonzeros of a row.")
     return "\n".join(f"- {line}" for line in lines)
 
 

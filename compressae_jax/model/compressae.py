@@ -72,10 +72,10 @@ class CompresSAE(nn.Module):
         return Outputs(s_k, self.decode(s_k), self.decode(s_4k), tuple(map(self.decode, others)))
 
     def activated(self, x: Float[Array, "b d"]) -> Float[Array, "b h"]:
-        """What `encode` chooses from: pre-activations, cut at 0 for 'relu_topk', all zero of a zero row."""
+        """What `encode` chooses from: pre-activations, `rectified`, all zero of a zero row."""
         a = self.pre_activations(x)
         a = jnp.where((x != 0).any(axis=1, keepdims=True), a, 0)
-        return jax.nn.relu(a) if self.activation == "relu_topk" else a
+        return topk.rectified(a, self.activation)
 
     def encode(self, x: Float[Array, "b d"]) -> Codes:
         """The codes of vectors, by falling magnitude; a zero row, which has no direction, gets an all-zero code."""

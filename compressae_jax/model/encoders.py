@@ -27,7 +27,7 @@ from compressae_jax.codes.storage.kinds import RESIDUAL, STORAGES, storage_bits
 from compressae_jax.codes.storage.residual import Residual
 from compressae_jax.model import kept, pursuit_host, residual, topk_host
 from compressae_jax.model.weights import Weights
-from compressae_jax.notation import Dense, InputError, check_choice
+from compressae_jax.notation import Dense, InputError, check_choice, check_range
 
 ENCODERS = ("topk", "refit", "shortlist", "pursuit")
 SWAPPED = ("shortlist", "pursuit")  # which the decoder alone decides, and whose columns may change on levels
@@ -58,7 +58,8 @@ class Encoder:
     compiled loops do it, with no call of JAX: any number of threads may share an encoder, and a forked process, too,
     may call it. It can be pickled. A row's code is the same however many rows come together. Under `similarity` 'dot'
     codes come with the lengths of the vectors, by which searches then multiply; values on levels have them folded in,
-    which ranks better than two bytes a row for them (benchmarks/dot).
+    which ranks better than two bytes a row for them (benchmarks/dot). `nonzeros` of a row, of one pass alone, where
+    they are not the model's k: queries may have more than rows do.
 
     Raises:
         InputError: an unknown encoder or storage, or one that cannot serve this model.
@@ -68,12 +69,16 @@ class Encoder:
     encoder: str = "topk"
     storage: str = "float16"
     similarity: str = "cosine"
+    nonzeros: int = 0
 
     def __post_init__(self) -> None:
         check_choice("storage", self.storage, STORAGES)
         kinds.check(self.storage, self.weights.h)
         check_choice("similarity", self.similarity, SIMILARITIES)
         check(self.encoder, self.weights.activation, rounded=storage_bits(self.storage) is not None)
+        if self.nonzeros:
+            check_range("nonzeros", self.nonzeros, 1, self.weights.h)
+            check_choice("encoder of so many nonzeros", self.encoder, ("topk",))
         if residual.has_basis(self.weights) != (self.storage == RESIDUAL) or (
             self.storage == RESIDUAL and self.encoder != "pursuit"
         ):
@@ -92,7 +97,7 @@ class Encoder:
     @property
     def k(self) -> int:
         """Nonzeros of a row."""
-        return self.weights.h if self.weights.activation == "identity" else self.weights.k
+        return self.weights.h if self.weights.activation == "identity" else self.nonzeros or self.weights.k
 
     @property
     def packed(self) -> bool:
@@ -147,7 +152,8 @@ class Encoder:
         from compressae_jax.model import on_device
 
         params = on_device.params_on(self.weights, device)
-        codes = on_device.encode(params, jax.device_put(x, device), self.weights.module(), self.encoder)
+        module = self.weights.module().clone(k=self.k)
+        codes = on_device.encode(params, jax.device_put(x, device), module, self.encoder)
         return Codes(codes.values.astype(self.storage), codes.columns, codes.h)
 
     def magnitudes(self, x: Dense) -> Float[np.ndarray, " m"]:
@@ -268,7 +274,7 @@ class Encoder:
     def _activated(self, units: Float[np.ndarray, "b d"], a: Float[np.ndarray, "b h"]) -> Float[np.ndarray, "b h"]:
         """What columns are chosen from, made in place of x̂ W_e + b_e: see `CompresSAE.activated`."""
         a[~units.any(axis=1)] = 0
-        return np.maximum(a, 0, out=a) if self.weights.activation == "relu_topk" else a
+        return topk_host.rectify(a, self.weights.activation)
 
     def _fitted(
         self, units: Float[np.ndarray, "b d"], product: Float[np.ndarray, "b h"], gram: Float[np.ndarray, "h h"]

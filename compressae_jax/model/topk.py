@@ -15,7 +15,7 @@ from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
-from compressae_jax.model.topk_host import ACTIVATIONS
+from compressae_jax.model.topk_host import ACTIVATIONS, POSITIVE
 from compressae_jax.notation import PreActivations, check_choice, check_range
 
 GRADIENTS = ("kept", "all")
@@ -43,11 +43,20 @@ def keep(a: Float[Array, "b h"], ks: Sequence[int], gradient: str = "kept") -> t
 def activate(
     a: Float[Array, "b h"], ks: Sequence[int], activation: str, gradient: str = "kept"
 ) -> tuple[Float[Array, "b h"], ...]:
-    """φ(a, k) for each k: 'topk' keeps signs, 'relu_topk' selects among positive entries, 'identity' keeps all."""
+    """φ(a, k) for each k: 'topk' keeps signs, 'relu_topk' selects among positive entries, 'relu2_topk' squares these.
+
+    'identity' keeps all.
+    """
     check_choice("activation", activation, ACTIVATIONS)
     if activation == "identity":
         return tuple(a for _ in ks)
-    return keep(jax.nn.relu(a) if activation == "relu_topk" else a, ks, gradient)
+    return keep(rectified(a, activation), ks, gradient)
+
+
+def rectified(a: Float[Array, "b h"], activation: str) -> Float[Array, "b h"]:
+    """What is selected from: cut at 0 by 'relu_topk', squared after that by 'relu2_topk' (as in arXiv 2109.08668)."""
+    a = jax.nn.relu(a) if activation in POSITIVE else a
+    return jnp.square(a) if activation == "relu2_topk" else a
 
 
 def _masks(a: Array, ks: tuple[int, ...]) -> tuple[Array, ...]:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from compressae_jax.model.compressae import CompresSAE
 
 ONE_PASS, PURSUIT = "published one-pass codes", "packed pursuit codes"
-# Of folders with a basis or a fold of their own; 2 have the decoder alone; others are 1, which older programs read.
+# Of folders with a basis or a fold of their own, of squares or of longer queries; 2 have the decoder alone; others are
+# 1, which older programs read.
 FORMAT_VERSION = 3
 DECODER = "decoder_w as F16"  # what PARAMS holds of those; the encoder is its transpose, without a bias
 PARAMS, META = "params.safetensors", "model.json"
@@ -64,8 +65,8 @@ class Weights:
     `encoder` and `storage` name how it was made to be used, the defaults of compression; `summary` says how it was
     trained: JSON-able. `levels` are the magnitudes of packed values, by 'encoder:storage' (and ':dot' where they have
     the lengths of vectors in them), learned once (see `encoders.learn_levels`), so that rows made on any day can be
-    joined; they belong to this k. `rest` is what `budgets.with_budget` makes rows of many bytes from. These are no part
-    of the fingerprint.
+    joined; they belong to this k. `rest` is what `budgets.with_budget` makes rows of many bytes from. In the sparse
+    space a query has `query_times` the nonzeros of a row. These are no part of the fingerprint.
     """
 
     params: dict[str, np.ndarray]
@@ -78,6 +79,7 @@ class Weights:
     levels: dict[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
     rest: Rest | None = None
     fold: float = FOLD  # of values on levels, see `pursuit_host`: 0.5 for what it was learned from, more if carried
+    query_times: int = 1
 
     def __post_init__(self) -> None:
         """Own the levels, so that those learned for one copy do not turn up in another."""
@@ -156,7 +158,7 @@ def save(
     """
     _check(weights)
     sizes = {"d": weights.d, "h": weights.h, "k": weights.k, "activation": weights.activation}
-    version = FORMAT_VERSION if weights.rest is not None or weights.fold != FOLD else 2 if decoder_alone else 1
+    version = FORMAT_VERSION if _later(weights) else 2 if decoder_alone else 1
     meta: dict[str, Any] = {"format_version": version, **sizes, "fingerprint": weights.fingerprint}
     meta |= {
         "summary": weights.summary,
@@ -164,6 +166,8 @@ def save(
         "storage": weights.storage,
         "levels": weights.levels,
     }
+    if weights.query_times != 1:
+        meta["query_times"] = weights.query_times
     if decoder_alone:
         meta["params"], arrays = DECODER, {"decoder_w": _half(weights)}
     else:
@@ -179,6 +183,12 @@ def save(
         card.write(files.real(folder), aside, weights, told)
         (aside / PARAMS).write_bytes(safetensors.numpy.save(arrays))
         sealed.write(aside / META, meta)
+
+
+def _later(weights: Weights) -> bool:
+    """Whether programs that know formats 1 and 2 alone would make other codes, or ask by other queries."""
+    others = weights.rest is not None or weights.fold != FOLD
+    return others or weights.activation == "relu2_topk" or weights.query_times != 1
 
 
 def _half(weights: Weights) -> np.ndarray:
@@ -235,7 +245,8 @@ def _load(folder: Path, any_length: bool) -> Weights:
     meta, remedy = _meta(folder), _remedy(folder)
     params = _read_params(folder / PARAMS, meta["d"], meta["h"], "params" in meta, "rest" in meta, remedy)
     rest = _rest(meta["rest"], params.pop(BASIS), folder, remedy) if "rest" in meta else None
-    use = {name: meta[name] for name in ("encoder", "storage") if name in meta}  # older folders have neither
+    # Older folders have none of them.
+    use = {name: meta[name] for name in ("encoder", "storage", "query_times") if name in meta}
     fields = meta["h"], meta["k"], meta["activation"], meta["summary"]
     weights = Weights(params, *fields, **use, levels=_levels(meta), rest=rest, fold=float(meta.get("fold", FOLD)))
     if (given := weights.fingerprint) != (wanted := meta["fingerprint"]):
@@ -295,6 +306,7 @@ def _meta(folder: Path) -> dict[str, Any]:
         for name, highest in (("d", 2**32), ("h", 2**32), ("k", meta["h"])):
             check_range(name, meta[name], 1, highest)
         check_choice("activation", meta["activation"], ACTIVATIONS)
+        check_range("query_times", meta.get("query_times", 1), 1, meta["h"])
         if "params" in meta:
             check_choice("params", meta["params"], (DECODER,))
         for name, kind in {"fingerprint": str, "summary": dict, "encoder": str, "storage": str, "levels": dict}.items():
@@ -422,6 +434,7 @@ def _check(weights: Weights, any_length: bool = False) -> None:
         if not np.isfinite(array).all():
             raise InputError(f"{name} has a value that is not finite")
     check_range("k", weights.k, 1, weights.h)
+    check_range("query_times", weights.query_times, 1, weights.h)
     _check_fold(weights.fold)
     if (rest := weights.rest) is not None:
         if rest.basis.shape != (weights.d, weights.d) or rest.basis.dtype != np.float32:

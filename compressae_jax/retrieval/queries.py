@@ -29,7 +29,8 @@ class Expander:
     On a CPU it calls nothing of JAX: any number of threads may share it, and a forked process, too, may use it.
 
     `encoder` made the rows that are searched; queries that the space compares as codes go through it, too, their values
-    rounded as `storage` does and with the rows' budget `k` (both default to the model's). Under `similarity` 'dot' u
+    rounded as `storage` does and with the rows' budget `k` (both default to the model's); in the sparse space vectors
+    have `query_times` as many nonzeros, where one pass makes them. Under `similarity` 'dot' u
     has the query's length; a code stands for a unit vector unless it has a length of its own.
     """
 
@@ -124,10 +125,19 @@ class Expander:
         """What makes codes of vectors, values in float16 where the rows' are, on levels where coordinates are."""
         storage = self.storage or self.weights.storage
         kind = storage if storage in ("float16", RESIDUAL) else "float32"
-        return Encoder(self.weights, self.encoder or self.weights.encoder, kind)
+        encoder = self.encoder or self.weights.encoder
+        if (times := self._times) == 1:
+            return Encoder(self.weights, encoder, kind)
+        return Encoder(self.weights, encoder, kind, nonzeros=min(times * self.weights.k, self.weights.h))
+
+    @property
+    def _times(self) -> int:
+        """Nonzeros of a query for each of a row."""
+        one_pass = (self.encoder or self.weights.encoder) == "topk"
+        return self.weights.query_times if self.space == "sparse" and one_pass else 1
 
     def _cut(self, codes: Codes) -> Codes:
-        return codes.prefix(min(codes.k, self.k or codes.k))
+        return codes.prefix(min(codes.k, self._times * self.k if self.k else codes.k))
 
     def _check_vectors(self, vectors: np.ndarray) -> None:
         d = self.weights.d

@@ -187,7 +187,13 @@ def _nonzeros(weights: Weights) -> int:
 
 
 def _sae(weights: Weights) -> Any:
-    """Their SparseAutoEncoder with the codes of a model."""
+    """Their SparseAutoEncoder with the codes of a model.
+
+    Raises:
+        InputError: codes of squares, which it does not make.
+    """
+    if weights.activation == "relu2_topk":
+        raise InputError("their SparseAutoEncoder makes no squares (activation 'relu2_topk'); give a space: 'sparse'")
     torch = engine("torch", "PyTorch", EXTRA)
     sae = engine("sentence_transformers.sparse_encoder.modules", "sentence-transformers", EXTRA).SparseAutoEncoder
     encoder, bias = _split(weights)
@@ -201,7 +207,7 @@ def _sae(weights: Weights) -> Any:
 def _own_module(weights: Weights, space: str) -> Any:
     torch = engine("torch", "PyTorch", EXTRA)
     own = engine("compressae_jax.serving.sentence_transformers_module", "sentence-transformers", EXTRA).CompresSAE
-    module = own(weights.d, weights.h, weights.k, weights.activation, space)
+    module = own(weights.d, weights.h, weights.k, weights.activation, space, weights.query_times)
     module.load_state_dict({name: torch.from_numpy(np.array(one)) for name, one in weights.params.items()})
     return module
 

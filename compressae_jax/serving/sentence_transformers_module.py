@@ -21,12 +21,13 @@ NAME = "compressae_module"
 class CompresSAE(Module):
     """One pass from vectors (b, d) to codes (b, h): documents as values × ρ, queries as u."""
 
-    config_keys = ["d", "h", "k", "activation", "space"]  # noqa: RUF012, the base's way
+    config_keys = ["d", "h", "k", "activation", "space", "query_times"]  # noqa: RUF012, the base's way
     forward_kwargs = {"task", "max_active_dims"}  # noqa: RUF012
 
-    def __init__(self, d: int, h: int, k: int, activation: str, space: str):
+    def __init__(self, d: int, h: int, k: int, activation: str, space: str, query_times: int = 1):
         super().__init__()
         self.d, self.h, self.k, self.activation, self.space = d, h, k, activation, space
+        self.query_times = query_times  # nonzeros of a query in the sparse space, for each of a row
         self.meta = ""  # model.json, kept for whoever reads the folder back
         self.register_buffer("encoder_w", torch.zeros(d, h))
         self.register_buffer("encoder_b", torch.zeros(h))
@@ -39,6 +40,8 @@ class CompresSAE(Module):
             features["sentence_embedding"] = x @ self.decoder_w.T
             return features
         k = self.h if self.activation == "identity" else self.k
+        if task == "query" and self.space == "sparse":
+            k = min(self.h, k * self.query_times)
         s = self._code(x, k if task == "query" or max_active_dims is None else min(k, max_active_dims))
         if self.space == "sparse":
             features["sentence_embedding"] = _units(s)
@@ -54,8 +57,10 @@ class CompresSAE(Module):
         """The k entries of largest magnitude of the pre-activations, with their sign; a zero row has none."""
         a = x @ self.encoder_w + self.encoder_b
         a = torch.where((x != 0).any(dim=-1, keepdim=True), a, torch.zeros_like(a))
-        if self.activation == "relu_topk":
+        if self.activation in ("relu_topk", "relu2_topk"):
             a = a.relu()
+        if self.activation == "relu2_topk":
+            a = a.square()
         columns = a.abs().topk(k, dim=-1).indices
         return torch.zeros_like(a).scatter_(-1, columns, a.gather(-1, columns))
 

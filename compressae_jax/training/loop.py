@@ -33,6 +33,7 @@ from compressae_jax.notation import AnyArray, BusyError, check_range
 from compressae_jax.training import (
     continued,
     corpus,
+    landmarks,
     plan,
     processes,
     recipes,
@@ -251,7 +252,8 @@ def _learned(run: Run, folder: Path | None, validate: Validate | None, shown: bo
         sizes = {"done": min(saved.number, steps), "steps": steps, "batch": t["batch"], "every": t["log_every"]}
         meter = opened.enter_context(Meter(log, **sizes, shown=shown, last_good=_last_good(keeper)))
         keeping = stages.Keeping(meter, keeper, opened.enter_context(Watch()) if keeper else None)
-        params, cosines = {}, saved.told.get("cosines", [])
+        cosines = saved.told.get("cosines", [])
+        params = _landmarks(run) if not steps and not saved.number else {}
         if job is not None and saved.number <= steps:
             params = _by_steps(run, job, saved, keeping, validate)
         if last["rounds"]:
@@ -308,6 +310,13 @@ def _by_steps(run: Run, job: Job, saved: Saved, keeping: stages.Keeping, validat
     return _here(state.params)
 
 
+def _landmarks(run: Run) -> Params:
+    """The parameters that a run begins with which begins with rows of the data; none of one that draws them."""
+    if run.start is not None or run.fields["model"]["init_encoder"] != recipes.LANDMARKS:
+        return {}
+    return landmarks.params(run.h, run.source, run.rows, run.seed)
+
+
 def _dictionary(run: Run, params: Params, saved: Saved) -> refine.Dictionary:
     """What rounds begin with: the decoder of the steps, that of the last round, the start's, or rows of the data."""
     if params:
@@ -340,7 +349,7 @@ def _job(run: Run, steps: int) -> Job:
         h=model["h"],
         k=model["k"],
         activation=model["activation"],
-        init_encoder=model["init_encoder"],
+        init_encoder="transpose" if model["init_encoder"] == recipes.LANDMARKS else model["init_encoder"],
         gradient=t["gradient"],
         dtype=jnp.dtype(model["dtype"]),
     )
@@ -355,6 +364,8 @@ def _job(run: Run, steps: int) -> Job:
     def start() -> State:
         if run.start is not None:
             return states.continued(module, adam, mesh, run.start.params)
+        if begun := _landmarks(run):
+            return states.continued(module, adam, mesh, begun)
         return states.create(module, adam, mesh, run.seed)
 
     return Job(module, mesh, start, like, step)
@@ -386,7 +397,10 @@ def _weights(run: Run, params: Params, summary: dict[str, Any]) -> Weights:
     if run.use is not None:
         return dataclasses.replace(made, encoder=run.use.encoder, storage=run.use.storage)
     if run.start is not None:
-        made = dataclasses.replace(made, encoder=run.start.encoder, storage=run.start.storage)
+        used = {name: getattr(run.start, name) for name in ("encoder", "storage", "query_times")}
+        made = dataclasses.replace(made, **used)
+    elif model["init_encoder"] == recipes.LANDMARKS:
+        made = dataclasses.replace(made, query_times=landmarks.QUERY_TIMES)
     return dataclasses.replace(made, encoder="pursuit") if summary.get("refine") else made
 
 

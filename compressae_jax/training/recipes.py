@@ -13,19 +13,20 @@ from compressae_jax.model.losses import DISTANCES
 from compressae_jax.model.topk import GRADIENTS
 from compressae_jax.model.topk_host import ACTIVATIONS
 from compressae_jax.notation import InputError, check_choice, check_range
-from compressae_jax.training import plan
+from compressae_jax.training import landmarks, plan
 
 Fields = dict[str, dict[str, Any]]  # {'model': {name: value}, 'train': {name: value}}
 
 DTYPES = ("float32", "bfloat16")
+LANDMARKS = "landmarks"  # the start that is no draw
 
 # Published one-pass codes, trained in a way that suits any set of vectors.
 PUBLISHED: Fields = {
     "model": {
         "h": 2048,  # latents: the width of a code
         "k": 16,  # nonzeros kept in a row
-        "activation": "topk",  # by magnitude with sign; 'relu_topk' and 'identity' are ablations
-        "init_encoder": "transpose",  # of the decoder; 'kaiming' is the published start
+        "activation": "topk",  # by magnitude with sign; 'relu2_topk' for landmarks; the others are ablations
+        "init_encoder": "transpose",  # of the decoder; 'kaiming' is the published start, 'landmarks' are rows
         "dtype": "float32",  # of the matrix products, or 'bfloat16'; parameters are float32 either way
     },
     "train": {
@@ -80,6 +81,12 @@ PAPER: Fields = {
     },
 }
 
+# For the space of codes alone: `landmarks`, as many as the rows afford, and no training.
+SPARSE: Fields = {
+    "model": {**PUBLISHED["model"], "h": None, "activation": "relu2_topk", "init_encoder": LANDMARKS},
+    "train": {**PUBLISHED["train"], "steps": 0},
+}
+
 # From a model on (`start`), which decides what is 0 or '' here: see `continued`. The rate is that of a new model: after
 # 300 steps it reconstructed the rows that it was given best, of four from 1e-3 up; lower ones forget others less.
 CONTINUE: Fields = {
@@ -87,7 +94,13 @@ CONTINUE: Fields = {
     "train": {**PUBLISHED["train"], "steps": 0},
 }
 
-RECIPES: dict[str, Fields] = {"default": DEFAULT, "published": PUBLISHED, "paper": PAPER, "continue": CONTINUE}
+RECIPES: dict[str, Fields] = {
+    "default": DEFAULT,
+    "published": PUBLISHED,
+    "sparse": SPARSE,
+    "paper": PAPER,
+    "continue": CONTINUE,
+}
 NAMED = {"h": "model", "k": "model", "steps": "train"}  # what a budget chooses, and the sections where it stands
 
 # Lowest and highest legal integer; k has h above it.
@@ -117,7 +130,7 @@ NUMBERS = {
 }
 CHOICES = {
     "activation": ACTIVATIONS,
-    "init_encoder": INITS,
+    "init_encoder": (*INITS, LANDMARKS),
     "dtype": DTYPES,
     "distance": DISTANCES,
     "gradient": GRADIENTS,
@@ -139,12 +152,13 @@ def with_fields(fields: Fields, changes: Mapping[str, Any]) -> Fields:
     return {section: {name: changes.get(name, value) for name, value in old.items()} for section, old in fields.items()}
 
 
-def settled(fields: Mapping[str, Any], d: int) -> dict[str, Any]:
+def settled(fields: Mapping[str, Any], d: int, rows: int = 0) -> dict[str, Any]:
     """Fields of a run on vectors of width d, with nothing left open: a budget, or h, k and steps.
 
     Where none of `budget_bytes`, h, k and steps is said, the budget is 64 bytes, of narrow vectors half a byte a
     number. Where h, k or steps are, or the budget is 0, there is none, and those of the three that are open are those
-    of the recipe 'published'. A budget leaves h and k open for `budgets.choose`.
+    of the recipe 'published', or as many landmarks as the `rows` trained on afford. A budget leaves h and k open for
+    `budgets.choose`.
 
     Raises:
         InputError: a budget beside h, k or steps, which it chooses, or beside fields that its rounds do not read.
@@ -164,6 +178,8 @@ def settled(fields: Mapping[str, Any], d: int) -> dict[str, Any]:
         own["train"]["steps"] = 0
         _check_read(own)
     else:
+        if own["model"]["init_encoder"] == LANDMARKS and "h" not in given:
+            given["h"] = landmarks.suited(rows, given.get("k", PUBLISHED["model"]["k"]))
         for name, section in NAMED.items():
             own[section][name] = given.get(name, PUBLISHED[section][name])
     return own
@@ -219,7 +235,7 @@ def _check_number(name: str, given: Any, low: float, low_is_legal: bool, high: f
 def _check_together(given: Mapping[str, Any]) -> None:
     if given["refine_rounds"] and given["activation"] != "topk":
         raise InputError(f"refine_rounds need activation='topk', which pursuit chooses by, not {given['activation']!r}")
-    if not given["steps"] and not given["refine_rounds"]:
-        raise InputError("steps must be at least 1, or refine_rounds, which can stand in for them")
+    if not given["steps"] and not given["refine_rounds"] and given["init_encoder"] != LANDMARKS:
+        raise InputError("steps must be at least 1, or refine_rounds or landmarks, which can stand in for them")
     if given["microbatch"] and given["batch"] % given["microbatch"]:
         raise InputError(f"microbatch must divide batch={given['batch']}, and {given['microbatch']} does not")

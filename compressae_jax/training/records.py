@@ -106,6 +106,8 @@ def _deciding(record: Record) -> dict[str, Any]:
     free = FREE - ({"train.microbatch"} if record["train"]["weight_pairs"] else set())  # pairs are of one pass
     if not named["train.steps"]:
         free = free | {f"{section}.{name}" for section, names in plan.OF_STEPS.items() for name in names}
+        if named["model.init_encoder"] == recipes.LANDMARKS:
+            free = free - {"model.init_encoder"}
     return {name: value for name, value in named.items() if name not in free}
 
 

@@ -24,7 +24,7 @@ def of(fields: Mapping[str, Any], source: Source, rows: int, start: Weights | No
     Raises:
         InputError: fields that contradict each other, the start or the vectors' width, or that are out of range.
     """
-    own = recipes.settled(fields, source.width) if start is None else continued.fields(fields, start, source)
+    own = recipes.settled(fields, source.width, rows) if start is None else continued.fields(fields, start, source)
     use = choose(own["budget_bytes"], source.width, rows) if own["budget_bytes"] else None
     wanted = plan.of(own["train"], use.stages if use is not None else ())
     if use is not None:

@@ -112,7 +112,7 @@ def runs_as_loops(module: CompresSAE, mesh: Mesh, mix: Mix) -> bool:
     return (
         mesh.size == 1
         and mesh.devices.flat[0].platform == "cpu"
-        and module.activation != "identity"
+        and module.activation in ("topk", "relu_topk")
         and module.dtype == jnp.float32
         and SPARSE * module.k <= module.h
         and module.gradient == "kept"

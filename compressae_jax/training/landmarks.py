@@ -1,0 +1,46 @@
+"""Rows of the data as atoms: a row is described by the landmarks that are nearest to it, and nothing is trained.
+
+Rows that are near to each other are near to the same landmarks, so the inner product of two codes ranks neighbours by
+itself (as permutation-based indexes do: Chávez, Figueroa & Navarro 2008). It ranks the better, the more landmarks there
+are: a code is k of them whatever h, and what they cost is the product with them and their memory.
+
+Pre-activations are inner products with c = (l − μ) / ‖l − μ‖ of the landmarks l, less ⟨c, μ⟩, where μ is the mean of
+unit rows: what all rows have in common tells nothing. Decoder rows are the landmarks themselves.
+"""
+
+import numpy as np
+
+from compressae_jax.codes import on_host
+from compressae_jax.data.sampling import START, Rest, drawn_rows, sample
+from compressae_jax.data.sources import Source
+from compressae_jax.notation import InputError
+
+MOST = 2**15  # landmarks unless more are asked for; 50 MB of float32 at d=384, for the encoder alone
+ROWS_EACH = 2  # rows for each of them, at least
+MEAN_ROWS = 2**15  # that the mean is taken of
+QUERY_TIMES = 2  # nonzeros of a query for each of a row: best of 1 to 4 (docs/research-log.md)
+
+
+def suited(rows: int, k: int) -> int:
+    """How many landmarks serve so many rows: the largest power of two with `ROWS_EACH` for each, at least k."""
+    return max(k, min(MOST, 1 << max(0, (rows // ROWS_EACH).bit_length() - 1)))
+
+
+def params(h: int, source: Source, rows: Rest, seed: int = 0) -> dict[str, np.ndarray]:
+    """The parameters of a model whose atoms are h of the rows, drawn by seed.
+
+    Raises:
+        InputError: fewer rows than landmarks.
+    """
+    if h > len(rows):
+        raise InputError(f"h={h:,} landmarks are rows of the data, of which there are {len(rows):,}; name a smaller h")
+    drawn = np.sort(rows[drawn_rows(len(rows), seed, h, START)])
+    landmarks = on_host.unit_rows(np.asarray(source.take(drawn), np.float32))
+    landmarks[~landmarks.any(axis=1), 0] = 1  # a zero row has no direction: any serves
+    mean = on_host.unit_rows(np.asarray(source.take(sample(rows, MEAN_ROWS, seed)), np.float32)).mean(axis=0)
+    centred = on_host.unit_rows(landmarks - mean)
+    return {
+        "encoder_w": np.ascontiguousarray(centred.T),
+        "encoder_b": -(centred @ mean),
+        "decoder_w": landmarks,
+    }
