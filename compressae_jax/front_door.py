@@ -257,9 +257,9 @@ def fit(
     With h, k or steps by hand, or recipe='published' (or 'paper', with the paper's own batches and rates), it makes
     *published one-pass codes*: one product a vector, plain sparse rows that any sparse engine ranks, and codes that
     serve as queries, too. What is left open then comes from 'published': h=2048, k=16, 3,000 steps. `fields` are any
-    others of the recipe's table (batch, lr, dtype, …). recipe='sparse' makes one-pass codes for the sparse space alone,
-    of queries that are compressed, too, by *landmarks* in place of training: h rows of the data, up to 32,768. With a `workdir`, checkpoints are kept there and the same call
-    continues.
+    others of the recipe's table (batch, lr, dtype, …). recipe='sparse' makes one-pass codes for the sparse space, in
+    which queries are compressed, too: by *landmarks*, h rows of the data (up to 32,768), in place of training. With a
+    `workdir`, checkpoints are kept there and the same call continues.
 
     `start`, a model or its folder, is trained on with these vectors: h, activation, encoder and storage stay as they
     are, k too unless it is given, and the recipe is 'continue', of fewer steps, or of rounds where the start was

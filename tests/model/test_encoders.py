@@ -167,6 +167,19 @@ def test_signed_encoders_need_signed_activations():
     encoders.check("topk", "relu_topk", rounded=False)
 
 
+@pytest.mark.parametrize("activation", ["topk", "relu2_topk"])
+def test_more_nonzeros_begin_with_the_code(activation):
+    x, weights = some_vectors(), some_weights(activation)
+    more, code = Encoder(weights, "topk", "float32", nonzeros=3 * K)(x), Encoder(weights, "topk", "float32")(x)
+    assert more.k == 3 * K and (activation == "topk" or (more.values >= 0).all())
+    assert_array_equal(more.prefix(K).to_dense(), code.to_dense())
+    jitted = Encoder(weights, "topk", "float32", nonzeros=3 * K).on_device(x, jax.devices()[0])
+    assert_allclose(jitted.to_dense(), more.to_dense(), atol=1e-5)
+    for wrong in ({"encoder": "refit", "nonzeros": 2}, {"nonzeros": H + 1}):
+        with pytest.raises(InputError, match="nonzeros"):
+            Encoder(some_weights(), **wrong)
+
+
 def test_unknown_encoders_are_named():
     with pytest.raises(InputError, match="did you mean 'pursuit'"):
         encoders.check("persuit", "topk", rounded=False)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_array_equal
 
-from compressae_jax.model import topk
+from compressae_jax.model import topk, topk_host
 from compressae_jax.notation import InputError
 
 # Few distinct numbers, so that most rows are full of ties, also between signs.
@@ -64,6 +64,9 @@ def test_activations():
     assert_array_equal(signed, [[3, -4, 0, 0], [0, 0, -3, -4]])
     (positive,) = topk.activate(a, (2,), "relu_topk")
     assert_array_equal(positive, [[3, 0, 0, 2], [0, 0, 0, 0]])
+    (squares,) = topk.activate(a, (2,), "relu2_topk")
+    assert_array_equal(squares, [[9, 0, 0, 4], [0, 0, 0, 0]])
+    assert_array_equal(topk_host.rectify(np.array(a), "relu2_topk"), topk.rectified(a, "relu2_topk"))
     for everything in topk.activate(a, (2, 4), "identity"):
         assert_array_equal(everything, a)
     with pytest.raises(InputError, match="did you mean 'relu_topk'"):

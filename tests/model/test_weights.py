@@ -71,9 +71,23 @@ def test_fingerprint_tells_parameters_k_and_activation_apart():
         nudged,
         Weights(weights.params, H, K + 1),
         Weights(weights.params, H, K, "relu_topk"),
+        Weights(weights.params, H, K, "relu2_topk"),
     ]
-    assert len({weights.fingerprint, *(other.fingerprint for other in others)}) == 4
+    assert len({weights.fingerprint, *(other.fingerprint for other in others)}) == 5
     assert weights.fingerprint == Weights(weights.params, H, K, summary={"other": 1}).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("activation", "times", "version"), [("topk", 1, 1), ("topk", 2, 3), ("relu2_topk", 1, 3), ("relu2_topk", 4, 3)]
+)
+def test_older_programs_refuse_what_they_would_ask_otherwise(activation, times, version, tmp_path):
+    made = dataclasses.replace(some_weights(), activation=activation, query_times=times)
+    model_weights.save(made, tmp_path / "m")
+    assert json.loads((tmp_path / "m" / META).read_text())["format_version"] == version
+    read = model_weights.load(tmp_path / "m")
+    assert (read.fingerprint, read.query_times) == (made.fingerprint, times)
+    with pytest.raises(InputError, match="query_times must be an integer from 1 to"):
+        model_weights.save(dataclasses.replace(made, query_times=0), tmp_path / "n")
 
 
 def test_save_replaces_a_model_folder_and_nothing_else(folder):

@@ -9,6 +9,7 @@ from compressae_jax.training import recipes
 def test_every_recipe_is_legal_and_complete(name):
     fields = recipes.recipe(name)
     left_open = {"h": 64, "k": 3, "activation": "topk", "steps": 9} if name in ("continue", "default") else {}
+    left_open = {"h": 64} if name == "sparse" else left_open
     recipes.check(recipes.with_fields(fields, left_open))
     assert {section: list(table) for section, table in fields.items()} == {
         section: list(table) for section, table in recipes.PUBLISHED.items()
@@ -114,6 +115,8 @@ def test_the_default_is_a_budget_that_suits_the_width(d, budget):
         (asked(budget_bytes=0, batch=32), (2048, 16, 3000)),
         (asked("published"), (2048, 16, 3000)),
         (asked("paper"), (4096, 32, 500)),
+        (asked("sparse"), (16, 16, 0)),
+        (asked("sparse", h=99, k=4), (99, 4, 0)),
     ],
 )
 def test_published_codes_are_one_name_away(fields, said):

@@ -1,0 +1,118 @@
+"""Landmarks: what atoms they are, how many, and what the recipe makes of them."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from oracle import unit
+
+import compressae_jax as cs
+from compressae_jax import data
+from compressae_jax.data.sampling import Rest
+from compressae_jax.notation import InputError
+from compressae_jax.training import landmarks
+
+N, D = 60, 12
+
+
+def some_rows(n=N):
+    return (np.random.default_rng(0).standard_normal((n, D)) + 0.5).astype(np.float32)
+
+
+def params(x, h, seed=0):
+    return landmarks.params(h, data.open_source(x), Rest(len(x), np.empty(0, np.int64)), seed)
+
+
+@pytest.mark.parametrize(
+    ("rows", "h"), [(0, 4), (9, 4), (31, 8), (32, 16), (2080, 1024), (10**5, 2**15), (10**9, 2**15)]
+)
+def test_as_many_as_the_rows_afford(rows, h):
+    assert landmarks.suited(rows, 4) == h
+
+
+def test_atoms_are_rows_and_the_common_part_tells_nothing():
+    x = some_rows()
+    made = params(7 * x, 20)
+    units = unit(x)
+    near = made["decoder_w"] @ units.T
+    assert_allclose(near.max(axis=1), 1, atol=1e-6)
+    assert len(np.unique(near.argmax(axis=1))) == 20, "each row once"
+
+    mean = units.mean(axis=0)
+    wanted = (units - mean) @ unit(made["decoder_w"] - mean).T
+    assert_allclose(units @ made["encoder_w"] + made["encoder_b"], wanted, atol=1e-5)
+
+
+def test_seeds_draw_others_and_the_same_again():
+    x = some_rows()
+    first, again, other = params(x, 20)["decoder_w"], params(x, 20)["decoder_w"], params(x, 20, seed=1)["decoder_w"]
+    assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_zero_rows_and_too_few_of_them():
+    x = some_rows()
+    x[::2] = 0
+    made = params(x, N)
+    assert np.isfinite(made["encoder_w"]).all()
+    assert_allclose(np.linalg.norm(made["decoder_w"], axis=1), 1, atol=1e-6)
+    with pytest.raises(InputError, match="h=61 landmarks are rows of the data, of which there are 60"):
+        params(x, N + 1)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return cs.fit(some_rows(), recipe="sparse", k=4, progress=False)
+
+
+def test_the_recipe_draws_and_trains_nothing(model, tmp_path):
+    assert (model.h, model.k, model.weights.activation, model.weights.query_times) == (16, 4, "relu2_topk", 2)
+    held = [cs.fit(some_rows(), recipe="sparse", k=4, progress=False, workdir=tmp_path / "run") for _ in range(2)]
+    assert {one.weights.fingerprint for one in held} == {model.weights.fingerprint}
+    with pytest.raises(InputError, match="init_encoder was 'landmarks', now 'transpose'"):
+        cs.fit(some_rows(), recipe="sparse", k=4, progress=False, workdir=tmp_path / "run", init_encoder="transpose")
+
+
+def test_steps_and_rounds_begin_with_them(model):
+    trained = cs.fit(some_rows(), recipe="sparse", k=4, steps=1, lr=1e-9, batch=16, progress=False).weights
+    for name, array in model.weights.params.items():
+        assert_allclose(trained.params[name], array, atol=1e-6)
+    more = cs.fit(some_rows(), recipe="sparse", k=4, activation="topk", refine_rounds=1, progress=False)
+    assert more.weights.encoder == "pursuit"
+
+
+def test_a_model_that_goes_on_asks_as_its_start_does(model):
+    assert cs.fit(some_rows(), start=model, steps=1, batch=16, progress=False).weights.query_times == 2
+
+
+@pytest.mark.parametrize("times", [1, 2, 9])
+def test_a_query_has_more_nonzeros_in_the_sparse_space_alone(times, model):
+    asked = cs.Model(dataclasses.replace(model.weights, query_times=times))
+    x, queries = some_rows(), some_rows(80)[N:]
+    rows = asked.compress(x, storage="float32", progress=False)
+    u = asked.index(rows, space="sparse").expander.expand(queries)
+    wanted = np.maximum(unit(queries) @ model.weights.params["encoder_w"] + model.weights.params["encoder_b"], 0) ** 2
+    wanted[wanted < -np.sort(-wanted, axis=1)[:, [min(4 * times, 16) - 1]]] = 0
+    assert_allclose(u, unit(wanted), atol=1e-5)
+
+    cut = asked.index(rows.prefix(2), space="sparse").expander.expand(queries)
+    assert ((cut != 0).sum(axis=1) <= 2 * times).all() and (times > 1 or (cut != 0).sum() == 2 * len(queries))
+    of_codes = asked.index(rows, space="sparse").expander.expand(asked.compress(queries, progress=False))
+    assert ((of_codes != 0).sum(axis=1) <= 4).all(), "a code has what it has"
+    for space in ("reconstructed", "dense_query"):
+        same = [one.index(rows, space=space).expander.expand(queries) for one in (asked, model)]
+        assert_array_equal(*same)
+
+
+def test_neighbours_share_landmarks():
+    x = data.load("shop").vectors
+    rows = x.read(0, len(x))
+    model = cs.fit(rows[100:], recipe="sparse", progress=False)
+    truth = np.argsort(-unit(rows[:100]) @ unit(rows[100:]).T, axis=1)[:, :100]
+    recalls = []
+    for times in (1, 2):
+        asked = cs.Model(dataclasses.replace(model.weights, query_times=times))
+        found = asked.index(rows[100:], space="sparse", progress=False).search(rows[:100], top=100).rows
+        recalls.append(np.mean([np.isin(one, other).mean() for one, other in zip(found, truth, strict=True)]))
+    assert recalls[0] > 0.38 and recalls[1] > recalls[0] + 0.08
