@@ -17,13 +17,14 @@ from compressae_jax.notation import InputError
 
 MOST = 2**15  # landmarks unless more are asked for; 50 MB of float32 at d=384, for the encoder alone
 ROWS_EACH = 2  # rows for each of them, at least
+GROUP = 16  # columns, of which the selection takes maxima
 MEAN_ROWS = 2**15  # that the mean is taken of
 QUERY_TIMES = 2  # nonzeros of a query for each of a row: best of 1 to 4 (docs/research-log.md)
 
 
 def suited(rows: int, k: int) -> int:
-    """How many landmarks serve so many rows: the largest power of two with `ROWS_EACH` for each, at least k."""
-    return max(k, min(MOST, 1 << max(0, (rows // ROWS_EACH).bit_length() - 1)))
+    """How many landmarks serve so many rows: a half of them, at most `MOST` and at least k, in whole groups."""
+    return max(k, min(MOST, rows // ROWS_EACH // GROUP * GROUP))
 
 
 def params(h: int, source: Source, rows: Rest, seed: int = 0) -> dict[str, np.ndarray]:

@@ -25,7 +25,7 @@ def params(x, h, seed=0):
 
 
 @pytest.mark.parametrize(
-    ("rows", "h"), [(0, 4), (9, 4), (31, 8), (32, 16), (2080, 1024), (10**5, 2**15), (10**9, 2**15)]
+    ("rows", "h"), [(0, 4), (9, 4), (31, 4), (32, 16), (2080, 1040), (10**5, 2**15), (10**9, 2**15)]
 )
 def test_as_many_as_the_rows_afford(rows, h):
     assert landmarks.suited(rows, 4) == h
@@ -70,8 +70,9 @@ def test_the_recipe_draws_and_trains_nothing(model, tmp_path):
     assert (model.h, model.k, model.weights.activation, model.weights.query_times) == (16, 4, "relu2_topk", 2)
     held = [cs.fit(some_rows(), recipe="sparse", k=4, progress=False, workdir=tmp_path / "run") for _ in range(2)]
     assert {one.weights.fingerprint for one in held} == {model.weights.fingerprint}
-    with pytest.raises(InputError, match="init_encoder was 'landmarks', now 'transpose'"):
-        cs.fit(some_rows(), recipe="sparse", k=4, progress=False, workdir=tmp_path / "run", init_encoder="transpose")
+    with pytest.raises(InputError, match="init_encoder was 'landmarks', now None"):
+        others = {"init_encoder": "transpose", "activation": "topk", "refine_rounds": 1}
+        cs.fit(some_rows(), recipe="sparse", k=4, progress=False, workdir=tmp_path / "run", **others)
 
 
 def test_steps_and_rounds_begin_with_them(model):
