@@ -33,6 +33,7 @@ SMALL = {
     "serve": ["--data=shop", "--queries=100", "--seconds=1", "--soak=2", "--noengine"],
     "engines": ["--data=scifact", "--h=1024", "--k=16", "--steps=50", "--queries=20"],
     "bfloat16": ["--data=scifact", "--h=2048", "--steps=100", "--queries=300"],
+    "landmarks": ["--datasets", "shop", "--steps=20"],
     "selection": ["--shapes", "1024,2048,16", "--repeats=3"],
 }
 
