@@ -27,6 +27,7 @@ DEPTHS = (10, 100)
 RECIPES = ("published", "sparse")
 TIMES = (1, 2)  # nonzeros of a query, for each of a row
 SEEDS = {"published": 1, "sparse": 3}  # an hour of training would be two more; landmarks are only drawn
+PLACES = ("workdir", "out")  # flags that change no figure
 OTHERS = ("reconstructed", "dense_query")
 
 
@@ -42,7 +43,7 @@ def main() -> None:
     flags = parser.parse_args()
     report: dict[str, Any] = {
         "command": "python -m benchmarks.landmarks",
-        "settings": vars(flags),
+        "settings": {name: value for name, value in vars(flags).items() if name not in PLACES},
         "machine": timing.machine(),
         "measured": {},
     }

@@ -179,7 +179,7 @@ def settled(fields: Mapping[str, Any], d: int, rows: int = 0) -> dict[str, Any]:
         _check_read(own)
     else:
         if own["model"]["init_encoder"] == LANDMARKS and "h" not in given:
-            given["h"] = landmarks.suited(rows, given.get("k", PUBLISHED["model"]["k"]))
+            given["h"] = landmarks.suited(rows, int(given.get("k") or PUBLISHED["model"]["k"]))
         for name, section in NAMED.items():
             own[section][name] = given.get(name, PUBLISHED[section][name])
     return own
