@@ -34,6 +34,7 @@ SMALL = {
     "engines": ["--data=scifact", "--h=1024", "--k=16", "--steps=50", "--queries=20"],
     "bfloat16": ["--data=scifact", "--h=2048", "--steps=100", "--queries=300"],
     "landmarks": ["--datasets", "shop", "--steps=20"],
+    "cells": ["--data", "shop", "--bytes=16", "--fitted=2000", "--repeats=3"],
     "selection": ["--shapes", "1024,2048,16", "--repeats=3"],
 }
 

@@ -1,15 +1,20 @@
 """Cells beside the exact scan and approximate peers: time against what is found of the 100 nearest.
 
-    python -m benchmarks.cells --data=wordnet --out=results
+    python -m benchmarks.cells --data wordnet glove million --out=results
 
 Rows of a dataset (1,000 held out as queries) are compressed to `--bytes` by a model fitted to `--fitted` of them, put
 into cells, and searched with several probes; beside them faiss's IVF-PQ FastScan of as many bytes, with re-ranking by
-dense vectors and without, and its HNSW over dense vectors. Recall is that of the dense neighbours, and of ours also
-that of the exact answer of the same codes. Sides are timed in turn.
+dense vectors and without, its HNSW over dense vectors, and kANNolo's and Seismic's indexes of the same codes. Recall is
+that of the dense neighbours, and of ours also that of the exact answer of the same codes. Sides are timed in turn, each
+call with other queries, so that none finds its rows in a cache.
+
+`million` is synthetic (see `grown`): rows of wordnet, moved along their own neighbours. Its queries are wordnet's.
 """
 
 import argparse
+import itertools
 import math
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,17 +22,27 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import compressae_jax as cs
-from benchmarks import timing
+from benchmarks import engines, timing, unsigned
 from compressae_jax.base.threads import cores
 from compressae_jax.baselines import dense
 from compressae_jax.baselines.units import unit_rows
+from compressae_jax.codes import joined
 from compressae_jax.evaluation import neighbours
+from compressae_jax.notation import InputError
+from compressae_jax.retrieval.index import Index
+from compressae_jax.serving import kannolo
 
 TOP = 100
 QUERIES = (1, 16, 64)
+GOAL = 0.95  # recall of the exact answer, at which times are compared
 LINKS, EFFORT = 32, 100  # of the graph: M and efConstruction
+MILLION, GROWN, NEAR, MOVED = "million", 1_000_000, 10, 0.3  # rows; neighbours, and how far rows move along each
+BLOCK = 50_000  # rows that are made and compressed at a time
+GRAPHED, CODED = 200_000, 50_000  # rows, at most, in faiss's graph, and in kANNolo's and Seismic's: else it takes hours
 EXACT, OURS, IVF, REFINED, HNSW = "exact", "cells", "faiss IVF-PQ FastScan", "the same, re-ranked", "faiss HNSW"
-MARKS = {EXACT: "*", OURS: "o", IVF: "^", REFINED: "v", HNSW: "s"}
+KANNOLO, SEISMIC, POSITIVE = "kANNolo, graph of codes", "Seismic", "positive side, 500 rescored"
+FEW = 100  # queries by which engines of rows are judged, which take milliseconds each
+MARKS = {EXACT: "*", OURS: "o", IVF: "^", REFINED: "v", HNSW: "s", KANNOLO: "D", SEISMIC: "P"}
 REST = 0.01  # seconds before a call: a peer's threads spin for a while after theirs
 
 
@@ -46,44 +61,108 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", default=["wordnet"], help="datasets by name")
     parser.add_argument("--bytes", type=int, default=32)
     parser.add_argument("--fitted", type=int, default=20_000, help="rows that the model is fitted to")
-    parser.add_argument("--models", default="", help="folder where fitted models are kept, and found again")
+    parser.add_argument("--models", default="", help="folder where models and grown rows are kept, and found again")
     parser.add_argument("--rows", type=int, default=0, help="rows at most; 0: all")
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--no_graph", action="store_true", help="leave HNSW out, which takes minutes to build")
+    parser.add_argument(
+        "--no_graph", action="store_true", help="leave out what takes minutes to build: graphs, Seismic"
+    )
     parser.add_argument("--out", default="")
     flags = parser.parse_args()
-    report = {
+    report: dict[str, Any] = {
         "command": f"python -m benchmarks.cells --data {' '.join(flags.data)} --bytes={flags.bytes}",
         "settings": {"top": TOP, "queries": QUERIES, "fitted": flags.fitted, "repeats": flags.repeats},
         "threads": cores(),
         "machine": timing.machine(),
-        "results": [measured(name, flags) for name in flags.data],
+        "results": [],
     }
-    text = table(report)
-    if flags.out:
-        timing.write(flags.out, "cells", report, text)
-        draw(report, Path(flags.out) / "cells.png")
+    for name in flags.data:
+        report["results"].append(measured(name, flags))
+        text = table(report)
+        if flags.out:  # after each dataset, so that a run cut off keeps what it has
+            timing.write(flags.out, "cells", report, text)
+            draw(report, Path(flags.out) / "cells.png")
     print(text)
 
 
 def measured(name: str, flags: argparse.Namespace) -> dict[str, Any]:
     """All sides on one dataset."""
-    source = cs.data.load(name).vectors
+    source = cs.data.load("wordnet" if name == MILLION else name).vectors
     vectors = source.read(0, len(source))
     chosen = np.random.default_rng(0).permutation(len(vectors))[: flags.rows or None]
     held = min(1000, len(chosen) // 10)
     queries, rows = unit_rows(vectors[chosen[:held]]), unit_rows(vectors[np.sort(chosen[held:])])
+    model = fitted("wordnet" if name == MILLION else name, rows, flags)
+    if name == MILLION:
+        rows = grown(rows, model, flags)
+    index = celled(name, rows, model, flags)
     truth = dense.fit(rows).add(rows).search(queries, TOP)[1]
-    model = fitted(name, rows, flags)
-    index = model.index(rows, progress=False).with_cells(progress=False)
     exact = index.search(queries, TOP).rows
-    sides = [*ours(index), *theirs(rows, index.codes.nbytes / len(rows), flags)]
-    about = [one_side(side, queries, truth, exact) for side in sides]
-    for q in QUERIES:
-        calls = {f"{side.name} {side.setting}": (lambda side=side, q=q: side.call(queries[:q])) for side in sides}
-        for told, seconds in zip(about, timing.alternate(calls, flags.repeats, rest=REST).values(), strict=True):
-            told["ms"][str(q)] = timing.milliseconds(seconds)
-    return {"data": name, "rows": len(rows), "d": rows.shape[1], "cells": index.cells, "sides": about}
+    with tempfile.TemporaryDirectory() as scratch:
+        sides = [*ours(index, queries), *theirs(rows, index.codes.nbytes / len(rows))]
+        if not flags.no_graph and len(rows) <= GRAPHED:
+            sides += graphs(rows)
+        if not flags.no_graph and len(rows) <= CODED:
+            sides += of_codes(index, Path(scratch))
+        about = [one_side(side, queries, truth, exact) for side in sides]
+        for q in QUERIES:
+            calls = {f"{side.name} {side.setting}": turning(side, queries, q) for side in sides}
+            for told, seconds in zip(about, timing.alternate(calls, flags.repeats, rest=REST).values(), strict=True):
+                told["ms"][str(q)] = timing.milliseconds(seconds)
+    return {
+        "data": name,
+        "synthetic": name == MILLION,
+        "rows": len(rows),
+        "d": rows.shape[1],
+        "cells": index.cells,
+        "sides": about,
+    }
+
+
+def turning(side: Side, queries: np.ndarray, q: int) -> Callable[[], np.ndarray]:
+    """Calls with q queries, every time others."""
+    starts = itertools.cycle(range(0, len(queries) - q + 1, q))
+
+    def call() -> np.ndarray:
+        start = next(starts)
+        return side.call(queries[start : start + q])
+
+    return call
+
+
+def grown(rows: np.ndarray, model: Any, flags: argparse.Namespace) -> np.ndarray:
+    """A million synthetic rows: x + Σ g_j (x_j - x), x a row, x_j the 10 that are nearest to it, g normal."""
+    kept = Path(flags.models) if flags.models else None
+    near = kept / "near.npy" if kept else None
+    if near is not None and near.is_file():
+        others = np.load(near)
+    else:
+        base = model.index(rows, progress=False).with_cells(progress=False)
+        blocks = range(0, len(rows), BLOCK)
+        others = np.concatenate([base.search(rows[s : s + BLOCK], NEAR + 1, probes=16).rows for s in blocks])
+        if near is not None:
+            np.save(near, others)
+    rng = np.random.default_rng(3)
+    made = np.empty((GROWN, rows.shape[1]), np.float32)
+    for start in range(0, GROWN, BLOCK):
+        which, moved = rng.integers(0, len(rows), BLOCK), rng.normal(0, MOVED, (BLOCK, NEAR)).astype(np.float32)
+        some = rows[which] * (1 - moved.sum(axis=1, keepdims=True))
+        for j in range(NEAR):
+            some += moved[:, j : j + 1] * rows[others[which, j + 1]]
+        made[start : start + BLOCK] = unit_rows(some)
+    return made
+
+
+def celled(name: str, rows: np.ndarray, model: Any, flags: argparse.Namespace) -> Index:
+    """An index with cells, kept where models are: to compress a million rows takes minutes, and so do cells."""
+    folder = Path(flags.models) / f"{name}-{flags.bytes}-cells" if flags.models else None
+    if folder is not None and folder.is_dir():
+        return cs.load_index(folder)
+    parts = [model.index(rows[s : s + BLOCK], progress=False).codes for s in range(0, len(rows), BLOCK)]
+    index = Index(joined.in_memory(parts), model.weights).with_cells(progress=False)
+    if folder is not None:
+        index.save(folder)
+    return index
 
 
 def fitted(name: str, rows: np.ndarray, flags: argparse.Namespace) -> Any:
@@ -98,11 +177,12 @@ def fitted(name: str, rows: np.ndarray, flags: argparse.Namespace) -> Any:
     return model
 
 
-def ours(index: Any) -> Iterator[Side]:
-    """The exact scan, and cells with rising probes."""
+def ours(index: Any, queries: np.ndarray) -> Iterator[Side]:
+    """The exact scan, and cells with rising probes, those that reach `GOAL` among them."""
     plain = index.codes.nbytes / len(index)
     yield Side(EXACT, "", plain, lambda queries: index.search(queries, TOP).rows)
-    for probes in (2**power for power in range(2, index.cells.bit_length() - 1)):
+    powers = {2**power for power in range(2, min(10, index.cells.bit_length() - 1))}
+    for probes in sorted(powers | {index.probes_for(queries, GOAL, TOP)}):
         yield Side(
             OURS,
             str(probes),
@@ -111,8 +191,8 @@ def ours(index: Any) -> Iterator[Side]:
         )
 
 
-def theirs(rows: np.ndarray, size: float, flags: argparse.Namespace) -> Iterator[Side]:
-    """faiss's: lists of PQ codes of as many bytes, with and without the dense vectors, and a graph of these."""
+def theirs(rows: np.ndarray, size: float) -> Iterator[Side]:
+    """faiss's lists of PQ codes of as many bytes, with and without the dense vectors."""
     import faiss
 
     faiss.omp_set_num_threads(cores())
@@ -132,8 +212,13 @@ def theirs(rows: np.ndarray, size: float, flags: argparse.Namespace) -> Iterator
 
         yield Side(IVF, str(probes), subspaces / 2 + 8, call)
         yield Side(REFINED, str(probes), subspaces / 2 + 8 + 4 * d, lambda queries, c=call: c(queries, of=refined))
-    if flags.no_graph:
-        return
+
+
+def graphs(rows: np.ndarray) -> Iterator[Side]:
+    """faiss's graph of the dense vectors."""
+    import faiss
+
+    d = rows.shape[1]
     graph = faiss.IndexHNSWFlat(d, LINKS, faiss.METRIC_INNER_PRODUCT)
     graph.hnsw.efConstruction = EFFORT
     graph.add(rows)
@@ -146,21 +231,44 @@ def theirs(rows: np.ndarray, size: float, flags: argparse.Namespace) -> Iterator
         yield Side(HNSW, str(effort), 4 * d + 8 * LINKS, walk)
 
 
+def of_codes(index: Any, folder: Path) -> Iterator[Side]:
+    """The same codes in kANNolo's graph and in Seismic, where these are installed."""
+    try:
+        kannolo.upload(index, folder / "graph", progress=False, form="hnsw")
+        graph = kannolo.Engine(folder / "graph", index.expander)
+        size = engines.on_disk(folder / "graph") / len(index)
+        yield Side(KANNOLO, "500 rescored", size, lambda queries: numbers(graph.search(queries, top=TOP).ids))
+        found, place = unsigned.seismic(index, folder, TOP)[f"Seismic, {POSITIVE}"]
+    except (InputError, ImportError) as error:
+        print(error)
+        return
+    yield Side(SEISMIC, POSITIVE, engines.on_disk(place) / len(index), lambda queries: found(queries).rows)
+
+
+def numbers(ids: np.ndarray) -> np.ndarray:
+    """The row numbers that engines give as ids; -1 where there is none."""
+    return np.array([[-1 if one is None else int(one) for one in some] for some in ids.tolist()])
+
+
 def one_side(side: Side, queries: np.ndarray, truth: np.ndarray, exact: np.ndarray) -> dict[str, Any]:
-    """What a side finds, over all queries."""
+    """What a side finds, over all queries; engines of rows over few."""
+    queries = queries[: FEW if side.name in (KANNOLO, SEISMIC) else None]
+    truth, exact = truth[: len(queries)], exact[: len(queries)]
     found = side.call(queries)
     told = {"side": side.name, "setting": side.setting, "bytes": round(side.bytes_row, 1), "ms": {}}
-    told["recall"] = neighbours.overlap(found, truth).mean()
-    if side.name in (EXACT, OURS):
-        told["recall_of_exact"] = neighbours.overlap(found, exact).mean()
+    told["recall"] = float(neighbours.overlap(found, truth).mean())
+    if side.name in (EXACT, OURS, KANNOLO, SEISMIC):  # those of the same codes
+        told["recall_of_exact"] = float(neighbours.overlap(found, exact).mean())
     return told
 
 
 def table(report: dict[str, Any]) -> str:
-    """A table a dataset."""
-    lines = ["# Cells: time against recall", "", f"`{report['command']}`", ""]
+    """A table a dataset, and the share of the exact scan's time at `GOAL`."""
+    lines = ["# Cells: time against recall", "", f"`{report['command']}`, {report['threads']} threads.", ""]
     for result in report["results"]:
-        lines += [f"## {result['data']}: {result['rows']:,} rows × {result['d']}, {result['cells']:,} cells", ""]
+        kind = ", synthetic" if result["synthetic"] else ""
+        size = f"{result['rows']:,} rows × {result['d']}{kind}, {result['cells']:,} cells"
+        lines += [f"## {result['data']}: {size}", "", *at_goal(result), ""]
         rows = []
         for one in result["sides"]:
             times = [timing.shown(one["ms"][str(q)], unit="_ms") for q in QUERIES]
@@ -173,22 +281,47 @@ def table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def at_goal(result: dict[str, Any]) -> list[str]:
+    """The first setting of ours that finds `GOAL` of the exact answer, beside the exact scan."""
+    exact = next(one for one in result["sides"] if one["side"] == EXACT)
+    enough = [one for one in result["sides"] if one["side"] == OURS and one["recall_of_exact"] >= GOAL]
+    if not enough:
+        return [f"No setting finds {GOAL} of the exact answer."]
+    first = min(enough, key=lambda one: int(one["setting"]))
+    shares = []
+    for q in map(str, QUERIES):
+        share = first["ms"][q]["median_ms"] / exact["ms"][q]["median_ms"]
+        shares.append(f"{share:.3f} for q={q}")
+    share = 2 * int(first["setting"]) / result["cells"]
+    return [
+        f"{first['setting']} probes find {first['recall_of_exact']:.3f} of the exact answer (some {share:.1%} of the "
+        f"rows); of the exact scan's time they take {', '.join(shares)}."
+    ]
+
+
 def draw(report: dict[str, Any], path: Path) -> None:
-    """Recall against milliseconds, a row a dataset, a column a number of queries."""
+    """Recall against milliseconds, a row a dataset, a column a number of queries; the exact scan as a line, too."""
     from matplotlib.figure import Figure
 
     results = report["results"]
-    figure = Figure(figsize=(4.2 * len(QUERIES), 3.4 * len(results)), layout="constrained")
+    figure = Figure(figsize=(4.4 * len(QUERIES), 3.3 * len(results) + 0.5), layout="constrained")
+    handles = {}
     for result, panels in zip(results, figure.subplots(len(results), len(QUERIES), squeeze=False), strict=True):
         for q, panel in zip(QUERIES, panels, strict=True):
             for number, (name, mark) in enumerate(MARKS.items()):
                 some = [one for one in result["sides"] if one["side"] == name]
+                if not some:
+                    continue
                 times = [one["ms"][str(q)]["median_ms"] for one in some]
-                panel.plot(times, [one["recall"] for one in some], mark, ls="-", color=f"C{number}", label=name)
-            panel.set(xscale="log", xlabel=f"ms for q = {q}", ylabel=f"recall@{TOP}")
-            panel.set_title(f"{result['data']}, {result['rows']:,} rows", loc="left", fontsize=9)
-            panel.grid(alpha=0.3)
-    figure.axes[0].legend(frameon=False, fontsize=7)
+                recalls = [one["recall"] for one in some]
+                (handles[name],) = panel.plot(times, recalls, mark, ls="-", ms=4, lw=1, color=f"C{number}", label=name)
+                if name == EXACT:
+                    panel.axhline(recalls[0], color=f"C{number}", lw=0.7, ls=":")
+            panel.set(xscale="log", xlabel=f"ms for {q} quer{'y' if q == 1 else 'ies'}", ylabel=f"recall@{TOP}")
+            kind = ", synthetic" if result["synthetic"] else ""
+            panel.set_title(f"{result['data']}, {result['rows']:,} rows{kind}", loc="left", fontsize=9)
+            panel.grid(alpha=0.3, which="both", lw=0.5)
+    figure.legend(handles.values(), handles, loc="outside lower center", ncol=4, frameon=False, fontsize=8)
     figure.savefig(path, dpi=130)
 
 

@@ -1,13 +1,17 @@
 """The search of a run folder: queries that were held out, among the rows that were not."""
 
+import functools
+
 import numpy as np
 import pytest
+from absl import flags as flag_module
 from evaluation import small
 from jobs.small_run import experiment, trained
 from numpy.testing import assert_array_equal
 
 from compressae_jax import compression, data
 from compressae_jax.jobs import search as jobs
+from compressae_jax.jobs.commands import search as command
 from compressae_jax.jobs.compress import compress
 from compressae_jax.notation import InputError
 from compressae_jax.retrieval.index import Index
@@ -70,3 +74,31 @@ def test_nothing_held_out(run):
     compress(config, workdir, weights, progress=False)
     with pytest.raises(InputError, match="a search needs rows held out as queries"):
         jobs.search(config, workdir)
+
+
+def test_the_command_probes_cells(monkeypatch, tmp_path):
+    vectors, weights = small.vectors(120), small.weights()
+    index = Index(compression.encode(weights, vectors), weights).with_cells(10, progress=False)
+    index.save(tmp_path / "index")
+    np.save(tmp_path / "queries.npy", small.vectors(30, seed=7))
+    rows = {}
+    for probes in (None, 1, 10):
+        given = flag_module.FlagValues()
+        with monkeypatch.context() as patched:
+            patched.setattr(flag_module, "FLAGS", given)
+            for kind in ("string", "integer", "float", "bool", "enum"):
+                define = getattr(flag_module, f"DEFINE_{kind}")
+                patched.setattr(flag_module, f"DEFINE_{kind}", functools.partial(define, flag_values=given))
+            command.define()
+        told = [
+            f"--index={tmp_path}/index",
+            f"--queries={tmp_path}/queries.npy",
+            f"--out={tmp_path}/found.npz",
+            "--batch=7",
+        ]
+        given(["search", *told, *([] if probes is None else [f"--probes={probes}"])])
+        command.main(given)
+        rows[probes] = np.load(tmp_path / "found.npz")["rows"]
+        assert_array_equal(rows[probes], index.search(small.vectors(30, seed=7), probes=probes).rows)
+    assert_array_equal(rows[10], rows[None])
+    assert (rows[1] != rows[None]).any()

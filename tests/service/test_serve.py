@@ -74,6 +74,7 @@ def test_bad_flags_are_one_line(folder):
         ({"index": "none"}, "nothing is there"),
         ({"space": "dence_query"}, "did you mean 'dense_query'"),
         ({"dense": "shop"}, "dense vectors have width"),
+        ({"probes": 3}, "with_cells"),
     ],
 )
 def test_what_cannot_be_served_is_refused(flags, told, folder, monkeypatch, tmp_path):

@@ -144,6 +144,25 @@ def test_filters_exclusions_and_fields(tmp_path):
             assert status == 400 and told in error
 
 
+def test_probes_of_a_request_and_of_all(tmp_path):
+    path = make_folder(tmp_path / "index")
+    index = Index.load(path).with_cells(12, progress=False)
+    index.save(path)
+    queries = make_vectors(20, seed=3)
+    asked = [{"vectors": queries[i : i + 1].tolist(), "top": 5} for i in range(20)]
+    few, all_cells, exact = (index.search(queries, 5, probes=probes).ids.tolist() for probes in (1, 12, None))
+    assert few != exact == all_cells
+    with serving(Catalogue(path, probes=1)) as ask, ThreadPoolExecutor(8) as pool:  # requests of both kinds together
+        answers = list(pool.map(lambda i: ask("/search", asked[i // 2] | ({"probes": 12} if i % 2 else {})), range(40)))
+        assert [answer["ids"][0] for answer in answers[::2]] == few
+        assert [answer["ids"][0] for answer in answers[1::2]] == exact
+        assert "probes" in ask.refused("/search", asked[0] | {"probes": 13})[1]
+    with serving(Catalogue(path)) as ask:
+        assert [ask("/search", one)["ids"][0] for one in asked] == exact
+    with pytest.raises(InputError, match="with_cells"):
+        Catalogue(make_folder(tmp_path / "plain"), probes=1)
+
+
 def test_items_find_their_neighbours_without_themselves(tmp_path):
     path = make_folder(tmp_path / "index")
     index = Index.load(path)

@@ -137,8 +137,8 @@ def _chosen(
     queries, ranks = np.nonzero(chosen >= 0)
     pairs = [(queries, chosen[queries, ranks])]
     held = np.where(chosen >= 0, counts[chosen], 0).sum(axis=1)
-    for i in np.flatnonzero(held < wanted).tolist():
-        every = nearest(nearby[i : i + 1], len(cells))[0]
+    short = np.flatnonzero(held < wanted)
+    for i, every in zip(short.tolist(), nearest(nearby[short], len(cells)) if len(short) else (), strict=True):
         more = every[: 1 + int(np.searchsorted(np.cumsum(counts[every[every >= 0]]), wanted[i]))]
         more = more[probes:]
         more = more[more >= 0]
@@ -155,15 +155,22 @@ def _turns(
 ) -> Iterator[Turn]:
     """The lists of a segment that are asked for, in turns of about equal work."""
     queries, cells = chosen
-    by_cell = np.argsort(cells, kind="stable")
-    askers = queries[by_cell]
-    asked, firsts = np.unique(cells[by_cell], return_index=True)
-    ends = np.append(firsts[1:], len(askers))
+    if len(cells) and queries[0] == queries[-1]:  # of one query, the nearest come first: their rows keep others out
+        askers, asked = queries[:1], cells
+        firsts, ends = np.zeros(len(cells), np.int64), np.ones(len(cells), np.int64)
+    else:
+        by_cell = np.argsort(cells, kind="stable")
+        askers = queries[by_cell]
+        asked, firsts = np.unique(cells[by_cell], return_index=True)
+        ends = np.append(firsts[1:], len(askers))
     numbers = (2 * asked[:, None] + np.arange(2)).ravel()
     starts, stops = grouping.starts[numbers], grouping.starts[numbers + 1]
     first, last = np.stack([firsts, ~firsts], axis=1).ravel(), np.repeat(ends, 2)
     lists = np.stack([starts, stops, first, last], axis=1)[stops > starts]
     if not len(lists):
+        return
+    if threads == 1:
+        yield Turn(lists, askers)
         return
     work = np.cumsum((lists[:, 1] - lists[:, 0]) * (lists[:, 3] - np.maximum(lists[:, 2], ~lists[:, 2])))
     count = min(len(lists), TURNS * threads, 1 + int(work[-1]) // SHARE)
