@@ -137,19 +137,18 @@ def test_a_query_finds_the_same_in_any_company_and_with_any_threads(monkeypatch)
     assert_array_equal(pickle.loads(pickle.dumps(index)).search(queries, TOP, probes=3).rows, whole.rows)
 
 
-@pytest.mark.parametrize("storage", ["float16", "packed4", "fast4"])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("storage", "seed"), [("float16", 0), ("packed4", 1), ("fast4", 2)])
 def test_batches_and_threads_change_no_bit(storage, seed, monkeypatch):
     rng = np.random.default_rng(seed)
     index = make(storage=storage).with_cells(int(rng.integers(2, 90)), seed=seed, progress=False)
     index.add(index.codes[:50])
     index.remove(rng.choice(N, 100, replace=False))
-    queries = make_vectors(40, seed=4)
+    queries = make_vectors(16, seed=4)
     how = {"probes": int(rng.integers(1, index.cells)), "allow": np.isin(np.arange(N + 50) % 5, [0, 1, 3])}
     whole = index.search(queries, TOP, **how)
-    for count, size in (("1", 40), ("2", 7), ("5", 1)):
+    for count, size in (("1", 16), ("2", 7), ("5", 1)):
         monkeypatch.setenv(threads.VARIABLE, count)
-        parts = [index.search(queries[start : start + size], TOP, **how) for start in range(0, 40, size)]
+        parts = [index.search(queries[start : start + size], TOP, **how) for start in range(0, 16, size)]
         assert_array_equal(np.concatenate([part.rows for part in parts]), whole.rows)
         assert_array_equal(np.concatenate([part.scores for part in parts]), whole.scores)
 
