@@ -267,7 +267,7 @@ def one_side(side: Side, queries: np.ndarray, truth: np.ndarray, exact: np.ndarr
 
 def table(report: dict[str, Any]) -> str:
     """A table a dataset, and the share of the exact scan's time at `GOAL`."""
-    lines = ["# Cells: time against recall", "", f"`{report['command']}`, {report['threads']} threads.", ""]
+    lines = ["# Cells: time against recall", "", f"`{report['command']}`, threads: {report['threads']}.", ""]
     for result in report["results"]:
         kind = ", synthetic" if result["synthetic"] else ""
         size = f"{result['rows']:,} rows × {result['d']}{kind}, {result['cells']:,} cells"
@@ -305,6 +305,7 @@ def at_goal(result: dict[str, Any]) -> list[str]:
 def draw(report: dict[str, Any], path: Path) -> None:
     """Recall against milliseconds, a row a dataset, a column a number of queries; the exact scan as a line, too."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     results = report["results"]
     figure = Figure(figsize=(4.4 * len(QUERIES), 3.3 * len(results) + 0.5), layout="constrained")
@@ -321,6 +322,9 @@ def draw(report: dict[str, Any], path: Path) -> None:
                 if name == EXACT:
                     panel.axhline(recalls[0], color=f"C{number}", lw=0.7, ls=":")
             panel.set(xscale="log", xlabel=f"ms for {q} quer{'y' if q == 1 else 'ies'}", ylabel=f"recall@{TOP}")
+            panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            panel.xaxis.set_major_formatter("{x:g}")
+            panel.xaxis.set_minor_formatter(NullFormatter())
             kind = ", synthetic" if result["synthetic"] else ""
             panel.set_title(f"{result['data']}, {result['rows']:,} rows{kind}", loc="left", fontsize=9)
             panel.grid(alpha=0.3, which="both", lw=0.5)
