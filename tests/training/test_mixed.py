@@ -26,10 +26,11 @@ def test_rows_are_of_unit_length_and_of_every_set():
     assert (x.min(axis=1) > 0.3).sum() == mixed.shares([200, 50], 60)[1]
 
 
-def test_rounds_learn_and_a_seed_is_the_same_dictionary():
+@pytest.mark.parametrize("share", [0.0, 0.8])
+def test_rounds_learn_and_a_seed_is_the_same_dictionary(share):
     sets = {"a": some(400), "b": some(200, seed=1)}
-    first, cosines = mixed.learn(sets, 32, (2, 2, 2, 2), 500, shown=False)
-    again, _ = mixed.learn(sets, 32, (2, 2, 2, 2), 500, shown=False)
+    first, cosines = mixed.learn(sets, 32, (2, 2, 2, 2), 500, share, shown=False)
+    again, _ = mixed.learn(sets, 32, (2, 2, 2, 2), 500, share, shown=False)
     assert_array_equal(first, again)
     assert first.shape == (32, 8) and np.allclose(np.linalg.norm(first, axis=1), 1, atol=1e-5)
     assert len(cosines) == 4 and cosines[-1] > cosines[0] + 0.01
@@ -42,3 +43,5 @@ def test_sets_that_do_not_go_together():
         mixed.learn({}, 8, (2,), 30, shown=False)
     with pytest.raises(InputError, match="h must be"):
         mixed.learn({"a": some(40)}, 41, (2,), 30, shown=False)
+    with pytest.raises(InputError, match="share must be"):
+        mixed.learn({"a": some(40)}, 8, (2,), 30, share=1.0, shown=False)
