@@ -353,7 +353,9 @@ def draw(report: dict[str, Any], path: Path) -> None:
             panel.margins(0.1)
             panel.grid(alpha=0.3)
             panel.spines[["top", "right"]].set_visible(False)
-    panels[0, 0].legend(frameon=False, fontsize=8)
+    there = [panel.get_legend_handles_labels() for panel in panels[0]]
+    named = {name: handle for handles, names in there for handle, name in zip(handles, names, strict=True)}
+    panels[0, 0].legend(named.values(), named.keys(), frameon=False, fontsize=8)
     rows = report["data"]["searched"] * report["data"]["copies"]
     figure.suptitle(f"{rows:,} rows × {report['d']}: up and to the left is better", fontsize=10)
     figure.savefig(path, dpi=130)
