@@ -224,6 +224,8 @@ def _limits(weights: Weights) -> str:
         lines.append("Codes have positive values only.")
     if weights.query_times != 1:
         lines.append(f"In the sparse space a query has {weights.query_times} times the nonzeros of a row.")
+    if weights.activation == "relu2_topk":
+        lines.append("Its atoms are rows of the data: whoever has the model has these vectors.")
     return "\n".join(f"- {line}" for line in lines)
 
 

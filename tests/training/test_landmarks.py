@@ -75,6 +75,11 @@ def test_the_recipe_draws_and_trains_nothing(model, tmp_path):
         cs.fit(some_rows(), recipe="sparse", k=4, progress=False, workdir=tmp_path / "run", **others)
 
 
+def test_its_card_says_that_it_holds_rows(model, tmp_path):
+    model.save(tmp_path / "model")
+    assert "whoever has the model has these vectors" in (tmp_path / "model" / "README.md").read_text()
+
+
 def test_steps_and_rounds_begin_with_them(model):
     trained = cs.fit(some_rows(), recipe="sparse", k=4, steps=1, lr=1e-9, batch=16, progress=False).weights
     for name, array in model.weights.params.items():
