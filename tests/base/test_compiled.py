@@ -88,7 +88,7 @@ def test_who_compiles_a_loop_gets_the_bits_of_who_finds_it_compiled(tmp_path):
 
 
 # Their sums are emitted in one order, so a copy of them has the same bits.
-ORDERED = {"scan_one", "scan_block"}
+ORDERED = {"scan_one", "scan_block", "scan_in_order"}
 
 
 def test_loops_whose_sums_may_be_reordered_are_parts_of_those_that_call_them():
