@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks import timing
 from compressae_jax import compression, data
-from compressae_jax.model import encoders, on_device
+from compressae_jax.model import encoders, on_device, shortlists
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.weights import Weights
 
@@ -70,8 +70,10 @@ def measured(weights: Weights, rows: np.ndarray, repeats: int) -> dict[str, Any]
     """
     params, module = jax.tree.map(jnp.asarray, weights.params), weights.module()
     on_host = functools.partial(compression.encode, weights, rows)
+    coarse = {"shortlist": shortlists.coarse(weights.params["decoder_w"])}
     jitted = {
-        name: functools.partial(on_device.encode, params, jnp.asarray(rows), module, name) for name in encoders.ENCODERS
+        name: functools.partial(on_device.encode, params, jnp.asarray(rows), module, name, coarse.get(name))
+        for name in encoders.ENCODERS
     }
     same = (np.asarray(jitted["pursuit"]().columns) == on_host("float32", encoder="pursuit").columns).all(axis=1)
     assert same.mean() > 0.99, f"the two forms of pursuit agree in {same.mean():.3f} of the rows"

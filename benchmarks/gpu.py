@@ -272,6 +272,7 @@ def encoding(size: Size, note: Note) -> None:
     """Rows a second by every encoder, jitted, from the device's memory; and of a file to a folder of codes."""
     weights, key = drawn(size), jax.random.key(0)
     params, module = jax.tree.map(jnp.asarray, weights.params), weights.module()
+    coarse = {"shortlist": on_device.coarse_on(weights, jax.devices()[0])}
     counts = {name: size.encoded if name == "topk" else size.pursued for name in encoders.ENCODERS}
     for name, rows in counts.items():
         for dtype in (jnp.float32, jnp.bfloat16) if name == "topk" else (jnp.float32,):
@@ -280,7 +281,7 @@ def encoding(size: Size, note: Note) -> None:
             own = module.clone(dtype=dtype)
 
             def encoded(pieces: list = pieces, own: Any = own, name: str = name) -> list:
-                return [on_device.encode(params, piece, own, name) for piece in pieces]
+                return [on_device.encode(params, piece, own, name, coarse.get(name)) for piece in pieces]
 
             seconds = timing.alternate({"encode": encoded}, 5, budget=10)["encode"]
             rates = timing.spread([rows / one for one in seconds])

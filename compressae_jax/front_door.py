@@ -78,10 +78,10 @@ class Model:
     ) -> Codes | Packed:
         """The codes of vectors (n, d): rows in memory, a file, folder, glob or dataset name, read piece by piece.
 
-        `encoder`: 'topk' (one pass), 'refit' (its columns, least-squares values), 'shortlist' (pursuit among the 4k
-        that four looks pick) or 'pursuit' (the most accurate, and slower). `storage`: 'float16', 'float32', or, in a
-        fraction of the bytes, 'packed3' to 'packed8' (bits of a value) and 'fast4', which is searched as fast as floats
-        are. Both default to what the model was trained for.
+        `encoder`: 'topk' (one pass), 'refit' (its columns, least-squares values), 'shortlist' (a quick pursuit, nearly
+        as accurate) or 'pursuit' (the most accurate, and slowest). `storage`: 'float16', 'float32', or, in a fraction
+        of the bytes, 'packed3' to 'packed8' (bits of a value) and 'fast4', which is searched as fast as floats are.
+        Both default to what the model was trained for.
         `zero_rows`, which have no direction: 'stop', 'keep' (codes of zeros) or 'drop'; the `ids` of the codes then say
         which rows are left. Under `similarity` 'dot' the lengths of the vectors are kept, so that an index compares
         inner products. Codes are held in memory; for a folder on disk use `launch/compress.py` or

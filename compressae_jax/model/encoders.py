@@ -2,7 +2,7 @@
 
 topk      one linear pass, the k largest pre-activations (arXiv 2505.11388)
 refit     the same columns, least-squares values
-shortlist four looks for k columns each, orthogonal matching pursuit of k among all that were seen
+shortlist matching pursuit on products of atoms in 8 bits, for little more than one pass; least-squares values
 pursuit   orthogonal matching pursuit: columns, too, are chosen for the dictionary
 
 `Encoder` is all of them behind one call: NumPy and compiled loops on a CPU, jitted elsewhere.
@@ -25,7 +25,7 @@ from compressae_jax.codes.rows import SIMILARITIES, MadeBy
 from compressae_jax.codes.storage import kinds
 from compressae_jax.codes.storage.kinds import RESIDUAL, STORAGES, storage_bits
 from compressae_jax.codes.storage.residual import Residual
-from compressae_jax.model import kept, pursuit_host, residual, topk_host
+from compressae_jax.model import kept, pursuit_host, residual, shortlists, topk_host
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import Dense, InputError, check_choice, check_range
 
@@ -153,7 +153,8 @@ class Encoder:
 
         params = on_device.params_on(self.weights, device)
         module = self.weights.module().clone(k=self.k)
-        codes = on_device.encode(params, jax.device_put(x, device), module, self.encoder)
+        coarse = on_device.coarse_on(self.weights, device) if self.encoder == "shortlist" else None
+        codes = on_device.encode(params, jax.device_put(x, device), module, self.encoder, coarse)
         return Codes(codes.values.astype(self.storage), codes.columns, codes.h)
 
     def magnitudes(self, x: Dense) -> Float[np.ndarray, " m"]:
@@ -287,7 +288,9 @@ class Encoder:
         if self.encoder == "pursuit":
             return product, pursuit_host.pursue(product, gram, k), None
         if self.encoder == "shortlist":
-            return pursuit_host.shortlist(product, gram, k)
+            more = shortlists.spare(k, self.weights.h) if self.packed else 0
+            fitted, among = pursuit_host.shortlist(product, gram, coarse_of(self.weights), k, more)
+            return np.take_along_axis(product, among, axis=1), fitted, among
         among = topk_host.largest(self._activated(units, product), k)[1]
         of_few = pursuit_host.correlations_among(units, decoder_w, among)
         return of_few, pursuit_host.refit(of_few, gram, among), among
@@ -341,6 +344,13 @@ def _levels_with_lengths(weights: Weights, similarity: str, x: Dense) -> tuple[f
 def gram_of(weights: Weights) -> Float[np.ndarray, "h h"]:
     """The Gram matrix of the decoder, kept likewise."""
     return kept.of(weights, "gram", lambda: pursuit_host.gram(weights.params["decoder_w"]), lambda gram: gram.nbytes)
+
+
+def coarse_of(weights: Weights) -> shortlists.Coarse:
+    """The Gram matrix in 8 bits, kept likewise."""
+    return kept.of(
+        weights, "coarse gram", lambda: shortlists.coarse(weights.params["decoder_w"]), lambda coarse: coarse.nbytes
+    )
 
 
 def strips_of(weights: Weights, name: str) -> products.Strips:

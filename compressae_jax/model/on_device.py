@@ -5,23 +5,31 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from compressae_jax.codes.codes import Codes, column_dtype
-from compressae_jax.model import kept, pursuit
+from compressae_jax.model import kept, pursuit, shortlists
 from compressae_jax.model.compressae import CompresSAE, Params
+from compressae_jax.model.shortlists import Coarse
 from compressae_jax.model.weights import Weights
 
 
 @functools.partial(jax.jit, static_argnames=("module", "encoder"))
-def encode(params: Params, x: Float[Array, "b d"], module: CompresSAE, encoder: str = "topk") -> Codes:
-    """The codes of vectors by falling magnitude, jitted; a zero row gets an all-zero code."""
+def encode(
+    params: Params, x: Float[Array, "b d"], module: CompresSAE, encoder: str = "topk", coarse: Coarse | None = None
+) -> Codes:
+    """The codes of vectors by falling magnitude, jitted; a zero row gets an all-zero code.
+
+    `coarse`, of the decoder's atoms, is what 'shortlist' needs.
+    """
     with jax.default_matmul_precision("highest"):  # a GPU's default product would choose other supports
         if encoder == "pursuit":
             values, columns = pursuit.pursue(x, params["decoder_w"], module.k)
             return _sorted(values, columns, module.h)
         if encoder == "shortlist":
-            values, columns, _ = pursuit.shortlist(x, params["decoder_w"], module.k)
+            assert coarse is not None
+            values, columns = pursuit.shortlist(x, params["decoder_w"], coarse, module.k)
             return _sorted(values, columns, module.h)
         codes: Any = module.apply({"params": params}, x, method="encode")
         if encoder == "refit":
@@ -39,3 +47,12 @@ def params_on(weights: Weights, device: jax.Device) -> Params:
     """The parameters on a device, where they stay as long as weights of this fingerprint live."""
     size = sum(one.nbytes for one in weights.params.values())
     return kept.of(weights, device, lambda: jax.device_put(weights.params, device), lambda _: size)
+
+
+def coarse_on(weights: Weights, device: jax.Device) -> Coarse:
+    """The Gram matrix of the decoder in 8 bits on a device, where it stays likewise."""
+
+    def made() -> Coarse:
+        return Coarse(*jax.device_put(shortlists.coarse(np.asarray(weights.params["decoder_w"])), device))
+
+    return kept.of(weights, ("coarse gram", device), made, lambda coarse: coarse.nbytes)

@@ -8,10 +8,11 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from compressae_jax.codes.on_device import unit_rows
 from compressae_jax.model import shortlists
+from compressae_jax.model.shortlists import Coarse
 from compressae_jax.notation import Columns, DecoderW, Dense
 
 NEW_DIRECTION = 1e-4  # squared part of an atom outside the span of those chosen, below which it adds nothing
@@ -19,20 +20,26 @@ ROWS_AT_ONCE = 256  # of gathered atoms (rows, k, d)
 
 
 @jax.jit
-def refit(x: Dense, columns: Columns, decoder_w: DecoderW) -> Float[Array, "b k"]:
-    """The values on a support that bring s W_d closest to x̂: least squares, by the normal equations."""
+def refit(
+    x: Dense, columns: Columns, decoder_w: DecoderW, used: Bool[Array, "b k"] | None = None
+) -> Float[Array, "b k"]:
+    """The values on a support that bring s W_d closest to x̂: least squares, by the normal equations.
+
+    Places that are not `used` have no part in it, and the value 0.
+    """
 
     decoder_w = jnp.asarray(decoder_w)
 
-    def of_row(row: tuple[Array, Array]) -> Array:
-        x, columns = row
-        atoms = decoder_w[columns]
+    def of_row(row: tuple[Array, Array, Array]) -> Array:
+        x, columns, used = row
+        atoms = jnp.where(used[:, None], decoder_w[columns], 0)
         # Twins in one support share a value; the ridge is below float32's error for any others.
         gram = atoms @ atoms.T + 1e-6 * jnp.eye(len(columns), dtype=jnp.float32)
         return jax.scipy.linalg.solve(gram, atoms @ x, assume_a="pos")
 
     with jax.default_matmul_precision("highest"):
-        rows = unit_rows(jnp.asarray(x, jnp.float32)), jnp.asarray(columns).astype(jnp.int32)
+        used = jnp.ones(columns.shape, bool) if used is None else used
+        rows = unit_rows(jnp.asarray(x, jnp.float32)), jnp.asarray(columns).astype(jnp.int32), used
         return jax.lax.map(of_row, rows, batch_size=ROWS_AT_ONCE)
 
 
@@ -89,46 +96,46 @@ def _filled(columns: Int[Array, "b k"], chosen: Int[Array, " b"], h: int) -> Int
 
 
 @functools.partial(jax.jit, static_argnames="k")
-def pursue_among(
-    x: Dense, among: Int[Array, "b c"], decoder_w: DecoderW, k: int
-) -> tuple[Float[Array, "b k"], Int[Array, "b k"]]:
-    """`pursue` of every row on c distinct columns of its own: no product of all atoms a round."""
+def shortlist(x: Dense, decoder_w: DecoderW, coarse: Coarse, k: int) -> tuple[Float[Array, "b k"], Int[Array, "b k"]]:
+    """Matching pursuit on the coarse Gram matrix of W_d (see `shortlists`): k atoms in the order of choice, `refit`.
 
-    decoder_w = jnp.asarray(decoder_w)
-
-    def of_row(row: tuple[Array, Array]) -> tuple[Array, Array]:
-        x, among = row
-        values, places = pursue(x[None], decoder_w[among], k)
-        return values[0], among[places[0]]
-
-    rows = jnp.asarray(x, jnp.float32), jnp.asarray(among).astype(jnp.int32)
-    return jax.lax.map(of_row, rows, batch_size=ROWS_AT_ONCE)
-
-
-@functools.partial(jax.jit, static_argnames="k")
-def shortlist(
-    x: Dense, decoder_w: DecoderW, k: int
-) -> tuple[Float[Array, "b k"], Int[Array, "b k"], Int[Array, "b c"]]:
-    """`pursue_among` of every row on the columns of a few looks (see `shortlists`), and these, in the order of choice.
-
-    A look picks the columns whose atoms go best with what is left, ties to the lower one, and none twice; it is one
-    product (b, d) × (d, h).
+    One product (b, d) × (d, h), then a row of the Gram matrix for each atom, in whole numbers. Of what goes equally
+    well the lower column is taken. Where nothing is left the lowest columns are that a row has not.
     """
     x, decoder_w = unit_rows(jnp.asarray(x, jnp.float32)), jnp.asarray(decoder_w)
-    rows, rest, among = jnp.arange(len(x))[:, None], x, jnp.zeros((len(x), 0), jnp.int32)
+    h, rows, corrected = len(decoder_w), jnp.arange(len(x)), shortlists.corrected(k)
+    numbers, scales = (jnp.asarray(one) for one in coarse)
+
+    def less(left: Array, column: Array, part: Array) -> Array:
+        factor = part * scales[column] * (shortlists.ONE << shortlists.SHIFT)
+        factor = jnp.rint(jnp.clip(factor, -shortlists.FACTOR, shortlists.FACTOR)).astype(jnp.int32)
+        product = numbers[column, :h].astype(jnp.int32) * factor[:, None]
+        return left - (product + 2 ** (shortlists.SHIFT - 1) >> shortlists.SHIFT).astype(jnp.int16)
+
+    def choose(t: int | Array, state: tuple[Array, ...]) -> tuple[Array, ...]:
+        left, columns, parts, chosen = state
+        column = jnp.argmax(jnp.abs(left), axis=1).astype(jnp.int32)
+        there = left[rows, column]
+        new = (jnp.abs(there) > shortlists.LEAST) & (chosen == t)
+        part = jnp.where(new, there.astype(jnp.float32) / shortlists.ONE, 0)
+        columns, parts = columns.at[:, t].set(column), parts.at[:, t].set(part)
+        return none_at(less(left, column, part), columns, t + 1), columns, parts, chosen + new
+
+    def none_at(left: Array, columns: Array, chosen: int | Array) -> Array:
+        places = jnp.where(jnp.arange(k) < chosen, columns, h)  # those of no column are dropped
+        return left.at[rows[:, None], places].set(0, mode="drop")
+
     with jax.default_matmul_precision("highest"):
-        for look in shortlists.looks(k, len(decoder_w)):
-            size = jnp.abs(rest @ decoder_w.T).at[rows, among].set(-1)
-            among = jnp.concatenate([among, jax.lax.top_k(size, look.columns - among.shape[1])[1]], axis=1)
-            values, columns = pursue_among(x, among, decoder_w, look.atoms)
-            rest = x - _decoded(values, columns, decoder_w)
-    return values, columns, among
+        left = jnp.rint(x @ decoder_w.T * shortlists.ONE).astype(jnp.int16)
+        nothing = jnp.zeros((len(x), k), jnp.int32), jnp.zeros((len(x), k), jnp.float32), jnp.zeros(len(x), jnp.int32)
+        left, columns, parts, chosen = jax.lax.fori_loop(0, corrected, choose, (left, *nothing))
+        if corrected:
+            fitted = refit(x, columns[:, :corrected], decoder_w)
 
+            def correct(t: int | Array, left: Array) -> Array:
+                return less(left, columns[:, t], jnp.where(chosen == corrected, fitted[:, t] - parts[:, t], 0))
 
-def _decoded(values: Float[Array, "b k"], columns: Int[Array, "b k"], decoder_w: DecoderW) -> Float[Array, "b d"]:
-    """s W_d, without the atoms of all rows in memory at once."""
-
-    def add(j: int | Array, z: Array) -> Array:
-        return z + values[:, j, None] * decoder_w[columns[:, j]]
-
-    return jax.lax.fori_loop(0, values.shape[1], add, jnp.zeros((len(values), decoder_w.shape[1]), jnp.float32))
+            left = none_at(jax.lax.fori_loop(0, corrected, correct, left), columns, corrected)
+        left, columns, parts, chosen = jax.lax.fori_loop(corrected, k, choose, (left, columns, parts, chosen))
+        columns = _filled(columns, chosen, h)
+        return refit(x, columns, decoder_w, jnp.arange(k) < chosen[:, None]), columns

@@ -13,7 +13,8 @@ from jaxtyping import Float, Int
 from compressae_jax.base import arrays, products
 from compressae_jax.base.products import Strips
 from compressae_jax.codes import on_host
-from compressae_jax.model import shortlists, topk_host
+from compressae_jax.model import shortlists
+from compressae_jax.model.shortlists import Coarse
 from compressae_jax.notation import DecoderW, InputError
 
 FOLD = 0.5  # power of 1/n in the folded values, unless a model has its own
@@ -66,37 +67,18 @@ def correlations_among(
     return found
 
 
-def pursue_among(
-    of_few: Float[np.ndarray, "b c"], gram: Float[np.ndarray, "h h"], among: Int[np.ndarray, "b c"], k: int
-) -> Fitted:
-    """`pursue` of every row on distinct columns of its own, from their correlations."""
-    from compressae_jax.model import pursuit_kernels
-
-    values, columns = np.empty((len(of_few), k), np.float32), np.empty((len(of_few), k), np.int32)
-    pursuit_kernels.pursue_among(of_few, gram, among, values, columns)
-    return values, columns
-
-
 def shortlist(
-    of_rows: Float[np.ndarray, "b h"], gram: Float[np.ndarray, "h h"], k: int
-) -> tuple[Float[np.ndarray, "b c"], Fitted, Int[np.ndarray, "b c"]]:
-    """`pursue_among` of every row on the columns of a few looks: their correlations, the fit, the columns.
+    of_rows: Float[np.ndarray, "b h"], gram: Float[np.ndarray, "h h"], coarse: Coarse, k: int, more: int = 0
+) -> tuple[Fitted, Int[np.ndarray, "b c"]]:
+    """k atoms a row by matching pursuit on the coarse Gram matrix, with least-squares values, as `pursuit.shortlist`.
 
-    As `pursuit.shortlist`; what is left for a look comes from rows of the Gram matrix, not from another product.
+    And the columns of these, in the order of choice, with so many `more` behind them that go best with what is left.
     """
-    from compressae_jax.model import pursuit_kernels
+    from compressae_jax.model import coarse_kernels
 
-    left, room, among = of_rows, arrays.empty(of_rows.shape), np.empty((len(of_rows), 0), np.int32)
-    fitted: Fitted = np.empty(among.shape, np.float32), among
-    for look in shortlists.looks(k, of_rows.shape[1]):
-        if among.size:
-            pursuit_kernels.left_of(of_rows, gram, *fitted, among, left := room)
-        more = topk_host.largest(left, look.columns - among.shape[1])[1]
-        pursuit_kernels.none_twice(left, among, more)
-        among = np.concatenate([among, more], axis=1)
-        of_few = np.take_along_axis(of_rows, among, axis=1)
-        fitted = pursue_among(of_few, gram, among, look.atoms)
-    return of_few, fitted, among
+    values, columns = np.empty((len(of_rows), k), np.float32), np.empty((len(of_rows), k + more), np.int32)
+    coarse_kernels.shortlist(of_rows, gram, *coarse, shortlists.corrected(k), values, columns)
+    return (values, np.ascontiguousarray(columns[:, :k])), columns
 
 
 def refit(of_few: Float[np.ndarray, "b k"], gram: Float[np.ndarray, "h h"], columns: Int[np.ndarray, "b k"]) -> Fitted:

@@ -13,6 +13,7 @@ from compressae_jax.model import vector_kernels as vectors
 from compressae_jax.model.vector_kernels import FINITE
 
 NEW_DIRECTION = np.float32(1e-4)  # as in `pursuit`
+BLOCK = vectors.DOUBLES  # numbers of a factor that are computed together
 
 
 @inlined(fastmath=FINITE)
@@ -29,18 +30,14 @@ def pursue(correlations, gram, values, columns):
     reached exactly gets zeros for the rest, at the lowest columns that it has not: all k are different.
     """
     h, k = correlations.shape[1], values.shape[1]
-    room, all_ = vectors.aligned(k * h), np.empty(0, np.int32)
+    room = vectors.aligned(k * h)
     for row in range(len(correlations)):
-        _pursue(correlations[row], gram, all_, values[row], columns[row], room, room)
+        _pursue(correlations[row], gram, values[row], columns[row], room)
 
 
 @inlined(fastmath=FINITE)
-def _pursue(c, gram, among, value, column, along, some):
-    """`pursue` of one row; `along` (k h,) gets the correlations of the orthonormal directions with all atoms.
-
-    Where there are columns `among`, c and `along` are theirs, zeros behind, and what is found are their places; `some`
-    is then overwritten by what an atom has in common with them.
-    """
+def _pursue(c, gram, value, column, along):
+    """`pursue` of one row; `along` (k h,) gets the correlations of the orthonormal directions with all atoms."""
     h, k, chosen = len(c), len(value), 0
     triangle, part, scaled = np.zeros((k, k), np.float32), np.zeros(k, np.float32), np.empty(k, np.float32)
     most = vectors.most(c)
@@ -55,11 +52,7 @@ def _pursue(c, gram, among, value, column, along, some):
             break
         length = np.sqrt(square)
         triangle[t, t], part[t] = length, c[j] / length
-        g = gram[j]
-        if len(among):
-            g = some
-            _gather(gram[among[j]], among, some)
-        most = vectors.orthogonal(g, along, triangle[:, t], k, t, scaled, part[t], c)
+        most = vectors.orthogonal(gram[j], along, triangle[:, t], k, t, scaled, part[t], c)
         column[t] = j
         chosen = t + 1
     for t in range(chosen - 1, -1, -1):
@@ -68,11 +61,11 @@ def _pursue(c, gram, among, value, column, along, some):
             rest -= triangle[t, s] * value[s]
         value[t] = rest / triangle[t, t]
     value[chosen:] = 0
-    _fill(column, chosen)
+    fill(column, chosen)
 
 
 @inlined
-def _fill(column, chosen):
+def fill(column, chosen):
     """The lowest columns that are not among the first `chosen` in the places behind them."""
     free = 0
     for t in range(chosen, len(column)):
@@ -116,95 +109,60 @@ def _places(among, columns, places):
 
 
 @compiled(fastmath=FINITE)
-def pursue_among(correlations, gram, among, values, columns):
-    """`pursue` of every row on the columns `among` (b, c) alone, from their `correlations` (b, c)."""
-    c, k = among.shape[1], values.shape[1]
-    whole = vectors.padded(c)  # numbers that fill no chunk would be taken one by one
-    places, room = np.empty(k, np.int32), vectors.aligned(k * whole)
-    left, some = vectors.aligned(whole), vectors.aligned(whole)
-    some[c:] = 0
-    for row in range(len(correlations)):
-        left[:c], left[c:] = correlations[row], 0
-        _pursue(left, gram, among[row], values[row], places, room, some)
-        for t in range(k):
-            columns[row, t] = among[row, places[t]]
-
-
-@compiled(fastmath=FINITE)
-def left_of(correlations, gram, values, columns, among, left):
-    """What the codes leave of the correlations (b, h) of every row; 0 at the columns `among` (b, c), all of theirs."""
-    for row in range(len(correlations)):
-        rest = left[row]
-        rest[:] = correlations[row]
-        _less_atoms(rest, gram, columns[row], values[row])
-        for j in range(among.shape[1]):
-            rest[among[row, j]] = 0
-
-
-@inlined(fastmath=FINITE)
-def _less_atoms(rest, gram, columns, values):
-    """rest −= Σ_j values[j] gram[columns[j]], four a time: what is left is read and written a fourth as often."""
-    whole = len(columns) - len(columns) % 4
-    for j in range(0, whole, 4):
-        v0, v1, v2, v3 = values[j], values[j + 1], values[j + 2], values[j + 3]
-        g0, g1, g2, g3 = gram[columns[j]], gram[columns[j + 1]], gram[columns[j + 2]], gram[columns[j + 3]]
-        for i in range(len(rest)):
-            rest[i] -= v0 * g0[i] + v1 * g1[i] + v2 * g2[i] + v3 * g3[i]
-    for j in range(whole, len(columns)):
-        _add(rest, -values[j], gram[columns[j]])
-
-
-@compiled(fastmath=FINITE)
-def none_twice(left, among, more):
-    """Of every row's columns `more` (b, m), change those where nothing is `left` (b, h) to the lowest ones not taken.
-
-    Taken are the columns `among` (b, c), where nothing is left either, and the others of `more`.
-    """
-    for row in range(len(more)):
-        free = 0
-        for j in range(more.shape[1]):
-            if left[row, more[row, j]] == 0:
-                more[row, j] = -1
-        for j in range(more.shape[1]):
-            if more[row, j] < 0:
-                while _has(among[row], free) or _has(more[row], free):
-                    free += 1
-                more[row, j] = free
-
-
-@inlined
-def _has(columns, column):
-    found = False
-    for one in columns:
-        found |= one == column
-    return found
-
-
-@compiled(fastmath=FINITE)
 def refit(correlations, gram, values, columns):
     """Least-squares values of every row on its columns, by Cholesky in float64; as `pursuit.refit`.
 
     `correlations` (b, k) are those with the atoms of these columns.
     """
     k = columns.shape[1]
-    factor, solved = np.empty((k, k), np.float64), np.empty(k, np.float64)
+    places, room = np.arange(k), room_for_least_squares(k)
     for row in range(len(correlations)):
-        column = columns[row]
-        for s in range(k):
-            for t in range(s + 1):
-                total = np.float64(gram[column[s], column[t]]) + (1e-6 if s == t else 0.0)
-                for i in range(t):
-                    total -= factor[s, i] * factor[t, i]
-                factor[s, t] = np.sqrt(max(total, 1e-12)) if s == t else total / factor[t, t]
-            solved[s] = correlations[row, s]
-            for i in range(s):
-                solved[s] -= factor[s, i] * solved[i]
-            solved[s] /= factor[s, s]
-        for s in range(k - 1, -1, -1):
-            for i in range(s + 1, k):
-                solved[s] -= factor[i, s] * solved[i]
-            solved[s] /= factor[s, s]
-            values[row, s] = solved[s]
+        _least_squares(correlations[row], places, gram, columns[row], room, values[row])
+
+
+@inlined
+def room_for_least_squares(k):
+    """What `least_squares` of up to k columns overwrites: a factor and a solution."""
+    return np.zeros((k, (k + BLOCK - 1) // BLOCK * BLOCK), np.float64), np.empty(k, np.float64)
+
+
+@inlined(fastmath=FINITE)
+def least_squares(correlations, gram, columns, room, values):
+    """The values on a row's columns that are best for its `correlations` (h,) with all atoms."""
+    _least_squares(correlations, columns, gram, columns, room, values)
+
+
+@inlined(fastmath=FINITE)
+def _least_squares(correlations, places, gram, columns, room, values):
+    """`least_squares` where the correlations of the columns stand at `places`.
+
+    The factor is L transposed; what is above a row of it is taken off all rows below at once, in whole blocks, so that
+    no number waits for the one before it.
+    """
+    factor, solved = room
+    k = len(columns)
+    for s in range(k):
+        g = gram[columns[s]]
+        for t in range(s):
+            factor[t, s] = g[columns[t]]
+        factor[s, s // BLOCK * BLOCK : s] = 0
+        factor[s, s] = np.float64(g[columns[s]]) + 1e-6
+        solved[s] = correlations[places[s]]
+    for t in range(k):
+        above = factor[t]
+        inverse = 1 / np.sqrt(max(above[t], 1e-12))
+        for i in range(t, k):
+            above[i] *= inverse
+        solved[t] *= inverse
+        for s in range(t + 1, k):
+            solved[s] -= above[s] * solved[t]
+            vectors.take_off(factor, s, t, above[s], s // BLOCK * BLOCK)
+        above[t] = inverse
+    for s in range(k - 1, -1, -1):
+        solved[s] *= factor[s, s]
+        values[s] = solved[s]
+        for t in range(s):
+            solved[t] -= factor[t, s] * solved[s]
 
 
 @compiled(fastmath=FINITE)
@@ -336,12 +294,12 @@ def pursue_on_levels(correlations, gram, values, columns, times, fold, levels, s
     """
     h, k = correlations.shape[1], values.shape[1]
     room, c = _room(h, k), vectors.aligned(h)
-    directions, all_ = room[3].reshape(-1), np.empty(0, np.int32)  # the room before the descent needs it
+    directions = room[3].reshape(-1)  # the room before the descent needs it
     how = levels, sweeps, swap, weight
     for row in range(len(correlations)):
         a, value, column = correlations[row], values[row], columns[row]
         c[:] = a
-        _pursue(c, gram, all_, value, column, directions, directions)
+        _pursue(c, gram, value, column, directions)
         square = np.float32(0)
         for s in range(k):
             square += value[s] * a[column[s]]

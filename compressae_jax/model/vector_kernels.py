@@ -28,7 +28,7 @@ from compressae_jax.base.llvm_kernels import (
     zeros_below,
 )
 
-LANES = 16  # of a vector
+LANES, DOUBLES = 16, 8  # of a vector
 WORD = 64  # numbers looked at together, a bit each
 CHUNK_BITS = 7
 CHUNK = 1 << CHUNK_BITS  # numbers of a direction that stay in registers while the others are taken from them
@@ -352,6 +352,26 @@ def _take(_, g, pull, a, ease, value, left, out, peak, peaks, following):
 
     arrays = contiguous(types.none, g, types.float32, a, ease, types.float32, left, out, peak, peaks, following)
     return arrays, emit
+
+
+@emitted
+def take_off(_, matrix, to, row, share, low):
+    """matrix[to] −= share matrix[row], float64, from the column `low` on; both that and the width are whole vectors."""
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> ir.Value:
+        matrix = argument(context, builder, signature, given, 0)
+        width, share = shape(builder, matrix)[1], everywhere(builder, builder.fneg(given[3]), DOUBLES)
+        to, row = (builder.mul(given[place], width) for place in (1, 2))
+        with cgutils.for_range_slice(builder, given[4], width, INT(DOUBLES), INT) as (low, _):
+            above = load(builder, matrix.data, builder.add(row, low), DOUBLES)
+            place = builder.add(to, low)
+            below = load(builder, matrix.data, place, DOUBLES)
+            rest = call(builder, f"llvm.fma.v{DOUBLES}f64", above.type, share, above, below)
+            store(builder, matrix.data, place, rest)
+        return context.get_dummy_value()
+
+    integers = types.int64
+    return contiguous(types.none, matrix, integers, integers, types.float64, integers), emit
 
 
 def _fused(builder: ir.IRBuilder, one: ir.Value, other: ir.Value, sum_: ir.Value) -> ir.Value:
