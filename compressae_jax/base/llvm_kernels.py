@@ -3,7 +3,7 @@
 Arrays are contiguous; others do not compile.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from llvmlite import ir
@@ -68,6 +68,22 @@ def call(builder: ir.IRBuilder, name: str, result: ir.Type, *given: ir.Value) ->
     """What a function of LLVM's own gives."""
     kind = ir.FunctionType(result, [one.type for one in given])
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), given)
+
+
+def looked_up(builder: ir.IRBuilder, tables: Sequence[ir.Value], numbers: ir.Value) -> ir.Value:
+    """The entries of a table at eight numbers, by AVX2; the table's vectors of eight are a power of two.
+
+    Higher bits of the numbers than the table has entries do not count.
+    """
+    kind = ir.VectorType(FLOAT, 8)
+    found = [call(builder, "llvm.x86.avx2.permps", kind, table, numbers) for table in tables]
+    bit = 8
+    while len(found) > 1:
+        chosen = builder.and_(numbers, lanes_of(numbers.type.element, [bit] * 8))
+        above = builder.icmp_unsigned("!=", chosen, numbers.type(None))
+        found = [builder.select(above, high, low) for low, high in zip(found[::2], found[1::2], strict=True)]
+        bit *= 2
+    return found[0]
 
 
 @emitted

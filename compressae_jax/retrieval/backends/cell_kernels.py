@@ -7,14 +7,14 @@ A row is scored by the instructions of `kernels`, so it gets the bits that a sca
 import numpy as np
 
 from compressae_jax.base.compiled import FAST, compiled, inlined
-from compressae_jax.codes.storage import fast_kernels
+from compressae_jax.codes.storage import fast_kernels, fast_parts_kernels
 from compressae_jax.retrieval.backends import vector_kernels as vectors
 from compressae_jax.retrieval.backends.kernels import first_not_below, replace_worst, worse
 
 STRIP = 256  # rows copied from where they lie before they are scored: they stay in a core's first cache
 AHEAD = 64  # records that are fetched before they are copied
 ROOM = 64  # bytes behind records that vectors are loaded from
-SPARE = fast_kernels.COLUMNS  # rows behind those that are taken apart, for the vectors of the last one
+SPARE = fast_parts_kernels.COLUMNS  # rows behind those that are taken apart, for the vectors of the last one
 unpack = fast_kernels.fastest(roomy=True)
 
 

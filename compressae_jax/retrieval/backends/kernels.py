@@ -7,7 +7,7 @@ wherever it stands, so identical rows tie exactly.
 import numpy as np
 
 from compressae_jax.base.compiled import FAST, compiled, inlined
-from compressae_jax.codes.storage import fast_kernels, residual_kernels
+from compressae_jax.codes.storage import fast_kernels, fast_parts_kernels, residual_kernels
 from compressae_jax.retrieval.backends import vector_kernels as vectors
 
 TOGETHER = 2**13  # nonzeros taken apart before they are scored
@@ -153,7 +153,7 @@ def scan_records(records, how, row_scales, first_row, allowed, u, indptr, withou
     """
     signed, h, low, k = how
     together = max(1, TOGETHER // k)
-    room = together + fast_kernels.COLUMNS  # behind the last row, for vectors
+    room = together + fast_parts_kernels.COLUMNS  # behind the last row, for vectors
     values, columns = np.empty((room, k), np.float32), np.empty((room, k), np.uint16)
     for start in range(0, len(records), together):
         stop = min(start + together, len(records))
@@ -175,7 +175,7 @@ def scan_beside(records, how, row_scales, first_row, allowed, u, indptr, without
     """
     signed, h, low, some, k, before, deviations, scales, widths, tables = how
     together = max(1, TOGETHER // k)
-    room = together + fast_kernels.COLUMNS
+    room = together + fast_parts_kernels.COLUMNS
     few_values, few_columns = np.empty((room, some), np.float32), np.empty((room, some), np.uint16)
     values, columns = residual_kernels.roomy(together, k), np.empty((together, k), np.uint16)
     for j in range(some, k):

@@ -33,7 +33,7 @@ from compressae_jax.base.llvm_kernels import (
     shape,
     store,
 )
-from compressae_jax.codes.storage import fast_kernels as fast
+from compressae_jax.codes.storage import fast_avx512_kernels as fast
 
 LANES = (8, 16), (4, 4), (1, 1)  # of a sum, and nonzeros of a step, while there are as many; the best of several
 WORD = ir.IntType(32)

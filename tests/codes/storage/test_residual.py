@@ -189,7 +189,7 @@ def test_sizes_that_cannot_be():
 @pytest.mark.parametrize(("h", "k", "d", "count"), [*SHAPES, (600, 9, 128, 126), (64, 3, 200, 4), (4096, 8, 384, 111)])
 def test_vectors_take_apart_what_loops_do(h, k, d, count):
     """Any bytes, zero rows among them, and nothing is written beside the rows."""
-    if not residual_kernels.has_vectors():
+    if not residual_kernels.with_vectors():
         pytest.skip("this machine has no such vectors")
     how, rng = packing(h, k, d, count), np.random.default_rng(d)
     for n in (1, 3, 50):
@@ -197,8 +197,9 @@ def test_vectors_take_apart_what_loops_do(h, k, d, count):
         few = rng.standard_normal((n, k)).astype(np.float32)
         few[::4] = 0
         given = how.deviations, how.scales_of_rows, how.widths, how.tables
-        found = np.full((2, n + 1, how.k), 7, np.float32)
-        residual_kernels.unpack(records, how.first.width, few, *given, found[0, :n])
-        residual_kernels.unpack_vectors(records, how.first.width, few, *given, found[1, :n])
-        assert_array_equal(found[0], found[1])
+        loops = [residual_kernels.unpack, *(module.unpack for module in residual_kernels.with_vectors())]
+        found = np.full((len(loops), n + 1, how.k), 7, np.float32)
+        for unpack, values in zip(loops, found, strict=True):
+            unpack(records, how.first.width, few, *given, values[:n])
+            assert_array_equal(values, found[0])
         assert (found[:, n] == 7).all() and (found[:, :n, :k] == few).all()

@@ -12,7 +12,7 @@ from retrieval import oracle
 
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.joined import join
-from compressae_jax.codes.storage import fast_kernels
+from compressae_jax.codes.storage import fast_avx512_kernels, fast_kernels
 from compressae_jax.codes.storage.fast import Fast
 from compressae_jax.codes.storage.packed import Packed
 from compressae_jax.retrieval.backends import host
@@ -54,7 +54,7 @@ def test_rows_that_loops_take_apart_score_the_bits_of_their_floats(h, k, numbers
                 assert_array_equal(ours, exact)
     assert rows.encoded("sparse") is None  # whose scales follow from values
     assert fast_kernels.in_registers(h, k, how.low) == (
-        fast_kernels.has_vectors() and k <= 64 and how.bitmap_bits <= 128
+        fast_avx512_kernels in fast_kernels.with_vectors() and k <= 64 and how.bitmap_bits <= 128
     )
 
 
@@ -87,8 +87,8 @@ def test_processors_without_newer_instructions_read_the_same():
         "test_host.test_rows_with_coordinates_score_the_bits_of_their_floats(600, 17, 150, 60, (1,));"
         "from numba.core.registry import cpu_target;"
         "assert '+f16c' not in cpu_target.target_context.codegen().magic_tuple()[2];"
-        "assert not test_host.fast_kernels.has_vectors();"
-        "from compressae_jax.codes.storage import residual_kernels; assert not residual_kernels.has_vectors()"
+        "assert not test_host.fast_kernels.with_vectors();"
+        "from compressae_jax.codes.storage import residual_kernels; assert not residual_kernels.with_vectors()"
     )
     tests = Path(__file__).resolve().parents[2]
     environment = {**os.environ, "NUMBA_CPU_NAME": "generic"}
