@@ -42,12 +42,7 @@ def unpack(records, behind, few, deviations, scales, widths, tables, values):
 def unpack_roomy(records, n, behind, few, deviations, scales, widths, tables, values):
     """The first n rows, each with 64 bytes behind it in records and as many numbers in values."""
     first, m, order = few.shape[1], len(deviations), ORDER
-    # Runs of coordinates of equal bits, as long as vectors take them together.
-    starts, count = np.empty(m, np.int64), 0
-    for start in range(0, m, GROUP):
-        if count == 0 or widths[start] != widths[starts[count - 1]] or start - starts[count - 1] == TOGETHER:
-            starts[count] = start
-            count += 1
+    starts = parts.runs(widths, TOGETHER)
     units = np.zeros(m + TOGETHER, np.float32)
     units[:m] = deviations
     for row in range(n):
@@ -58,9 +53,9 @@ def unpack_roomy(records, n, behind, few, deviations, scales, widths, tables, va
             values[row, first:] = 0
             continue
         scale, at = scales[records[row, behind]], behind + 1
-        for run in range(count):
+        for run in range(len(starts)):
             start = starts[run]
-            bits, some = widths[start], (starts[run + 1] if run + 1 < count else m) - start
+            bits, some = widths[start], (starts[run + 1] if run + 1 < len(starts) else m) - start
             if bits <= 4:
                 _few_levels(records, row, at, bits, some, start, first, order, tables, units, scale, values)
             elif bits == 5:

@@ -11,6 +11,17 @@ SPREAD = np.array([sum((byte >> i & 1) << 8 * i for i in range(8)) for byte in r
 
 
 @compiled
+def runs(widths, together):
+    """Where runs of coordinates of equal bits begin, each as long as so many are taken together."""
+    starts, count = np.empty(len(widths), np.int64), 0
+    for start in range(0, len(widths), GROUP):
+        if count == 0 or widths[start] != widths[starts[count - 1]] or start - starts[count - 1] == together:
+            starts[count] = start
+            count += 1
+    return starts[:count]
+
+
+@compiled
 def with_room(records, values):
     """How many rows come before the last ones, behind which there is no room for vectors."""
     (n, width), k = records.shape, values.shape[1]
