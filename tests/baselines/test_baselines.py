@@ -235,5 +235,10 @@ def test_rows_that_come_piece_by_piece_need_not_be_added(baseline, vectors):
     if baseline.name == "LSQ":
         pytest.skip("its code of a row depends on the rows that are encoded with it")
     pieces = (baseline.encode(vectors[start : start + 13]) for start in range(0, N, 13))
-    streamed = baseline.search_stored(vectors[:5], pieces, 10)
-    assert_array_equal(streamed[1], baseline.search(vectors[:5], 10)[1])
+    (scores, rows), (wanted, others) = baseline.search_stored(vectors[:5], pieces, 10), baseline.search(vectors[:5], 10)
+    assert_allclose(scores, wanted, rtol=1e-3)
+    # Products of another number of rows may round otherwise, by which rows of equal codes change places.
+    places = np.abs(np.diff(wanted, axis=1)) > 1e-6
+    apart = np.pad(places, ((0, 0), (1, 0)), constant_values=True) & np.pad(places, ((0, 0), (0, 1)))
+    assert apart.any(axis=1).all()
+    assert_array_equal(rows[apart], others[apart])

@@ -259,7 +259,7 @@ def test_a_diagnosis_is_told_and_strict(run_folder, tmp_path):
     assert "8 lines with a loss" in done.stdout and levels["drift"] == "ok"  # of the run's metrics
     x = np.random.default_rng(0).normal(size=(100, 128)).astype(np.float32)
     np.save(tmp_path / "x.npy", np.concatenate([x, x]))
-    done = launch("diagnose.py", model, "--source=x.npy", "--strict", cwd=tmp_path)
+    done = launch("diagnose.py", model, "--source=x.npy", "--strict", "--noprogress", cwd=tmp_path)
     assert done.returncode == 3 and "bad     near-duplicates" in done.stdout and not done.stderr
 
 

@@ -33,9 +33,16 @@ def started(folder, *flags):
     return at, int(found[1])
 
 
+def waiting(port):
+    """Whether a query waits for a scan."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("GET", "/metrics")
+    return float(re.search(r"^compressae_queries_waiting (\S+)$", connection.getresponse().read().decode(), re.M)[1])
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_once_all_is_answered(folder, number):
-    at, port = started(folder, "--wait=500")  # so that the question is under way when the signal comes
+    at, port = started(folder, "--wait=1000")  # so that the question is under way when the signal comes
     told = []
 
     def ask():
@@ -46,7 +53,8 @@ def test_a_signal_ends_it_once_all_is_answered(folder, number):
 
     asking = threading.Thread(target=ask)
     asking.start()
-    asking.join(0.25)
+    while asking.is_alive() and not waiting(port):
+        asking.join(0.05)
     assert asking.is_alive()
     at.send_signal(number)
     code, out, errors = ended(at)
