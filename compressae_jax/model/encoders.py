@@ -2,7 +2,7 @@
 
 topk      one linear pass, the k largest pre-activations (arXiv 2505.11388)
 refit     the same columns, least-squares values
-shortlist matching pursuit on products of atoms in 8 bits, for little more than one pass; least-squares values
+shortlist matching pursuit on products of atoms in 8 bits, nearly as good for less time; least-squares values
 pursuit   orthogonal matching pursuit: columns, too, are chosen for the dictionary
 
 `Encoder` is all of them behind one call: NumPy and compiled loops on a CPU, jitted elsewhere.
