@@ -28,6 +28,7 @@ from compressae_jax.base.llvm_kernels import (
     emitted,
     everywhere,
     fetch,
+    has,
     lanes_of,
     load,
     shape,
@@ -38,6 +39,9 @@ from compressae_jax.codes.storage import fast_avx512_kernels as fast
 LANES = (8, 16), (4, 4), (1, 1)  # of a sum, and nonzeros of a step, while there are as many; the best of several
 WORD = ir.IntType(32)
 ROWS = 4  # that share what is read of u
+# Sums of 16 that a row's loop keeps, the most first, of a row by itself and of `ROWS` together. Without AVX-512 (False)
+# registers are half as many and half as wide: four sums take 1.5 times the time of two (one row, 64 queries).
+REGISTERS = {True: ((4, 2, 1), (2, 1)), False: ((2, 1), (2, 1))}
 RECORDS_AHEAD = 2048  # bytes of records fetched early
 AHEAD = 768  # nonzeros fetched early: measured alike for float16, but float32 took a third longer without
 
@@ -200,7 +204,8 @@ def weighted(_, values, columns, u, totals):
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> ir.Value:
         values, columns, u, totals = (argument(context, builder, signature, given, place) for place in range(4))
         [k], [w] = (shape(builder, array) for array in (values, totals))
-        _weigh(builder, (values.data, columns.data, u.data, totals.data), [INT(0)], k, w)
+        registers = REGISTERS[has(context, "avx512f")][0]
+        _weigh(builder, (values.data, columns.data, u.data, totals.data), [INT(0)], k, w, registers)
         return context.get_dummy_value()
 
     return contiguous(types.void, values, columns, u, totals), emit
@@ -218,22 +223,32 @@ def weighted_in_order(_, values, columns, known, row, u, totals):
         values, columns, u, totals = (argument(context, builder, signature, given, place) for place in (0, 1, 4, 5))
         k, w = shape(builder, values)[1], shape(builder, totals)[1]
         firsts = [builder.mul(builder.add(given[3], INT(row)), k) for row in range(ROWS)]
-        _weigh(builder, (values.data, columns.data, u.data, totals.data), firsts, k, w, given[2])
+        registers = REGISTERS[has(context, "avx512f")][1]
+        _weigh(builder, (values.data, columns.data, u.data, totals.data), firsts, k, w, registers, given[2])
         return context.get_dummy_value()
 
     return contiguous(types.void, values, columns, types.int64, types.int64, u, totals), emit
 
 
 def _weigh(
-    builder: ir.IRBuilder, data: tuple, firsts: list[ir.Value], k: ir.Value, w: ir.Value, known: ir.Value | None = None
+    builder: ir.IRBuilder,
+    data: tuple,
+    firsts: list[ir.Value],
+    k: ir.Value,
+    w: ir.Value,
+    registers_of: Iterable[int],
+    known: ir.Value | None = None,
 ) -> None:
-    """The totals of rows that start at some places of values and columns; from `known` on these are in order."""
+    """The totals of rows that start at some places of values and columns; from `known` on these are in order.
+
+    `registers_of`: sums of a row at a time, by 16, the most first and 1 last.
+    """
     values, columns, u, totals = data
     block, first = ir.VectorType(FLOAT, 16), INT(0)
     if known is not None:
         last_known = load(builder, columns, builder.add(firsts[0], builder.sub(known, INT(1))))
         behind = builder.sub(builder.zext(last_known, INT), builder.sub(known, INT(1)))
-    for registers in (4, 2, 1) if len(firsts) == 1 else (2, 1):  # of sums a row; as many as w leaves
+    for registers in registers_of:  # as many as w leaves
         last = builder.and_(w, INT(-registers * 16))
         with cgutils.for_range_slice(builder, first, last, INT(registers * 16), INT) as (i, _):
             places = [builder.add(i, INT(16 * register)) for register in range(registers)]
