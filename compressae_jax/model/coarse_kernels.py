@@ -64,8 +64,6 @@ def shortlist(correlations, gram, numbers, scales, corrected, values, columns):
                 left[j] = 0
                 most[j >> CHUNK_BITS] = _most(left, j >> CHUNK_BITS)
                 continue
-            for s in range(t):
-                _ask_for_one(gram, j, np.int64(column[s]))
             if t + 1 == c:
                 break
             _ask_for(numbers, j)
@@ -170,18 +168,6 @@ def _ask_for(_, numbers, row):
         return context.get_dummy_value()
 
     return contiguous(types.none, numbers, types.int64), emit
-
-
-@emitted
-def _ask_for_one(_, gram, row, column):
-    """Have the cache fetch a number."""
-
-    def emit(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> ir.Value:
-        array = argument(context, builder, signature, given, 0)
-        fetch(builder, array.data, builder.add(builder.mul(given[1], shape(builder, array)[1]), given[2]))
-        return context.get_dummy_value()
-
-    return contiguous(types.none, gram, types.int64, types.int64), emit
 
 
 def _rounded(context: Any, builder: ir.IRBuilder, numbers: ir.Value, times: ir.Value) -> ir.Value:
