@@ -7,7 +7,14 @@ from compressae_jax.codes.codes import column_dtype
 from compressae_jax.codes.storage.kinds import FLOATS, PACKINGS, RANKED, STORAGES, record_width
 
 # The storages that each format version has; from 3 on, it also has ids that the others do not know.
-VERSIONS = {1: FLOATS, 2: RANKED, 3: (*FLOATS, *RANKED), 4: (*FLOATS, *RANKED, "fast4"), 5: STORAGES}
+VERSIONS = {
+    1: FLOATS,
+    2: RANKED,
+    3: (*FLOATS, *RANKED),
+    4: (*FLOATS, *RANKED, "fast4"),
+    5: (*FLOATS, *RANKED, "fast4", "residual4"),
+    6: STORAGES,
+}
 FORMAT_VERSION = max(VERSIONS)  # the newest that is read
 META, MANIFEST = "meta.json", "manifest.json"
 OFFSETS, UTF8, TEXT = "ids.offsets.npy", "ids.utf8", "utf8"
@@ -18,9 +25,9 @@ HEADER = 128  # bytes before the data of each `.npy`, whatever its length
 
 
 def version_of(storage: str, ids: str | None, similarity: str = "cosine") -> int:
-    """The lowest format version that has a folder: 1 of floats, 2 of ranks, 3 with ids that these do not know, 4, 5.
+    """The lowest format version that has a folder: 1 of floats, 2 of ranks, 3 with ids that these do not know, 4 to 6.
 
-    4 has 'fast4' and inner products, 5 all storages.
+    4 has 'fast4' and inner products, 5 'residual4', 6 all storages.
     """
     least = 4 if similarity != "cosine" else 3 if ids in (TEXT, "<u8") else 1
     return next(version for version, known in VERSIONS.items() if version >= least and storage in known)

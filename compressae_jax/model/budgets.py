@@ -4,8 +4,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from compressae_jax.codes.storage.kinds import FASTER, record_width
-from compressae_jax.model import residual
+from compressae_jax.codes.storage.additive import GROUP
+from compressae_jax.codes.storage.kinds import ADDITIVE, FASTER, record_width
+from compressae_jax.model import additive, residual
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import InputError, check_range
 
@@ -23,6 +24,12 @@ RESIDUAL_BITS = 2
 FIRST_SHARE = 1 / 24  # bytes of the short code for a number of the vector: 16 at d=384
 LEAST_FIRST = 6  # bytes of it
 LEAST_WIDTH = 128  # of vectors: in 16 bytes of glove (d=50) it found .627 where nonzeros alone find .743
+# Of vectors below that width, and of so many rows, sums of one atom of each codebook find more than nonzeros: it takes
+# some hundred rows an atom.
+ADDITIVE_ROWS = 2**16
+FEWEST, MOST = 4, 32  # codebooks, a byte each: of more, the products of all atoms take a gigabyte
+ADDITIVE_BITS = 6  # a number of the vector, at most: int8 is near
+ADDITIVE_STAGES = ({"kind": "rounds", "rounds": 6},)
 FILLED = 0.5  # of d: more atoms than this share of the width are no longer sparse in it
 
 
@@ -40,13 +47,16 @@ class Budget(NamedTuple):
 def choose(budget_bytes: int, d: int, n: int) -> Budget:
     """The largest k whose record takes at most `budget_bytes`, for n vectors of width d.
 
-    Records are those of `fast4`, or of ranks where these hold over a tenth more nonzeros or values are finer.
+    Records are those of `fast4`, or of ranks where these hold over a tenth more nonzeros or values are finer; of many
+    narrow vectors sums of atoms, a byte each.
 
     Raises:
         InputError: a budget that holds no nonzero, or that holds the vectors as they are.
     """
     check_range("budget_bytes", budget_bytes, 2, 4 * d)
     h = max(16, min(LARGEST_H, 1 << max(n // ROWS_A_LATENT, 1).bit_length() - 1))
+    if d < LEAST_WIDTH and n >= ADDITIVE_ROWS and FEWEST <= budget_bytes <= min(MOST, ADDITIVE_BITS * d // 8):
+        return Budget(GROUP * budget_bytes, budget_bytes, ADDITIVE, stages=ADDITIVE_STAGES)
     first = max(LEAST_FIRST, round(FIRST_SHARE * d))
     if 8 * budget_bytes >= RESIDUAL_BITS * d and n >= d >= LEAST_WIDTH and budget_bytes > 2 * first:
         k = min(largest_k(first, h, residual.FIRST), h, d)
@@ -79,8 +89,15 @@ def with_budget(weights: Weights, budget_bytes: int) -> Weights:
     One that has a basis beside it makes rows of `residual4` where the budget has `RESIDUAL_BITS` for a number.
 
     Raises:
-        InputError: as `of_dictionary`.
+        InputError: as `of_dictionary`; or a model of codebooks, which are all in each row.
     """
+    if additive.has_codebooks(weights):
+        if budget_bytes != weights.k:
+            raise InputError(
+                f"a model of {weights.k} codebooks makes rows of {weights.k} bytes, not of {budget_bytes}: "
+                f"learn another, with budget_bytes={budget_bytes}"
+            )
+        return weights
     if residual.has_basis(weights):
         return residual.with_budget(weights, budget_bytes)
     if weights.rest is not None and 8 * budget_bytes >= RESIDUAL_BITS * weights.d:

@@ -23,9 +23,9 @@ from compressae_jax.codes import lengths, levels, on_host
 from compressae_jax.codes.codes import Codes, column_dtype
 from compressae_jax.codes.rows import SIMILARITIES, MadeBy
 from compressae_jax.codes.storage import kinds
-from compressae_jax.codes.storage.kinds import RESIDUAL, STORAGES, storage_bits
+from compressae_jax.codes.storage.kinds import ADDITIVE, RESIDUAL, STORAGES, storage_bits
 from compressae_jax.codes.storage.residual import Residual
-from compressae_jax.model import kept, pursuit_host, residual, shortlists, topk_host
+from compressae_jax.model import additive, kept, pursuit_host, residual, shortlists, topk_host
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import Dense, InputError, check_choice, check_range
 
@@ -87,6 +87,20 @@ class Encoder:
                 f"the model (fingerprint {self.weights.fingerprint}) {has} basis for what its nonzeros leave, and rows "
                 f"of storage {RESIDUAL!r} by encoder 'pursuit' are what such models make, and no others: not "
                 f"{self.storage!r} by {self.encoder!r}"
+            )
+        if additive.has_codebooks(self.weights) != (self.storage == ADDITIVE) or (
+            self.storage == ADDITIVE and self.encoder != "pursuit"
+        ):
+            has = "has" if additive.has_codebooks(self.weights) else "has no"
+            raise InputError(
+                f"the model (fingerprint {self.weights.fingerprint}) {has} codebooks, and rows of storage {ADDITIVE!r} "
+                f"by encoder 'pursuit' are what such models make, and no others: not {self.storage!r} by "
+                f"{self.encoder!r}"
+            )
+        if self.storage == ADDITIVE and self.similarity != "cosine":
+            raise InputError(
+                f"rows of storage {ADDITIVE!r} are compared by cosines, not by similarity={self.similarity!r}: learn "
+                "pursuit codes, whose values have lengths in them, with h=…, k=…, steps=0 and refine_rounds=15"
             )
 
     @property
@@ -187,6 +201,17 @@ class Encoder:
         found = residual.coded(on_host.unit_rows(x), self._times(x), few, self.weights, how)
         return self._codes(found[0], found[1].astype(column_dtype(self.weights.h)), x)
 
+    def _of_codebooks(self, x: Float[np.ndarray, "b d"]) -> Codes:
+        how, books = additive.packing(self.weights), additive.books_of(self.weights)
+        values = np.empty((len(x), self.k), np.float32)
+        columns = np.empty((len(x), self.k), column_dtype(self.weights.h))
+
+        def work(here: slice, units: np.ndarray, product: np.ndarray) -> None:
+            values[here], columns[here] = additive.coded(units, product, books, how)
+
+        self._products(x, work)
+        return self._codes(values, columns, x)
+
     def _short(self, how: Residual) -> "Encoder":
         """The encoder of the nonzeros that rows with a residual begin with."""
         name = "short", how.similarity, how.first.levels
@@ -198,6 +223,8 @@ class Encoder:
     def _by_loops(self, x: Float[np.ndarray, "b d"]) -> Codes:
         if self.storage == RESIDUAL:
             return self._with_residual(x)
+        if self.storage == ADDITIVE:
+            return self._of_codebooks(x)
         h, bits = self.weights.h, storage_bits(self.storage)
         values = np.empty((len(x), self.k), np.float32 if bits is not None else self.storage)
         columns = np.empty((len(x), self.k), column_dtype(h))
@@ -317,6 +344,8 @@ def learn_levels(
     """
     name = kinds.levels_name(encoder, storage, similarity)
     if name not in weights.levels:
+        if storage == ADDITIVE:
+            return Encoder(weights, encoder, storage, similarity).levels  # which says that there are none
         if storage == RESIDUAL:
             weights.levels.setdefault(name, _levels_with_lengths(weights, similarity, sample()))
             return weights.levels[name]

@@ -17,7 +17,7 @@ import xxhash
 from compressae_jax.base import files, sealed
 from compressae_jax.base.arrays import vectors
 from compressae_jax.codes import on_host
-from compressae_jax.codes.storage.kinds import RESIDUAL, levels_name, packing, storage_bits
+from compressae_jax.codes.storage.kinds import ADDITIVE, OWN, RESIDUAL, levels_name, packing, storage_bits
 from compressae_jax.codes.storage.packed import Packing
 from compressae_jax.model import card, shipped
 from compressae_jax.model.pursuit_host import FOLD
@@ -27,7 +27,7 @@ from compressae_jax.notation import FolderError, InputError, check_choice, check
 if TYPE_CHECKING:
     from compressae_jax.model.compressae import CompresSAE
 
-ONE_PASS, PURSUIT = "published one-pass codes", "packed pursuit codes"
+ONE_PASS, PURSUIT, SUMS = "published one-pass codes", "packed pursuit codes", "additive codes"
 # Of folders with a basis or a fold of their own, of squares or of longer queries; 2 have the decoder alone; others are
 # 1, which older programs read.
 FORMAT_VERSION = 3
@@ -45,6 +45,8 @@ BASIS_TOLERANCE = 0.01  # on the products of its rows: float16 is off by less th
 def kind_of(encoder: str, storage: str) -> str:
     """The name of the codes that an encoder and a storage make together."""
     packed = storage_bits(storage) is not None
+    if storage == ADDITIVE:
+        return SUMS
     if encoder == "pursuit" and packed:
         return PURSUIT
     return ONE_PASS if encoder == "topk" and not packed else f"{encoder} codes, {storage}"
@@ -89,11 +91,14 @@ class Weights:
         """The same dictionary with another number of nonzeros, whose levels are others.
 
         Raises:
-            InputError: a model whose rows have coordinates beside their nonzeros: its k follows from a budget.
+            InputError: a model whose rows have coordinates beside their nonzeros: its k follows from a budget. Or one
+                of codebooks, which are all in each row.
         """
         if self.storage == RESIDUAL and k != self.k:
             raise InputError(f"k={self.k} of a model of storage {RESIDUAL!r} follows from its bytes; give it a budget")
-        if self.storage == RESIDUAL:
+        if self.storage == ADDITIVE and k != self.k:
+            raise InputError(f"a model of {self.k} codebooks has rows of k={self.k}, not {k}: learn another")
+        if self.storage in OWN:
             return self
         return dataclasses.replace(self, k=k, levels={})
 
@@ -314,7 +319,7 @@ def _meta(folder: Path) -> dict[str, Any]:
                 raise InputError(f"{name} must be a {kind.__name__}, not {meta[name]!r:.60}")
         for name, levels in meta.get("levels", {}).items():
             storage, numbers = f"{name}:".split(":")[1], tuple(map(_number, levels))
-            if storage == RESIDUAL:
+            if storage in OWN:
                 packing(storage, meta["h"], meta["k"], numbers)
                 continue
             bits = storage_bits(storage)

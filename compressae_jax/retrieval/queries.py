@@ -15,7 +15,7 @@ from compressae_jax.base.arrays import padded
 from compressae_jax.codes import lengths, on_host, spaces
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.rows import SIMILARITIES, Rows, check_made_by
-from compressae_jax.codes.storage.kinds import RESIDUAL
+from compressae_jax.codes.storage.kinds import OWN
 from compressae_jax.model import encoders
 from compressae_jax.model.encoders import Encoder
 from compressae_jax.model.weights import Weights
@@ -122,9 +122,9 @@ class Expander:
 
     @functools.cached_property
     def _encoder(self) -> Encoder:
-        """What makes codes of vectors, values in float16 where the rows' are, on levels where coordinates are."""
+        """What makes codes of vectors, in float16 where the rows' are, on levels where a model makes no others."""
         storage = self.storage or self.weights.storage
-        kind = storage if storage in ("float16", RESIDUAL) else "float32"
+        kind = storage if storage in ("float16", *OWN) else "float32"
         encoder = self.encoder or self.weights.encoder
         if (times := self._times) == 1:
             return Encoder(self.weights, encoder, kind)

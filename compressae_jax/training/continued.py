@@ -4,7 +4,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from compressae_jax.codes.storage.kinds import RESIDUAL
+from compressae_jax.codes.storage.kinds import ADDITIVE, RESIDUAL
 from compressae_jax.data.sources import Source
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import InputError
@@ -30,6 +30,11 @@ def fields(given: Mapping[str, Any], start: Weights, source: Source) -> dict[str
         raise InputError(
             f"the start {who} has a basis for what its nonzeros leave (storage {RESIDUAL!r}), which is not trained on; "
             "learn another model, with budget_bytes=…"
+        )
+    if start.storage == ADDITIVE:
+        raise InputError(
+            f"the start {who} has codebooks (storage {ADDITIVE!r}), which are not trained on; learn another model, "
+            "with budget_bytes=…"
         )
     own["budget_bytes"] = own.get("budget_bytes") or 0
     if own["budget_bytes"]:

@@ -18,12 +18,13 @@ from jax.sharding import Mesh
 
 from compressae_jax import data
 from compressae_jax.base import files
-from compressae_jax.codes.storage.kinds import storage_bits
+from compressae_jax.codes import on_host
+from compressae_jax.codes.storage.kinds import ADDITIVE, levels_name, storage_bits
 from compressae_jax.compression import drift
 from compressae_jax.data.identity import Identity
 from compressae_jax.data.sampling import VERSION, Rest
 from compressae_jax.data.sources import Source
-from compressae_jax.model import compressae, encoders, residual
+from compressae_jax.model import additive, compressae, encoders, residual
 from compressae_jax.model import weights as model_weights
 from compressae_jax.model.budgets import Budget
 from compressae_jax.model.compressae import CompresSAE
@@ -31,6 +32,7 @@ from compressae_jax.model.losses import Mix
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import AnyArray, BusyError, check_range
 from compressae_jax.training import (
+    codebooks,
     continued,
     corpus,
     landmarks,
@@ -94,6 +96,11 @@ class Run:
     def k(self) -> int:
         """Nonzeros of a row."""
         return self.fields["model"]["k"]
+
+    @property
+    def of_codebooks(self) -> bool:
+        """Whether rounds are of codebooks, not of a dictionary for pursuit."""
+        return self.use is not None and self.use.storage == ADDITIVE
 
     @property
     def seed(self) -> int:
@@ -258,14 +265,34 @@ def _learned(run: Run, folder: Path | None, validate: Validate | None, shown: bo
             params = _by_steps(run, job, saved, keeping, validate)
         if last["rounds"]:
             decoder_w = _dictionary(run, params, saved)
-            size = refine.size_of_round(run.h, run.k, len(run.rows))
+            size, looked_at, improved = _rounds(run)
             meter.say(f"a dictionary of {run.h:,}: each round looks at {size:,} of {len(run.rows):,} rows")
-            looked_at = functools.partial(refine.looked_at, run.source, run.rows, run.h, run.k, run.seed)
             decoder_w, cosines = stages.run_rounds(
-                last, decoder_w, run.k, cosines, looked_at, before=steps, keeping=keeping, shown=shown
+                last, decoder_w, cosines, looked_at, before=steps, keeping=keeping, shown=shown, improved=improved
             )
+            if run.of_codebooks:
+                return _of_codebooks(run, decoder_w, _summary(run, steps, meter, cosines))
             params = refine.params(decoder_w)
         return _weights(run, params, _summary(run, steps, meter, cosines))
+
+
+def _rounds(run: Run) -> tuple[int, Callable[[int], Any], Callable[[Any, Any], tuple[Any, dict[str, float]]]]:
+    """How many rows a round looks at, which, and what it makes of them."""
+    if run.of_codebooks:
+        looked_at = functools.partial(codebooks.looked_at, run.source, run.rows, run.seed)
+        return codebooks.size_of_round(len(run.rows)), looked_at, codebooks.improved
+    size = refine.size_of_round(run.h, run.k, len(run.rows))
+    looked_at = functools.partial(refine.looked_at, run.source, run.rows, run.h, run.k, run.seed)
+    return size, looked_at, lambda decoder_w, x: refine.improved(decoder_w, run.k, x)
+
+
+def _of_codebooks(run: Run, found: codebooks.Codebooks, summary: dict[str, Any]) -> Weights:
+    """The weights of codebooks: atoms of unit length, and as levels their lengths and what codes aim at."""
+    sample = run.rows[encoders.rows_for_levels(len(run.rows))]
+    aim = codebooks.aim(found, on_host.unit_rows(np.asarray(run.source.take(sample), np.float32)))
+    atoms, lengths = additive.split(found)
+    levels = {levels_name("pursuit", ADDITIVE): additive.levels(lengths, aim)}
+    return dataclasses.replace(_weights(run, refine.params(atoms), summary), levels=levels)
 
 
 def _learn_levels(weights: Weights, source: Source, rows: Rest) -> None:
@@ -325,7 +352,8 @@ def _dictionary(run: Run, params: Params, saved: Saved) -> refine.Dictionary:
         return np.asarray(saved.arrays["decoder_w"])
     if run.start is not None:
         return run.start.params["decoder_w"]
-    return refine.start(run.h, run.source, run.rows, run.seed)
+    begun = codebooks if run.of_codebooks else refine
+    return begun.start(run.h, run.source, run.rows, run.seed)
 
 
 def _like(run: Run, job: Job | None, number: int) -> dict[str, Any]:

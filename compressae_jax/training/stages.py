@@ -74,26 +74,26 @@ def run_steps(
 def run_rounds(
     stage: Mapping[str, Any],
     decoder_w: refine.Dictionary,
-    k: int,
     cosines: list[float],
     looked_at: Callable[[int], Float[np.ndarray, "m d"]],
     *,
     before: int,
     keeping: Keeping,
     shown: bool,
+    improved: Callable[[refine.Dictionary, Float[np.ndarray, "m d"]], tuple[refine.Dictionary, dict[str, float]]],
 ) -> tuple[refine.Dictionary, list[float]]:
     """The dictionary after the rounds that are left, and the mean cosine that each of all rounds found.
 
-    `cosines` are those of the rounds done, `looked_at` gives the unit rows of a round, and `before` it were so many
-    steps. Ctrl-C loses the round that it falls into, no other, also without a run folder: what was learned comes back,
-    with a warning.
+    `cosines` are those of the rounds done, `looked_at` gives the unit rows of a round, `improved` makes it, and
+    `before` it were so many steps. Ctrl-C loses the round that it falls into, no other, also without a run folder: what
+    was learned comes back, with a warning.
     """
     most = stage["rounds"]
     with progress.bar(most, "refine", "rounds", len(cosines), shown) as bar:
         while len(cosines) < most and not plan.enough(cosines, stage["gain"]):
             number = len(cosines)
             try:
-                decoder_w, told = refine.improved(decoder_w, k, looked_at(number))
+                decoder_w, told = improved(decoder_w, looked_at(number))
             except KeyboardInterrupt:
                 if keeping.keeper is not None or not before + number:
                     raise

@@ -357,7 +357,7 @@ def forge(path, name, data):
         ({"dtypes": {"values": "float16", "columns": "uint32", "ids": None}}, "columns must be one of 'uint16'"),
         ({"dtypes": {"values": "float16", "columns": "uint16", "ids": "|O8"}}, "ids must be <i8 or <U"),
         ({"dtypes": None}, "meta.json is damaged"),
-        ({"format_version": 6}, "format version 6, this program reads up to 5"),
+        ({"format_version": 7}, "format version 7, this program reads up to 6"),
         ({"format_version": 2}, "meta.json is damaged: 'storage'"),
     ],
 )
@@ -501,7 +501,7 @@ def test_append_refuses_rows_of_the_other_storage(tmp_path):
         ({"levels": [True, 2, 3, 4]}, "levels must be a list of numbers"),
         ({"levels": ["a", "b", "c", "d"]}, "meta.json is damaged"),
         ({"format_version": 1}, "meta.json is damaged: 'values'"),
-        ({"format_version": 6}, "format version 6, this program reads up to 5"),
+        ({"format_version": 7}, "format version 7, this program reads up to 6"),
         ({"format_version": "2"}, "meta.json has format version '2', not one of 1 to 5"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from compressae_jax.codes.storage.additive import Additive
 from compressae_jax.codes.storage.fast import Fast
 from compressae_jax.codes.storage.packed import Packing
 from compressae_jax.codes.storage.residual import Residual
@@ -13,9 +14,12 @@ PACKINGS: dict[str, tuple[type[Packing], int]] = {  # and the bits of a value
     **{storage: (Packing, int(storage[-1])) for storage in RANKED},
     "fast4": (Fast, 4),
     "residual4": (Residual, 4),
+    "additive8": (Additive, 8),
 }
 STORAGES = (*FLOATS, *PACKINGS)
 RESIDUAL = "residual4"  # of models that have a basis for what their nonzeros leave
+ADDITIVE = "additive8"  # of models of codebooks
+OWN = (RESIDUAL, ADDITIVE)  # whose models make no other rows, and whose values are in no other storage
 FASTER = {"packed4": "fast4"}  # of the same values, and read ten times as fast
 
 
@@ -48,17 +52,21 @@ def record_width(storage: str, h: int, k: int, levels: Sequence[float] | None = 
     """
     if storage == RESIDUAL and levels is None:
         raise InputError(f"rows of storage {RESIDUAL!r} have the width that their levels say")
-    if storage != RESIDUAL:
-        levels = [float(number) for number in range(1, 2 ** (PACKINGS[storage][1] - 1) + 1)]  # whatever they are
+    if storage == ADDITIVE:
+        levels = [1.0] * (h + 1)  # whatever they are
+    elif storage != RESIDUAL:
+        levels = [float(number) for number in range(1, 2 ** (PACKINGS[storage][1] - 1) + 1)]
     return packing(storage, h, k, levels or ()).width
 
 
 def shares_values(storage: str, other: str) -> bool:
     """Whether rows of one storage can be written in another, values as they are."""
-    return storage_bits(storage) == storage_bits(other) and (storage == RESIDUAL) == (other == RESIDUAL)
+    if storage in OWN or other in OWN:
+        return storage == other
+    return storage_bits(storage) == storage_bits(other)
 
 
 def levels_name(encoder: str, storage: str, similarity: str = "cosine") -> str:
     """What a model keeps the levels by: storages of as many bits share theirs, so rows go from one to the other."""
-    kind = storage if storage == RESIDUAL else f"packed{storage_bits(storage)}"
+    kind = storage if storage in OWN else f"packed{storage_bits(storage)}"
     return f"{encoder}:{kind}" + ("" if similarity == "cosine" else f":{similarity}")

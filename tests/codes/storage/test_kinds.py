@@ -14,7 +14,7 @@ def test_bits_of_values():
     assert [kinds.storage_bits(name) for name in names] == [None, None, 3, 8, 4, None]
 
 
-@pytest.mark.parametrize("storage", [name for name in kinds.PACKINGS if name != kinds.RESIDUAL])
+@pytest.mark.parametrize("storage", [name for name in kinds.PACKINGS if name not in kinds.OWN])
 def test_each_packs_rows_that_say_its_name_and_have_its_width(storage):
     bits = kinds.storage_bits(storage)
     packed = pack(some_codes(41, 3), kinds.packing(storage, 41, 3, some_levels(bits)))
