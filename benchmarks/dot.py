@@ -19,6 +19,7 @@ import compressae_jax as cs
 from benchmarks import timing
 from compressae_jax import data
 from compressae_jax.evaluation import intervals, neighbours
+from compressae_jax.model import budgets
 
 DEPTH = 100
 
@@ -85,9 +86,7 @@ def ways(
     budget: int, learned: np.ndarray, searched: np.ndarray, queries: np.ndarray, lengths: np.ndarray, seed: int
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Each way's scores (q, n); those that keep lengths apart have a dictionary for as many bytes less."""
-    models = {
-        some: cs.fit(learned, budget_bytes=some, seed=seed, progress=False) for some in range(budget - 2, budget + 1)
-    }
+    models = {some: dictionary(learned, some, seed) for some in range(budget - 2, budget + 1)}
     z = {some: model.reconstruct(model.compress(searched, progress=False)) for some, model in models.items()}
     folded = models[budget].compress(searched, similarity="dot", progress=False)
     assert folded.nbytes <= budget * len(searched)
@@ -95,6 +94,15 @@ def ways(
     yield "folded, `similarity='dot'`", queries @ models[budget].reconstruct(folded).T
     yield "beside, one byte", (queries @ z[budget - 1].T) * in_one_byte(lengths)
     yield "beside, two bytes", (queries @ z[budget - 2].T) * lengths.astype(np.float16).astype(np.float32)
+
+
+def dictionary(learned: np.ndarray, budget: int, seed: int) -> cs.Model:
+    """Pursuit codes of a budget, also where its own choice are additive codes, which have no lengths in them."""
+    n, d = learned.shape
+    h = budgets.choose(budget, d, min(n, budgets.ADDITIVE_ROWS - 1)).h
+    k, _ = budgets.of_dictionary(budget, h, d)
+    model = cs.fit(learned, h=h, k=k, steps=0, refine_rounds=15, seed=seed, progress=False)
+    return model.with_budget(budget)
 
 
 def in_one_byte(lengths: np.ndarray) -> np.ndarray:

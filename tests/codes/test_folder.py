@@ -502,7 +502,7 @@ def test_append_refuses_rows_of_the_other_storage(tmp_path):
         ({"levels": ["a", "b", "c", "d"]}, "meta.json is damaged"),
         ({"format_version": 1}, "meta.json is damaged: 'values'"),
         ({"format_version": 7}, "format version 7, this program reads up to 6"),
-        ({"format_version": "2"}, "meta.json has format version '2', not one of 1 to 5"),
+        ({"format_version": "2"}, "meta.json has format version '2', not one of 1 to 6"),
     ],
 )
 def test_forged_metadata_of_packed_rows_is_refused(tmp_path, changes, message, verify):
