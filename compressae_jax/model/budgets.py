@@ -27,7 +27,7 @@ LEAST_WIDTH = 128  # of vectors: in 16 bytes of glove (d=50) it found .627 where
 # Of vectors below that width, and of so many rows, sums of one atom of each codebook find more than nonzeros: it takes
 # some hundred rows an atom.
 ADDITIVE_ROWS = 2**16
-FEWEST, MOST = 4, 32  # codebooks, a byte each: of more, the products of all atoms take a gigabyte
+FEWEST, MOST = 8, 16  # codebooks, a byte each: more are slow to learn and to encode by, and not measured yet
 ADDITIVE_BITS = 6  # a number of the vector, at most: int8 is near
 ADDITIVE_STAGES = ({"kind": "rounds", "rounds": 6},)
 FILLED = 0.5  # of d: more atoms than this share of the width are no longer sparse in it

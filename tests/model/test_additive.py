@@ -39,6 +39,7 @@ def nearest(x, atoms, books, **how):
 def model():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(budgets, "ADDITIVE_ROWS", 500)
+        patch.setattr(budgets, "FEWEST", 4)
         return cs.fit(some_vectors(), budget_bytes=5, refine_rounds=2, progress=False)
 
 

@@ -64,6 +64,7 @@ def test_fewer_rows_than_atoms_and_rows_that_are_alike():
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_codebooks(tmp_path, monkeypatch):
     monkeypatch.setattr(budgets, "ADDITIVE_ROWS", 500)
+    monkeypatch.setattr(budgets, "FEWEST", 4)
     x, fields = some_units(600), {"budget_bytes": 4, "refine_rounds": 3, "refine_gain": 0.0, "progress": False}
     whole = loop.fit(x, **fields)
     save = stages.Keeping.save
