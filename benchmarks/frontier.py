@@ -47,6 +47,7 @@ from compressae_jax.evaluation.protocols import Protocol
 from compressae_jax.evaluation.provenance import provenance
 from compressae_jax.experiments import questions
 from compressae_jax.model import budgets
+from compressae_jax.model.encoders import Encoder
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import InputError
 from compressae_jax.retrieval.index import Index
@@ -289,7 +290,11 @@ def of_codes(weights: Weights, encoder: str | None) -> Fitted:
     """Codes of a model by an encoder (None: its own one pass), asked by dense queries and by compressed ones.
 
     Compressed queries are compared in the reconstructed space, and, of one pass, in the sparse one.
+
+    Raises:
+        InputError: an encoder that the model does not serve, as those of `residual4` and `additive8` do but one.
     """
+    Encoder(weights, encoder or weights.encoder, weights.storage)
     encoder, spaces = (encoder, {}) if encoder else (weights.encoder, {" sparse": "sparse"})
     spaces = {" compressed queries": "reconstructed", **spaces}
 

@@ -8,6 +8,8 @@ from benchmarks import frontier, frontier_page
 from compressae_jax.baselines import dense
 from compressae_jax.evaluation import intervals, neighbours
 from compressae_jax.model.weights import Weights
+from compressae_jax.notation import InputError
+from compressae_jax.training import loop
 
 SHOP = "shop:unseen"
 
@@ -118,3 +120,11 @@ def test_the_small_size_needs_no_data_but_what_ships():
     small = frontier.SIZES["small"]
     assert {name.removesuffix(":unseen") for name in small["datasets"]} == {"shop", "scifact", "debian"}
     assert "pursuit" in small["methods"] and not {"rq", "lsq"} & set(small["methods"])
+
+
+def test_an_encoder_that_a_model_does_not_serve_is_refused_before_rows_are_encoded():
+    rows = np.random.default_rng(0).normal(size=(300, 128)).astype(np.float32)
+    weights = loop.fit(rows, budget_bytes=48, refine_rounds=1, held_out=0, progress=False)
+    assert weights.storage == "residual4" and frontier.of_codes(weights, "pursuit").bytes_per_vector == 48
+    with pytest.raises(InputError, match="and no others: not 'residual4' by 'refit'"):
+        frontier.of_codes(weights, "refit")
