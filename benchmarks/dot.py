@@ -99,7 +99,7 @@ def ways(
 def dictionary(learned: np.ndarray, budget: int, seed: int) -> cs.Model:
     """Pursuit codes of a budget, also where its own choice are additive codes, which have no lengths in them."""
     n, d = learned.shape
-    h = budgets.choose(budget, d, min(n, budgets.ADDITIVE_ROWS - 1)).h
+    h = budgets.choose(budget, d, n, cosines=False).h
     k, _ = budgets.of_dictionary(budget, h, d)
     model = cs.fit(learned, h=h, k=k, steps=0, refine_rounds=15, seed=seed, progress=False)
     return model.with_budget(budget)

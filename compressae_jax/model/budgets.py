@@ -27,7 +27,7 @@ LEAST_WIDTH = 128  # of vectors: in 16 bytes of glove (d=50) it found .627 where
 # Of vectors below that width, and of so many rows, sums of one atom of each codebook find more than nonzeros: it takes
 # some hundred rows an atom.
 ADDITIVE_ROWS = 2**16
-FEWEST, MOST = 8, 16  # codebooks, a byte each: more are slow to learn and to encode by, and not measured yet
+FEWEST, MOST = 8, 32  # codebooks, a byte each: more are slow to learn and to encode by, and not measured
 ADDITIVE_BITS = 6  # a number of the vector, at most: int8 is near
 ADDITIVE_STAGES = ({"kind": "rounds", "rounds": 6},)
 FILLED = 0.5  # of d: more atoms than this share of the width are no longer sparse in it
@@ -44,18 +44,19 @@ class Budget(NamedTuple):
     residual_bytes: int = 0  # of a row that says in the rest of them what the k nonzeros leave, 0 of one that does not
 
 
-def choose(budget_bytes: int, d: int, n: int) -> Budget:
+def choose(budget_bytes: int, d: int, n: int, cosines: bool = True) -> Budget:
     """The largest k whose record takes at most `budget_bytes`, for n vectors of width d.
 
     Records are those of `fast4`, or of ranks where these hold over a tenth more nonzeros or values are finer; of many
-    narrow vectors sums of atoms, a byte each.
+    narrow vectors sums of atoms, a byte each, unless `cosines` is false: they serve no inner products of lengths.
 
     Raises:
         InputError: a budget that holds no nonzero, or that holds the vectors as they are.
     """
     check_range("budget_bytes", budget_bytes, 2, 4 * d)
     h = max(16, min(LARGEST_H, 1 << max(n // ROWS_A_LATENT, 1).bit_length() - 1))
-    if d < LEAST_WIDTH and n >= ADDITIVE_ROWS and FEWEST <= budget_bytes <= min(MOST, ADDITIVE_BITS * d // 8):
+    narrow = d < LEAST_WIDTH and n >= ADDITIVE_ROWS
+    if cosines and narrow and FEWEST <= budget_bytes <= min(MOST, ADDITIVE_BITS * d // 8):
         return Budget(GROUP * budget_bytes, budget_bytes, ADDITIVE, stages=ADDITIVE_STAGES)
     first = max(LEAST_FIRST, round(FIRST_SHARE * d))
     if 8 * budget_bytes >= RESIDUAL_BITS * d and n >= d >= LEAST_WIDTH and budget_bytes > 2 * first:

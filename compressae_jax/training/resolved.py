@@ -25,7 +25,9 @@ def of(fields: Mapping[str, Any], source: Source, rows: int, start: Weights | No
         InputError: fields that contradict each other, the start or the vectors' width, or that are out of range.
     """
     own = recipes.settled(fields, source.width, rows) if start is None else continued.fields(fields, start, source)
-    use = choose(own["budget_bytes"], source.width, rows) if own["budget_bytes"] else None
+    # The default budget, by which nobody said what rows are for, keeps to storages that serve every similarity.
+    said = fields["budget_bytes"] is not None
+    use = choose(own["budget_bytes"], source.width, rows, cosines=said) if own["budget_bytes"] else None
     wanted = plan.of(own["train"], use.stages if use is not None else ())
     if use is not None:
         own["model"] |= {"h": use.h, "k": use.k}

@@ -18,9 +18,10 @@ def test_a_record_fits_and_one_more_nonzero_would_not(budget, d, n):
         return
     assert record_width(storage, h, k) <= budget
     assert encoder == "pursuit" and k <= d and k <= h
-    assert (storage == "additive8") == (d < 128 and n >= 2**16 and 8 <= budget <= min(16, 6 * d // 8))
+    assert (storage == "additive8") == (d < 128 and n >= 2**16 and 8 <= budget <= min(budgets.MOST, 6 * d // 8))
     if storage == "additive8":
         assert (h, k) == (256 * budget, budget)
+        assert budgets.choose(budget, d, n, cosines=False).storage != storage
         return
     if k < min(h // 2, d):
         assert record_width(storage, h, k + 1) > budget

@@ -8,7 +8,7 @@ from compressae_jax import data
 from compressae_jax.codes import on_host
 from compressae_jax.codes.storage.additive import GROUP
 from compressae_jax.model import budgets
-from compressae_jax.training import codebooks, loop, stages
+from compressae_jax.training import codebooks, loop, recipes, resolved, stages
 
 D, K = 10, 3
 
@@ -60,6 +60,16 @@ def test_fewer_rows_than_atoms_and_rows_that_are_alike():
     x = np.repeat(some_units(5), 3, axis=0)
     found, told = codebooks.improved(begun(x), x)
     assert np.isfinite(found).all() and told["idle"] > 0 and error(found, x) < 1e-3
+
+
+def test_the_default_budget_keeps_to_rows_that_serve_inner_products(monkeypatch):
+    monkeypatch.setattr(budgets, "ADDITIVE_ROWS", 500)
+    monkeypatch.setattr(budgets, "FEWEST", 4)
+    x = some_units(600)
+    fields, source = {"seed": 0, **recipes.recipe("default")}, data.open_source(x)
+    runs = [resolved.of({**fields, "budget_bytes": budget}, source, len(x)) for budget in (None, D // 2)]
+    assert [one.fields["budget_bytes"] for one in runs] == [D // 2] * 2
+    assert [one.use.storage == "additive8" for one in runs] == [False, True]
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_codebooks(tmp_path, monkeypatch):
