@@ -1,25 +1,32 @@
-"""Rows of the data as atoms: a row is described by the landmarks that are nearest to it, and nothing is trained.
+"""Rows of the data as atoms: a row is described by the landmarks that are nearest to it.
 
 Rows that are near to each other are near to the same landmarks, so the inner product of two codes ranks neighbours by
 itself (as permutation-based indexes do: Chávez, Figueroa & Navarro 2008). It ranks the better, the more landmarks there
 are: a code is k of them whatever h, and what they cost is the product with them and their memory.
 
 Pre-activations are inner products with c = (l − μ) / ‖l − μ‖ of the landmarks l, less ⟨c, μ⟩, where μ is the mean of
-unit rows: what all rows have in common tells nothing. Decoder rows are the landmarks themselves.
+unit rows: what all rows have in common tells nothing. Decoder rows are the landmarks themselves. `tuned` moves c for
+the sake of neighbours (`neighbours`), which is all that is trained.
 """
 
-import numpy as np
+from collections.abc import Callable
 
+import numpy as np
+from jaxtyping import Float
+
+from compressae_jax.base import progress
 from compressae_jax.codes import on_host
 from compressae_jax.data.sampling import START, Rest, drawn_rows, sample
 from compressae_jax.data.sources import Source
 from compressae_jax.notation import InputError
+from compressae_jax.training import neighbours
 
 MOST = 2**15  # landmarks unless more are asked for; 50 MB of float32 at d=384, for the encoder alone
 ROWS_EACH = 2  # rows for each of them, at least
 GROUP = 16  # columns, of which the selection takes maxima
 MEAN_ROWS = 2**15  # that the mean is taken of
 QUERY_TIMES = 2  # nonzeros of a query for each of a row: best of 1 to 4 (docs/research-log.md)
+ROWS, NUMBERS = 2**17, 2**26  # that `tuned` looks at, at most
 
 
 def suited(rows: int, k: int) -> int:
@@ -38,10 +45,41 @@ def params(h: int, source: Source, rows: Rest, seed: int = 0) -> dict[str, np.nd
     drawn = np.sort(rows[drawn_rows(len(rows), seed, h, START)])
     landmarks = on_host.unit_rows(np.asarray(source.take(drawn), np.float32))
     landmarks[~landmarks.any(axis=1), 0] = 1  # a zero row has no direction: any serves
-    mean = on_host.unit_rows(np.asarray(source.take(sample(rows, MEAN_ROWS, seed)), np.float32)).mean(axis=0)
-    centred = on_host.unit_rows(landmarks - mean)
-    return {
-        "encoder_w": np.ascontiguousarray(centred.T),
-        "encoder_b": -(centred @ mean),
-        "decoder_w": landmarks,
-    }
+    mean = common(source, rows, seed)
+    return {**_encoder(on_host.unit_rows(landmarks - mean), mean), "decoder_w": landmarks}
+
+
+def tuned(
+    params: dict[str, np.ndarray],
+    k: int,
+    source: Source,
+    rows: Rest,
+    seed: int,
+    steps: int,
+    shown: bool = False,
+    check: Callable[[int], None] = lambda step: None,
+) -> dict[str, np.ndarray]:
+    """The parameters of landmarks after so many steps of `neighbours`, the decoder as it was.
+
+    `check` is called after each step with its number, and may raise.
+    """
+    looked_at = sample(rows, max(1, min(ROWS, NUMBERS // source.width)), seed)
+    x = on_host.unit_rows(np.asarray(source.take(looked_at), np.float32))
+    x, mean = x[x.any(axis=1)], common(source, rows, seed)
+    atoms = params["encoder_w"].T
+    with progress.bar(steps, "neighbours", "steps", 0, shown) as bar:
+        for step, moved in enumerate(neighbours.moved(atoms, k, x, mean, steps) if len(x) else (), 1):
+            atoms = moved
+            bar.update()
+            check(step)
+    return {**params, **_encoder(atoms, mean)}
+
+
+def common(source: Source, rows: Rest, seed: int) -> Float[np.ndarray, " d"]:
+    """The mean of unit rows."""
+    return on_host.unit_rows(np.asarray(source.take(sample(rows, MEAN_ROWS, seed)), np.float32)).mean(axis=0)
+
+
+def _encoder(w: Float[np.ndarray, "h d"], mean: Float[np.ndarray, " d"]) -> dict[str, np.ndarray]:
+    """Of atoms that see rows less their mean."""
+    return {"encoder_w": np.ascontiguousarray(w.T), "encoder_b": -(w @ mean)}

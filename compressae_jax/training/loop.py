@@ -70,7 +70,7 @@ class Job:
 
     module: CompresSAE
     mesh: Mesh
-    start: Callable[[], State]
+    start: Callable[[stages.Keeping], State]
     like: State  # shapes, dtypes and layouts
     step: updates.Step
 
@@ -260,7 +260,7 @@ def _learned(run: Run, folder: Path | None, validate: Validate | None, shown: bo
         meter = opened.enter_context(Meter(log, **sizes, shown=shown, last_good=_last_good(keeper)))
         keeping = stages.Keeping(meter, keeper, opened.enter_context(Watch()) if keeper else None)
         cosines = saved.told.get("cosines", [])
-        params = _landmarks(run) if not steps and not saved.number else {}
+        params = _landmarks(run, keeping) if not steps and not saved.number else {}
         if job is not None and saved.number <= steps:
             params = _by_steps(run, job, saved, keeping, validate)
         if last["rounds"]:
@@ -322,7 +322,7 @@ def _note_held_out(weights: Weights, source: Source, rows: Rest) -> None:
 def _by_steps(run: Run, job: Job, saved: Saved, keeping: stages.Keeping, validate: Validate | None) -> Params:
     """The parameters after all gradient steps, in the memory of this process."""
     meter = keeping.meter
-    state = states.from_flat(job.like, saved.arrays) if saved.number else job.start()
+    state = states.from_flat(job.like, saved.arrays) if saved.number else job.start(keeping)
     meter.say(f"training on {_devices(job.mesh)}" + (f", from step {saved.number}" if saved.number else ""))
 
     def asked(state: State) -> dict[str, float]:
@@ -337,11 +337,21 @@ def _by_steps(run: Run, job: Job, saved: Saved, keeping: stages.Keeping, validat
     return _here(state.params)
 
 
-def _landmarks(run: Run) -> Params:
+def _landmarks(run: Run, keeping: stages.Keeping) -> Params:
     """The parameters that a run begins with which begins with rows of the data; none of one that draws them."""
     if run.start is not None or run.fields["model"]["init_encoder"] != recipes.LANDMARKS:
         return {}
-    return landmarks.params(run.h, run.source, run.rows, run.seed)
+    params = landmarks.params(run.h, run.source, run.rows, run.seed)
+    if not (steps := run.fields["train"]["neighbour_steps"]):
+        return params
+
+    def check(step: int) -> None:
+        if keeping.asked(0):
+            assert keeping.watch is not None
+            raise keeping.watch.stopped(f"stopped at step {step} of {steps} of landmarks, of which nothing is kept")
+
+    params = landmarks.tuned(params, run.k, run.source, run.rows, run.seed, steps, keeping.meter.shown, check)
+    return multihost_utils.broadcast_one_to_all(params) if jax.process_count() > 1 else params
 
 
 def _dictionary(run: Run, params: Params, saved: Saved) -> refine.Dictionary:
@@ -389,10 +399,10 @@ def _job(run: Run, steps: int) -> Job:
     step = updates.make_step(module, adam, rate, mesh, **own)
     like = states.abstract(module, adam, mesh)
 
-    def start() -> State:
+    def start(keeping: stages.Keeping) -> State:
         if run.start is not None:
             return states.continued(module, adam, mesh, run.start.params)
-        if begun := _landmarks(run):
+        if begun := _landmarks(run, keeping):
             return states.continued(module, adam, mesh, begun)
         return states.create(module, adam, mesh, run.seed)
 

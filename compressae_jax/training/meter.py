@@ -44,7 +44,7 @@ class Meter:
         self._start = time.perf_counter()
         self._seen = collections.deque([(done, self._start)], maxlen=RATE_STEPS)
         self.last: Numbers = dict(log.last) if log else {}
-        self._shown = shown
+        self.shown = shown
         self._bar = progress.bar(steps, "train", "steps", done, shown and done < steps)
 
     def __enter__(self) -> "Meter":
@@ -95,7 +95,7 @@ class Meter:
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""
-        if self._shown:
+        if self.shown:
             self._bar.write(progress.encodable(text, sys.stderr), file=sys.stderr)
 
     def _read(self, done: int, metrics: Metrics) -> Numbers:

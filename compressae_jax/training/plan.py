@@ -13,8 +13,8 @@ STEPS, ROUNDS = "steps", "rounds"
 OF_STEPS = {
     "model": ("init_encoder", "dtype"),
     "train": (
-        *("batch", "microbatch", "lr", "warmup_steps", "end_lr", "clip_norm", "weight_4k", "weight_pairs"),
-        *("weight_prefixes", "distance", "gradient", "decoder_rows", "b1", "b2"),
+        *("neighbour_steps", "batch", "microbatch", "lr", "warmup_steps", "end_lr", "clip_norm", "weight_4k"),
+        *("weight_pairs", "weight_prefixes", "distance", "gradient", "decoder_rows", "b1", "b2"),
         *("log_every", "validate_every", "checkpoint_every"),
     ),
 }

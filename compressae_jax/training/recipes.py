@@ -30,6 +30,7 @@ PUBLISHED: Fields = {
         "dtype": "float32",  # of the matrix products, or 'bfloat16'; parameters are float32 either way
     },
     "train": {
+        "neighbour_steps": 0,  # before the others, of landmarks: a loss on who is near to whom in the sparse space
         "steps": 3000,  # updates; 0, with refine_rounds: the dictionary starts from rows of the data
         "batch": 1024,  # rows of an update, over all devices
         "microbatch": 0,  # rows of one accumulation pass, over all devices; 0: the whole batch
@@ -81,10 +82,11 @@ PAPER: Fields = {
     },
 }
 
-# For the space of codes alone: `landmarks`, as many as the rows afford, and no training.
+# For the space of codes alone: `landmarks`, as many as the rows afford, moved for the sake of their neighbours. More
+# steps find no more (docs/research-log.md).
 SPARSE: Fields = {
     "model": {**PUBLISHED["model"], "h": None, "activation": "relu2_topk", "init_encoder": LANDMARKS},
-    "train": {**PUBLISHED["train"], "steps": 0},
+    "train": {**PUBLISHED["train"], "steps": 0, "neighbour_steps": 12},
 }
 
 # From a model on (`start`), which decides what is 0 or '' here: see `continued`. The rate is that of a new model: after
@@ -106,6 +108,7 @@ NAMED = {"h": "model", "k": "model", "steps": "train"}  # what a budget chooses,
 # Lowest and highest legal integer; k has h above it.
 INTEGERS = {
     "h": (1, 2**31 - 1),
+    "neighbour_steps": (0, 2**31 - 1),
     "steps": (0, 2**31 - 1),
     "batch": (1, 2**31 - 1),
     "microbatch": (0, 2**31 - 1),
@@ -235,6 +238,12 @@ def _check_number(name: str, given: Any, low: float, low_is_legal: bool, high: f
 def _check_together(given: Mapping[str, Any]) -> None:
     if given["refine_rounds"] and given["activation"] != "topk":
         raise InputError(f"refine_rounds need activation='topk', which pursuit chooses by, not {given['activation']!r}")
+    if given["neighbour_steps"] and (given["init_encoder"], given["activation"]) != (LANDMARKS, "relu2_topk"):
+        raise InputError(
+            f"neighbour_steps={given['neighbour_steps']} move landmarks: they need init_encoder={LANDMARKS!r} and "
+            f"activation='relu2_topk', not {given['init_encoder']!r} and {given['activation']!r}; give "
+            "neighbour_steps=0 for none"
+        )
     if not given["steps"] and not given["refine_rounds"] and given["init_encoder"] != LANDMARKS:
         raise InputError("steps must be at least 1, or refine_rounds or landmarks, which can stand in for them")
     if given["microbatch"] and given["batch"] % given["microbatch"]:

@@ -107,7 +107,7 @@ def _deciding(record: Record) -> dict[str, Any]:
     if not named["train.steps"]:
         free = free | {f"{section}.{name}" for section, names in plan.OF_STEPS.items() for name in names}
         if named["model.init_encoder"] == recipes.LANDMARKS:
-            free = free - {"model.init_encoder"}
+            free = free - {"model.init_encoder", "train.neighbour_steps"}
     return {name: value for name, value in named.items() if name not in free}
 
 

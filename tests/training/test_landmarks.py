@@ -10,8 +10,8 @@ from oracle import unit
 import compressae_jax as cs
 from compressae_jax import data
 from compressae_jax.data.sampling import Rest
-from compressae_jax.notation import InputError
-from compressae_jax.training import landmarks
+from compressae_jax.notation import InputError, Stopped
+from compressae_jax.training import interrupts, landmarks, loop
 
 N, D = 60, 12
 
@@ -66,13 +66,48 @@ def model():
     return cs.fit(some_rows(), recipe="sparse", k=4, progress=False)
 
 
-def test_the_recipe_draws_and_trains_nothing(model, tmp_path):
+def test_the_recipe_is_the_same_each_time(model, tmp_path):
     assert (model.h, model.k, model.weights.activation, model.weights.query_times) == (16, 4, "relu2_topk", 2)
     held = [cs.fit(some_rows(), recipe="sparse", k=4, progress=False, workdir=tmp_path / "run") for _ in range(2)]
     assert {one.weights.fingerprint for one in held} == {model.weights.fingerprint}
     with pytest.raises(InputError, match="init_encoder was 'landmarks', now None"):
-        others = {"init_encoder": "transpose", "activation": "topk", "refine_rounds": 1}
+        others = {"init_encoder": "transpose", "activation": "topk", "refine_rounds": 1, "neighbour_steps": 0}
         cs.fit(some_rows(), recipe="sparse", k=4, progress=False, workdir=tmp_path / "run", **others)
+
+
+def test_the_encoder_alone_is_moved_and_sees_rows_less_their_mean(model):
+    drawn = cs.fit(some_rows(), recipe="sparse", k=4, neighbour_steps=0, progress=False).weights.params
+    moved = model.weights.params
+    assert_array_equal(moved["decoder_w"], drawn["decoder_w"])
+    assert not np.allclose(moved["encoder_w"], drawn["encoder_w"], atol=1e-3)
+    mean = unit(some_rows()).mean(axis=0)
+    assert_allclose(mean @ moved["encoder_w"], -moved["encoder_b"], atol=1e-6)
+
+
+def test_zero_rows_move_nothing():
+    x = np.concatenate([some_rows(), np.zeros((9, D), np.float32)])
+    drawn, source = params(x[:N], 16), data.open_source(x)
+    every, zeros = Rest(len(x), np.empty(0, np.int64)), Rest(len(x), np.arange(N))
+    assert_array_equal(landmarks.tuned(drawn, 4, source, zeros, 0, 2)["encoder_w"], drawn["encoder_w"])
+    assert np.isfinite(landmarks.tuned(drawn, 4, source, every, 0, 2)["encoder_w"]).all()
+
+
+def test_a_run_that_is_told_to_stop_says_where_and_starts_anew(model, tmp_path):
+    class Impatient(interrupts.Watch):
+        def asked(self, done):
+            return True
+
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(Stopped, match="stopped at step 1 of 12 of landmarks"):
+        patched.setattr(loop, "Watch", Impatient)
+        cs.fit(some_rows(), recipe="sparse", k=4, progress=False, workdir=tmp_path / "run")
+    again = cs.fit(some_rows(), recipe="sparse", k=4, progress=False, workdir=tmp_path / "run")
+    assert again.weights.fingerprint == model.weights.fingerprint
+
+
+@pytest.mark.parametrize("fields", [{"activation": "topk"}, {"init_encoder": "transpose", "steps": 1}])
+def test_only_landmarks_of_squares_are_moved(fields):
+    with pytest.raises(InputError, match="neighbour_steps=12 move landmarks: they need"):
+        cs.fit(some_rows(), recipe="sparse", k=4, progress=False, **fields)
 
 
 def test_its_card_says_that_it_holds_rows(model, tmp_path):
@@ -84,7 +119,8 @@ def test_steps_and_rounds_begin_with_them(model):
     trained = cs.fit(some_rows(), recipe="sparse", k=4, steps=1, lr=1e-9, batch=16, progress=False).weights
     for name, array in model.weights.params.items():
         assert_allclose(trained.params[name], array, atol=1e-6)
-    more = cs.fit(some_rows(), recipe="sparse", k=4, activation="topk", refine_rounds=1, progress=False)
+    rounds = {"activation": "topk", "refine_rounds": 1, "neighbour_steps": 0}
+    more = cs.fit(some_rows(), recipe="sparse", k=4, progress=False, **rounds)
     assert more.weights.encoder == "pursuit"
 
 
