@@ -258,8 +258,8 @@ def fit(
     *published one-pass codes*: one product a vector, plain sparse rows that any sparse engine ranks, and codes that
     serve as queries, too. What is left open then comes from 'published': h=2048, k=16, 3,000 steps. `fields` are any
     others of the recipe's table (batch, lr, dtype, …). recipe='sparse' makes one-pass codes for the sparse space, in
-    which queries are compressed, too: by *landmarks*, h rows of the data (up to 32,768), in place of training. With a
-    `workdir`, checkpoints are kept there and the same call continues.
+    which queries are compressed, too: by *landmarks*, h rows of the data (up to 32,768), moved in a few steps by a loss
+    on neighbours. With a `workdir`, checkpoints are kept there and the same call continues.
 
     `start`, a model or its folder, is trained on with these vectors: h, activation, encoder and storage stay as they
     are, k too unless it is given, and the recipe is 'continue', of fewer steps, or of rounds where the start was

@@ -70,6 +70,8 @@ def test_the_recipe_is_the_same_each_time(model, tmp_path):
     assert (model.h, model.k, model.weights.activation, model.weights.query_times) == (16, 4, "relu2_topk", 2)
     held = [cs.fit(some_rows(), recipe="sparse", k=4, progress=False, workdir=tmp_path / "run") for _ in range(2)]
     assert {one.weights.fingerprint for one in held} == {model.weights.fingerprint}
+    with pytest.raises(InputError, match="neighbour_steps was 12, now 3"):
+        cs.fit(some_rows(), recipe="sparse", k=4, neighbour_steps=3, progress=False, workdir=tmp_path / "run")
     with pytest.raises(InputError, match="init_encoder was 'landmarks', now None"):
         others = {"init_encoder": "transpose", "activation": "topk", "refine_rounds": 1, "neighbour_steps": 0}
         cs.fit(some_rows(), recipe="sparse", k=4, progress=False, workdir=tmp_path / "run", **others)
