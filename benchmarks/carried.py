@@ -71,7 +71,7 @@ RECIPES = {
         ks=(18,) * 30,
         rows=12_000,
         share=0.8,
-        sets=("wordnet", "scifact", "vaswani", "definitions", "debian", "clinc150", "citeulike_a"),
+        sets=("wordnet", "scifact", "vaswani", "definitions", "ontologies", "debian", "clinc150", "citeulike_a"),
         # GCIDE has glosses of WordNet, so that both are left out together.
         left_out=(("scifact", "vaswani"), ("debian", "clinc150", "citeulike_a"), ("wordnet", "definitions")),
     ),

