@@ -6,11 +6,13 @@
 A group of sets is left out of the learning, then its sets are compressed: the share of the dense nDCG@10 where there
 are judgements, and recall@100 of the exact dense neighbours. Beside it, at equal bytes, what a user without training
 would have: peers fitted to the same mixed rows; and PQ fitted to the set itself (`pq, own rows`). Each measurement is
-a line of `<out>/carried.jsonl`; the same command continues where it stopped. Sets that are not at hand are left away
-(`python -m compressae_jax.data.make` makes those that can be made).
+a line of `<out>/carried.jsonl`, for a peer with the difference to ours, query by query; the same command continues
+where it stopped. Sets that are not at hand are left away (`python -m compressae_jax.data.make` makes those that can
+be made).
 """
 
 import argparse
+import collections
 import dataclasses
 import functools
 import json
@@ -43,7 +45,7 @@ from compressae_jax.training import mixed
 OURS, HOME = "carried", "pq, own rows"
 PEERS = ("pq", "transform", "itq", "pca_int4", "binary")
 BUDGETS = (16, 32, 64, 128, 256)
-NDCG, RECALL = "nDCG@10", "recall@100"
+NDCG, RECALL, SHARE = "nDCG@10", "recall@100", "share"
 ROWS, QUERIES = 5_000, 1_000  # of a set that is measured, at most; scifact and vaswani are taken whole
 MIXED_ROWS = 24_000  # that peers, levels and the basis are learned from
 DEPTH = 100
@@ -176,8 +178,29 @@ def measured(
     told = {RECALL: interval(intervals.interval(scores[RECALL]))}
     if NDCG in scores:
         told |= {NDCG: interval(intervals.interval(scores[NDCG]))}
-        told |= {"share": interval(intervals.ratio(scores[NDCG], base[NDCG]))}
-    return {"bytes": stored, "queries": len(scores[RECALL]), "rows": len(documents), "scores": told}
+        told |= {SHARE: interval(intervals.ratio(scores[NDCG], base[NDCG]))}
+    line = {"bytes": stored, "queries": len(scores[RECALL]), "rows": len(documents), "scores": told}
+    if method == OURS:
+        return line
+    return line | {"ahead": ahead(our_scores(workdir, encoder, left_out, name, budget), scores, base)}
+
+
+def ahead(
+    ours: dict[str, np.ndarray], scores: dict[str, np.ndarray], base: dict[str, np.ndarray]
+) -> dict[str, list[float]]:
+    """How much more ours keeps than a peer, of the same queries: recall@100, and of the dense nDCG@10."""
+    told = {RECALL: interval(intervals.difference(ours[RECALL], scores[RECALL]))}
+    if NDCG in scores:
+        whole = base[NDCG].mean(dtype=np.float64)  # of the queries at hand: what they differ by is paired away
+        told |= {SHARE: interval(intervals.difference(ours[NDCG] / whole, scores[NDCG] / whole))}
+    return told
+
+
+@functools.lru_cache(maxsize=len(BUDGETS))
+def our_scores(workdir: Path, encoder: str, left_out: tuple[str, ...], name: str, budget: int) -> dict[str, np.ndarray]:
+    """What ours scores on a set."""
+    documents, ask = asked(name, 0 if name in RECIPES[encoder].whole else ROWS, QUERIES)
+    return ask(fitted(workdir, encoder, left_out, documents, OURS, budget)[1])
 
 
 def interval(found: Any) -> list[float]:
@@ -319,7 +342,7 @@ def ship(workdir: Path, encoder: str, lines: list[dict[str, Any]]) -> None:
     if missing:
         raise InputError(f"{encoder} is learned from {', '.join(recipe.sets)}; missing here: {', '.join(missing)}")
     size = sum(map(len, sets.values()))
-    told = {"source": {"name": ", ".join(sets), "rows": size, "width": next(iter(sets.values())).width}}
+    told: dict[str, Any] = {"source": {"name": ", ".join(sets), "rows": size, "width": next(iter(sets.values())).width}}
     told |= {"encoder": shipped.ENCODERS[encoder], "sets": {name: data.load(name).licence for name in sets}}
     made = model(workdir, encoder, ())
     k, storage = budgets.of_dictionary(DEFAULT_BYTES, made.h, made.d)
@@ -349,6 +372,8 @@ def page(lines: list[dict[str, Any]]) -> str:
     for encoder in RECIPES:
         if any(line["encoder"] == encoder for line in lines):
             text += [f"## {encoder}: {shipped.ENCODERS[encoder]}", table(lines, encoder)]
+        if any(line["encoder"] == encoder and "ahead" in line for line in lines):
+            text += ["Carried less a peer, query by query, with its 95 % interval:", differences(lines, encoder)]
     return "\n\n".join(text) + "\n"
 
 
@@ -359,7 +384,7 @@ def left_out() -> str:
 
 def table(lines: list[dict[str, Any]], encoder: str) -> str:
     """A line a set, metric and method, budgets across; the highest of several in bold, of those without own rows."""
-    names = {"share": f"share of dense {NDCG}", RECALL: RECALL}
+    names = {SHARE: f"share of dense {NDCG}", RECALL: RECALL}
     own = [line for line in lines if line["encoder"] == encoder and "scores" in line]
     sizes = sorted({line["budget"] for line in own})
     head = " | ".join(f"{budget} bytes" for budget in sizes)
@@ -376,6 +401,26 @@ def table(lines: list[dict[str, Any]], encoder: str) -> str:
             for method in dict.fromkeys(method for method, _ in found):
                 cells = [cell(found.get((method, b)), best[b] if method != HOME else 2) for b in sizes]
                 text.append(f"| {name} | {called} | {method} | {' | '.join(cells)} |")
+    return "\n".join(text)
+
+
+def differences(lines: list[dict[str, Any]], encoder: str) -> str:
+    """A line a set, metric and peer, budgets across: how much more ours keeps, in bold where that is sure."""
+    own = [line for line in lines if line["encoder"] == encoder and "ahead" in line]
+    sizes = sorted({line["budget"] for line in own})
+    text = [
+        f"| set, left out | | beside | {' | '.join(f'{budget} bytes' for budget in sizes)} |",
+        "|---|---|---|" + "---|" * len(sizes),
+    ]
+    of: dict[tuple[str, str, str], dict[int, str]] = collections.defaultdict(dict)
+    for line in own:
+        for metric, found in line["ahead"].items():
+            sure = "**" if found[1] > 0 or found[2] < 0 else ""
+            shown = f"{sure}{found[0]:+.3f}{sure} [{found[1]:+.3f}, {found[2]:+.3f}]"
+            of[line["set"], line["method"], metric][line["budget"]] = shown
+    for (name, method, metric), cells in sorted(of.items(), key=lambda one: (one[0][0], one[0][2] != SHARE, one[0][1])):
+        called = f"share of dense {NDCG}" if metric == SHARE else metric
+        text.append(f"| {name} | {called} | {method} | {' | '.join(cells.get(b, '') for b in sizes)} |")
     return "\n".join(text)
 
 
