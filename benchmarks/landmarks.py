@@ -26,7 +26,7 @@ UNSEEN = ":unseen"
 DEPTHS = (10, 100)
 RECIPES = ("published", "sparse")
 TIMES = (1, 2)  # nonzeros of a query, for each of a row
-SEEDS = {"published": 1, "sparse": 3}  # an hour of training would be two more; landmarks are only drawn
+SEEDS = {"published": 1, "sparse": 3}  # an hour of training would be two more; landmarks take minutes at most
 PLACES = ("workdir", "out")  # flags that change no figure
 OTHERS = ("reconstructed", "dense_query")
 
