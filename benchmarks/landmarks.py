@@ -1,4 +1,4 @@
-"""The sparse space by landmarks (recipe 'sparse') beside the published recipe, whose codes are trained.
+"""The sparse space by landmarks (recipe 'sparse') beside the published recipe.
 
     python -m benchmarks.landmarks --workdir=runs/landmarks --out=results
 

@@ -316,8 +316,8 @@ CHANGED = {
     "refine_rounds": {"refine_rounds": 1},
 }
 # Read around the steps: test_validation_and_checkpoints_come_when_they_are_due changes each of the first four,
-# test_rounds_end_when_they_gain_less_than_asked the last.
-AROUND = {"log_every", "validate_every", "checkpoint_every", "keep_last", "refine_gain"}
+# test_rounds_end_when_they_gain_less_than_asked the next. Landmarks alone have neighbour_steps (test_landmarks).
+AROUND = {"log_every", "validate_every", "checkpoint_every", "keep_last", "refine_gain", "neighbour_steps"}
 
 
 def test_every_field_of_the_table_is_tried():

@@ -44,6 +44,8 @@ def test_a_recipe_is_a_copy():
         ("microbatch", -1),
         ("microbatch", 1000),  # does not divide the batch
         *(("lr", value) for value in (0, -1.0, float("nan"), float("inf"), "fast")),
+        *(("neighbour_steps", value) for value in (-1, 1.5)),
+        ("neighbour_steps", 1),  # without landmarks
         ("warmup_steps", -1),
         ("end_lr", -0.1),
         ("clip_norm", -1),
