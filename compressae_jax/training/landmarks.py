@@ -9,8 +9,6 @@ unit rows: what all rows have in common tells nothing. Decoder rows are the land
 the sake of neighbours (`neighbours`), which is all that is trained.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 from jaxtyping import Float
 
@@ -26,7 +24,7 @@ ROWS_EACH = 2  # rows for each of them, at least
 GROUP = 16  # columns, of which the selection takes maxima
 MEAN_ROWS = 2**15  # that the mean is taken of
 QUERY_TIMES = 2  # nonzeros of a query for each of a row: best of 1 to 4 (docs/research-log.md)
-ROWS, NUMBERS = 2**17, 2**26  # that `tuned` looks at, at most
+ROWS, NUMBERS = 2**17, 2**26  # that `tuned` looks at, at most: in all about a gigabyte and a half
 
 
 def suited(rows: int, k: int) -> int:
@@ -57,21 +55,21 @@ def tuned(
     seed: int,
     steps: int,
     shown: bool = False,
-    check: Callable[[int], None] = lambda step: None,
+    check: neighbours.Check = neighbours.nothing,
 ) -> dict[str, np.ndarray]:
     """The parameters of landmarks after so many steps of `neighbours`, the decoder as it was.
 
-    `check` is called after each step with its number, and may raise.
+    `check` is called many times a step, by any thread, and may raise.
     """
-    looked_at = sample(rows, max(1, min(ROWS, NUMBERS // source.width)), seed)
+    numbers = max(source.width, neighbours.CANDIDATES * k)  # of a row
+    looked_at = sample(rows, max(1, min(ROWS, NUMBERS // numbers)), seed)
     x = on_host.unit_rows(np.asarray(source.take(looked_at), np.float32))
     x, mean = x[x.any(axis=1)], common(source, rows, seed)
     atoms = params["encoder_w"].T
     with progress.bar(steps, "neighbours", "steps", 0, shown) as bar:
-        for step, moved in enumerate(neighbours.moved(atoms, k, x, mean, steps) if len(x) else (), 1):
+        for moved in neighbours.moved(atoms, k, x, mean, steps, check) if len(x) else ():
             atoms = moved
             bar.update()
-            check(step)
     return {**params, **_encoder(atoms, mean)}
 
 

@@ -345,10 +345,10 @@ def _landmarks(run: Run, keeping: stages.Keeping) -> Params:
     if not (steps := run.fields["train"]["neighbour_steps"]):
         return params
 
-    def check(step: int) -> None:
+    def check() -> None:
         if jax.process_count() == 1 and keeping.asked(0):  # several would have to agree on a step
             assert keeping.watch is not None
-            raise keeping.watch.stopped(f"stopped at step {step} of {steps} of landmarks, of which nothing is kept")
+            raise keeping.watch.stopped("stopped while landmarks were moved, of which nothing is kept")
 
     params = landmarks.tuned(params, run.k, run.source, run.rows, run.seed, steps, keeping.meter.shown, check)
     return multihost_utils.broadcast_one_to_all(params) if jax.process_count() > 1 else params

@@ -63,7 +63,11 @@ def nearest(first, x, common, columns, ends, rows, near):
         limit = np.partition(cosines[:count], count - m)[count - m] if count > m else -np.float32(np.inf)
         found = 0
         for e in range(count):
-            if cosines[e] >= limit and found < m:
+            if cosines[e] > limit:
+                near[b, found] = met[e]
+                found += 1
+        for e in range(count):  # of equal ones, as duplicates are, those that there is room for
+            if cosines[e] == limit and found < m:
                 near[b, found] = met[e]
                 found += 1
         near[b, found:] = row
@@ -78,7 +82,7 @@ def pulls(first, near, columns, values, ends, rows, listed, width, out):
     """
     n, k = columns.shape
     scores, wrong = np.zeros(n, np.float32), np.zeros(n, np.float32)
-    met, cosines = np.empty(n, np.int32), np.empty(n, np.float32)
+    met, cosines = np.empty(n + 1, np.int32), np.empty(n, np.float32)  # written before it is known to be new
     steep = np.float32(1) / width
     for b in range(len(near)):
         row, count = first + b, 0
@@ -108,7 +112,7 @@ def pulls(first, near, columns, values, ends, rows, listed, width, out):
                 high = middle
         for e in range(count):
             wrong[met[e]] += _sigmoid((cosines[e] - low) * steep)
-        wrong[row] = 0
+        wrong[row] = 0  # a row is among those met, and does not pull itself
         for j in range(k):
             total = np.float32(0)
             for p in range(ends[columns[row, j]], ends[columns[row, j] + 1]):

@@ -9,7 +9,7 @@ product in each step, or by the pairs of a batch, it would be many times as slow
 The atoms see rows less the mean, as those of `landmarks` do.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +28,12 @@ LEAST = 1e-6  # of a pre-activation: squares have a slope
 ROWS = 512  # of a thread's turn
 PIECE = 2**23  # numbers of a product at a time
 
+Check = Callable[[], None]
+
+
+def nothing() -> None:
+    """Nobody asks to stop."""
+
 
 class Lists(NamedTuple):
     """Nonzeros by latent: those of latent i are ends[i]:ends[i + 1], rows rising."""
@@ -43,17 +49,19 @@ def moved(
     x: Float[np.ndarray, "n d"],
     mean: Float[np.ndarray, " d"],
     steps: int,
+    check: Check = nothing,
 ) -> Iterator[Float[np.ndarray, "h d"]]:
     """The atoms of an encoder of squares (`relu2_topk`) after each of so many steps, the same array each time.
 
-    x: unit rows, which may change from step to step no more than k nonzeros of `CANDIDATES` times as many latents.
+    x: unit rows. In any step their codes are of the `candidates` that they have at the start, and the neighbours are
+    those at the start. `check` is called many times a step, by any thread, and may raise.
     """
     w, x = np.array(w, np.float32), x - mean
-    columns = candidates(x, w, min(CANDIDATES * k, len(w)))
-    near = nearest(x, x @ mean, columns[:, :k], len(w))
+    columns = candidates(x, w, min(CANDIDATES * k, len(w)), check)
+    near = nearest(x, x @ mean, columns[:, :k], len(w), check)
     first, second = np.zeros_like(w), np.zeros_like(w)
     for step in range(steps):
-        slope = gradient(w, k, x, columns, near)
+        slope = gradient(w, k, x, columns, near, check)
         first += (1 - B1) * (slope - first)
         second += (1 - B2) * (slope * slope - second)
         rate = RATE * (1 - step / steps) / (1 - B1 ** (step + 1))
@@ -61,11 +69,14 @@ def moved(
         yield w
 
 
-def candidates(x: Float[np.ndarray, "n d"], w: Float[np.ndarray, "h d"], m: int) -> Int32[np.ndarray, "n m"]:
+def candidates(
+    x: Float[np.ndarray, "n d"], w: Float[np.ndarray, "h d"], m: int, check: Check = nothing
+) -> Int32[np.ndarray, "n m"]:
     """The m atoms with the largest positive inner products with each row, the largest first."""
     columns, strips, rows = np.empty((len(x), m), np.int32), products.strips(w.T), max(1, PIECE // len(w))
 
     def work(start: int) -> None:
+        check()
         a = products.product(x[start : start + rows], strips)
         columns[start : start + rows] = topk_host.largest(np.maximum(a, 0, out=a), m)[1]
 
@@ -74,7 +85,11 @@ def candidates(x: Float[np.ndarray, "n d"], w: Float[np.ndarray, "h d"], m: int)
 
 
 def nearest(
-    x: Float[np.ndarray, "n d"], common: Float[np.ndarray, " n"], columns: Int32[np.ndarray, "n k"], h: int
+    x: Float[np.ndarray, "n d"],
+    common: Float[np.ndarray, " n"],
+    columns: Int32[np.ndarray, "n k"],
+    h: int,
+    check: Check = nothing,
 ) -> Int32[np.ndarray, "n m"]:
     """Of the rows that share a latent with a row those that are nearest to it; the row itself where these are few."""
     from compressae_jax.training import neighbour_kernels as kernels
@@ -84,6 +99,7 @@ def nearest(
     lists = by_latent(columns, np.ones(columns.shape, np.float32), h)
 
     def work(start: int) -> None:
+        check()
         kernels.nearest(start, x, common, columns, lists.ends, lists.rows, near[start : start + ROWS])
 
     deal(work, range(0, len(x), ROWS))
@@ -96,13 +112,15 @@ def gradient(
     x: Float[np.ndarray, "n d"],
     columns: Int32[np.ndarray, "n m"],
     near: Int32[np.ndarray, "n p"],
+    check: Check = nothing,
 ) -> Float[np.ndarray, "h d"]:
-    """Of the loss, summed over rows, by the atoms; the codes of others stand still."""
+    """`WIDTH` times that of the loss, summed over rows, by the atoms; the codes of others stand still."""
     from compressae_jax.training import neighbour_kernels as kernels
 
     a = np.empty(columns.shape, np.float32)
 
     def activations(start: int) -> None:
+        check()
         here = slice(start, start + ROWS)
         kernels.activations(x[here], w, columns[here], a[here])
 
@@ -117,6 +135,7 @@ def gradient(
     slopes = np.empty_like(values)
 
     def pulls(start: int) -> None:
+        check()
         here = slice(start, start + ROWS)
         kernels.pulls(start, near[here], columns, values, *lists, np.float32(WIDTH), slopes[here])
 

@@ -94,12 +94,22 @@ def test_zero_rows_move_nothing():
     assert np.isfinite(landmarks.tuned(drawn, 4, source, every, 0, 2)["encoder_w"]).all()
 
 
-def test_a_run_that_is_told_to_stop_says_where_and_starts_anew(model, tmp_path):
+@pytest.mark.parametrize(("k", "rows"), [(1, N), (4, 3), (8, 2)])
+def test_rows_looked_at_fit_into_memory_at_any_width_and_k(k, rows, monkeypatch):
+    seen = []
+    monkeypatch.setattr(landmarks, "NUMBERS", D * N if k == 1 else 40)
+    monkeypatch.setattr(landmarks.neighbours, "moved", lambda atoms, k, x, *_: seen.append(len(x)) or iter([atoms]))
+    x = some_rows()
+    landmarks.tuned(params(x, 16), k, data.open_source(x), Rest(N, np.empty(0, np.int64)), 0, 1)
+    assert seen == [rows]
+
+
+def test_a_run_that_is_told_to_stop_says_so_and_starts_anew(model, tmp_path):
     class Impatient(interrupts.Watch):
         def asked(self, done):
             return True
 
-    with pytest.MonkeyPatch.context() as patched, pytest.raises(Stopped, match="stopped at step 1 of 12 of landmarks"):
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(Stopped, match="stopped while landmarks were moved"):
         patched.setattr(loop, "Watch", Impatient)
         cs.fit(some_rows(), recipe="sparse", k=4, progress=False, workdir=tmp_path / "run")
     again = cs.fit(some_rows(), recipe="sparse", k=4, progress=False, workdir=tmp_path / "run")

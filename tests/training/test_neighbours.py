@@ -6,6 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from oracle import unit
 
 from compressae_jax.base import threads
+from compressae_jax.training import neighbour_kernels as kernels
 from compressae_jax.training import neighbours
 
 N, D, H, K = 90, 12, 20, 3
@@ -40,6 +41,27 @@ def test_neighbours_are_the_nearest_of_those_that_share_a_latent():
         found = near[row][near[row] != row]
         assert len(np.unique(found)) == len(found) == len(best)
         assert_allclose(np.sort(cosines[row][found])[::-1], best, atol=1e-6)
+
+
+def test_of_equal_cosines_none_displaces_a_nearer_row():
+    x = np.array([[1, 0], [0.5, 0], [0.5, 0], [0.5, 0], [0.9, 0]], np.float32)
+    columns, near = np.zeros((5, 1), np.int32), np.empty((1, 2), np.int32)
+    lists = neighbours.by_latent(columns, np.ones((5, 1), np.float32), 1)
+    kernels.nearest(0, x, np.zeros(5, np.float32), columns, lists.ends, lists.rows, near)
+    assert sorted(near[0]) == [1, 4]
+
+
+def test_rows_that_all_share_all_latents_pull_each_other_and_not_themselves():
+    values = unit(np.random.default_rng(0).random((N, K)) + 0.5).astype(np.float32)
+    columns, near = np.tile(np.arange(K, dtype=np.int32), (N, 1)), np.arange(N, dtype=np.int32)[:, None] - 1
+    near[0] = N - 1
+    out, lists = np.empty_like(values), neighbours.by_latent(columns, values, K)
+    kernels.pulls.py_func(0, near, columns, values, *lists, np.float32(1), out)  # as Python, which checks bounds
+
+    wrong = 1 / (1 + np.maximum(1 - (values @ values.T - 1) / 256, 0) ** 256)  # so wide that the threshold is 1
+    wrong[np.arange(N), near[:, 0]] -= 1
+    np.fill_diagonal(wrong, 0)
+    assert_allclose(out, wrong @ values, rtol=1e-3)
 
 
 def test_gradient_is_that_of_the_loss(monkeypatch):
@@ -81,6 +103,29 @@ def _threshold(cosines, wanted, width):
         middle = (low + high) / 2
         low, high = (middle, high) if (1 / (1 + np.exp((middle - cosines) / width))).sum() > wanted else (low, middle)
     return low
+
+
+def test_equal_rows_stay_finite():
+    x = unit(np.ones((N, D), np.float32))
+    w, mean = some_atoms(x + some_rows())
+    for common in (mean, x[0]):  # away from the mean, and nothing but the mean
+        *_, last = neighbours.moved(w, K, x, common, 2)
+        assert np.isfinite(last).all()
+
+
+@pytest.mark.parametrize("patience", [0, 1, 2, 3])
+def test_whoever_asks_to_stop_waits_for_a_piece_and_not_for_a_step(patience):
+    left = iter(range(patience))
+
+    def check():
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+
+    x = some_rows()
+    w, mean = some_atoms(x)
+    with pytest.raises(KeyboardInterrupt):
+        next(neighbours.moved(w, K, x, mean, 1, check))
+    assert next(left, None) is None
 
 
 @pytest.mark.parametrize("h", [1, K, H])
