@@ -339,10 +339,11 @@ def _by_steps(run: Run, job: Job, saved: Saved, keeping: stages.Keeping, validat
 
 def _landmarks(run: Run, keeping: stages.Keeping) -> Params:
     """The parameters that a run begins with which begins with rows of the data; none of one that draws them."""
-    if run.start is not None or run.fields["model"]["init_encoder"] != recipes.LANDMARKS:
+    init, steps = run.fields["model"]["init_encoder"], run.fields["train"]["neighbour_steps"]
+    if run.start is not None or init != recipes.LANDMARKS:
         return {}
     params = landmarks.params(run.h, run.source, run.rows, run.seed)
-    if not (steps := run.fields["train"]["neighbour_steps"]):
+    if not steps:
         return params
 
     def check() -> None:
