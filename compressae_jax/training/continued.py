@@ -19,8 +19,8 @@ def fields(given: Mapping[str, Any], start: Weights, source: Source) -> dict[str
     A dictionary made for pursuit continues with rounds, any other model with gradient steps.
 
     Raises:
-        InputError: vectors of another width, another h or activation than the start's, or a budget, which would
-            choose them.
+        InputError: vectors of another width, another h or activation than the start's, a budget, which would choose
+            them, or steps for landmarks.
     """
     own: dict[str, Any] = copy.deepcopy(dict(given))
     model, train, who = own["model"], own["train"], f"(fingerprint {start.fingerprint})"
@@ -41,6 +41,11 @@ def fields(given: Mapping[str, Any], start: Weights, source: Source) -> dict[str
         raise InputError(
             f"budget_bytes={own['budget_bytes']} chooses h, k, encoder and storage, which the start {who} has: "
             f"h={start.h}, k={start.k}, {start.encoder}, {start.storage}; leave it out, or give another k"
+        )
+    if steps := train.get("neighbour_steps"):  # a table without it is refused later, by name
+        raise InputError(
+            f"neighbour_steps={steps} move landmarks that a run draws, and this one has the atoms of "
+            f"the start {who}; give neighbour_steps=0 (recipe 'continue' does)"
         )
     for name, has in (("h", start.h), ("activation", start.activation)):
         if model[name] not in (None, 0, "", has):

@@ -138,6 +138,9 @@ def test_steps_and_rounds_begin_with_them(model):
 
 def test_a_model_that_goes_on_asks_as_its_start_does(model):
     assert cs.fit(some_rows(), start=model, steps=1, batch=16, progress=False).weights.query_times == 2
+    for recipe in ("continue", "sparse"):
+        with pytest.raises(InputError, match="neighbour_steps=3 move landmarks that a run draws"):
+            cs.fit(some_rows(), start=model, recipe=recipe, neighbour_steps=3, progress=False)
 
 
 @pytest.mark.parametrize("times", [1, 2, 9])

@@ -189,6 +189,14 @@ def test_two_processes_are_one(tmp_path, started, data):
         assert (tmp_path / "checkpoints" / "damaged-6").is_dir()
 
 
+def test_landmarks_are_moved_to_the_same_place_on_two_processes(tmp_path, started):
+    fields = {"init_encoder": "landmarks", "activation": "relu2_topk", "neighbour_steps": 2, "steps": 0}
+    alone = tiny_run.train(**fields).fingerprint
+    drawn = tiny_run.train(**{**fields, "neighbour_steps": 0}).fingerprint
+    assert [finish(process) for process in spawn_pair(started, tmp_path, **fields, data=2)] == [alone] * 2
+    assert alone != drawn
+
+
 def test_without_a_workdir_nothing_of_orbax_is_imported():
     code = (
         "import sys; sys.path.insert(0, 'tests'); from training import tiny_run; tiny_run.train(steps=3); "
