@@ -10,7 +10,8 @@ the sake of neighbours (`neighbours`), which is all that is trained.
 """
 
 import numpy as np
-from jaxtyping import Float
+import xxhash
+from jaxtyping import Float, Int64
 
 from compressae_jax.base import progress
 from compressae_jax.codes import on_host
@@ -59,18 +60,26 @@ def tuned(
 ) -> dict[str, np.ndarray]:
     """The parameters of landmarks after so many steps of `neighbours`, the decoder as it was.
 
+    Of rows that are equal one is looked at.
     `check` is called many times a step, by any thread, and may raise.
     """
     numbers = max(source.width, neighbours.CANDIDATES * k)  # of a row
     looked_at = sample(rows, max(1, min(ROWS, NUMBERS // numbers)), seed)
     x = on_host.unit_rows(np.asarray(source.take(looked_at), np.float32))
-    x, mean = x[x.any(axis=1)], common(source, rows, seed)
+    x, mean = x[_once(x)], common(source, rows, seed)
     atoms = params["encoder_w"].T
     with progress.bar(steps, "neighbours", "steps", 0, shown) as bar:
         for moved in neighbours.moved(atoms, k, x, mean, steps, check) if len(x) else ():
             atoms = moved
             bar.update()
     return {**params, **_encoder(atoms, mean)}
+
+
+def _once(x: Float[np.ndarray, "n d"]) -> Int64[np.ndarray, " rows"]:
+    """The rows that are not zero, and of equal ones the first: `neighbours` takes the square of their number."""
+    hashes = np.array([xxhash.xxh3_64_intdigest(row.tobytes()) for row in x], np.uint64)
+    first = np.sort(np.unique(hashes, return_index=True)[1])
+    return first[x.any(axis=1)[first]]
 
 
 def common(source: Source, rows: Rest, seed: int) -> Float[np.ndarray, " d"]:

@@ -72,7 +72,7 @@ def moved(
 def candidates(
     x: Float[np.ndarray, "n d"], w: Float[np.ndarray, "h d"], m: int, check: Check = nothing
 ) -> Int32[np.ndarray, "n m"]:
-    """The m atoms with the largest positive inner products with each row, the largest first."""
+    """The m atoms with the largest inner products with each row, the largest first; any, where fewer are positive."""
     columns, strips, rows = np.empty((len(x), m), np.int32), products.strips(w.T), max(1, PIECE // len(w))
 
     def work(start: int) -> None:
@@ -91,7 +91,10 @@ def nearest(
     h: int,
     check: Check = nothing,
 ) -> Int32[np.ndarray, "n m"]:
-    """Of the rows that share a latent with a row those that are nearest to it; the row itself where these are few."""
+    """Of the rows that share a latent with a row the `NEAR` nearest, or a tenth of all; itself where these are few.
+
+    Its time, and that of `gradient`, grows with the square of how many rows share a latent.
+    """
     from compressae_jax.training import neighbour_kernels as kernels
 
     near = np.empty((len(x), max(1, min(NEAR, len(x) // SHARE))), np.int32)

@@ -94,6 +94,15 @@ def test_zero_rows_move_nothing():
     assert np.isfinite(landmarks.tuned(drawn, 4, source, every, 0, 2)["encoder_w"]).all()
 
 
+def test_a_row_that_is_there_many_times_is_looked_at_once(monkeypatch):
+    seen, move = [], landmarks.neighbours.moved
+    monkeypatch.setattr(landmarks.neighbours, "moved", lambda w, k, x, *more: seen.append(x) or move(w, k, x, *more))
+    x = some_rows()
+    x[20:] = x[3]
+    landmarks.tuned(params(x, 16), 4, data.open_source(x), Rest(N, np.empty(0, np.int64)), 0, 1)
+    assert_allclose(seen[0], unit(x[:20]), atol=1e-6)
+
+
 @pytest.mark.parametrize(("k", "rows"), [(1, N), (4, 3), (8, 2)])
 def test_rows_looked_at_fit_into_memory_at_any_width_and_k(k, rows, monkeypatch):
     seen = []
