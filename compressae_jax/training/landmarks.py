@@ -60,8 +60,7 @@ def tuned(
 ) -> dict[str, np.ndarray]:
     """The parameters of landmarks after so many steps of `neighbours`, the decoder as it was.
 
-    Of rows that are equal one is looked at.
-    `check` is called many times a step, by any thread, and may raise.
+    Of rows that are equal one is looked at. `check` is called many times a step, by any thread, and may raise.
     """
     numbers = max(source.width, neighbours.CANDIDATES * k)  # of a row
     looked_at = sample(rows, max(1, min(ROWS, NUMBERS // numbers)), seed)
@@ -78,8 +77,9 @@ def tuned(
 def _once(x: Float[np.ndarray, "n d"]) -> Int64[np.ndarray, " rows"]:
     """The rows that are not zero, and of equal ones the first: `neighbours` takes the square of their number."""
     hashes = np.array([xxhash.xxh3_64_intdigest(row.tobytes()) for row in x], np.uint64)
-    first = np.sort(np.unique(hashes, return_index=True)[1])
-    return first[x.any(axis=1)[first]]
+    first = np.zeros(len(x), bool)
+    first[np.unique(hashes, return_index=True)[1]] = True
+    return np.flatnonzero(first & x.any(axis=1))
 
 
 def common(source: Source, rows: Rest, seed: int) -> Float[np.ndarray, " d"]:
