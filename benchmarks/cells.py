@@ -1,6 +1,6 @@
 """Cells beside the exact scan and approximate peers: time against what is found of the 100 nearest.
 
-    python -m benchmarks.cells --data wordnet glove million --out=results
+    python -m benchmarks.cells --data million wordnet glove ten_million --out=results
 
 Rows of a dataset (1,000 held out as queries) are compressed to `--bytes` by a model fitted to `--fitted` of them, put
 into cells, and searched with several probes; beside them faiss's IVF-PQ FastScan of as many bytes, with re-ranking by
@@ -8,11 +8,14 @@ dense vectors and without, its HNSW over dense vectors, and kANNolo's and Seismi
 that of the dense neighbours, and of ours also that of the exact answer of the same codes. Sides are timed in turn, each
 call with other queries, so that none finds its rows in a cache.
 
-`million` is synthetic (see `grown`): rows of wordnet, moved along their own neighbours. Its queries are wordnet's.
+`million` and `ten_million` are synthetic (see `grown`): rows of wordnet and of glove, moved along their own neighbours.
+Their queries are rows of those that were held out. Datasets that the report in `--out` has and that are not asked for
+stay there.
 """
 
 import argparse
 import itertools
+import json
 import math
 import tempfile
 from collections.abc import Callable, Iterator
@@ -36,15 +39,24 @@ TOP = 100
 QUERIES = (1, 16, 64)
 GOAL = 0.95  # recall of the exact answer, at which times are compared
 LINKS, EFFORT = 32, 100  # of the graph: M and efConstruction
-MILLION, GROWN, NEAR, MOVED = "million", 1_000_000, 10, 0.3  # rows; neighbours, and how far rows move along each
-LISTED = 500_000  # rows, at most, in faiss's lists: with more, learning them takes long
+NEAR, MOVED = 10, 0.3  # neighbours, and how far grown rows move along each
 BLOCK = 50_000  # rows that are made and compressed at a time
-GRAPHED, CODED = 200_000, 50_000  # rows, at most, in faiss's graph, and in those of the codes, which build long
+GRAPHED = 200_000  # rows, at most, in graphs and in Seismic, which build long
 EXACT, OURS, IVF, REFINED, HNSW = "exact", "cells", "faiss IVF-PQ FastScan", "the same, re-ranked", "faiss HNSW"
 KANNOLO, SEISMIC, POSITIVE = "kANNolo, graph of codes", "Seismic", "positive side, 500 rescored"
 FEW = 100  # queries by which engines of rows are judged, which take milliseconds each
 MARKS = {EXACT: "*", OURS: "o", IVF: "^", REFINED: "v", HNSW: "s", KANNOLO: "D", SEISMIC: "P"}
 REST = 0.01  # seconds before a call: a peer's threads spin for a while after theirs
+
+
+class Grown(NamedTuple):
+    """A synthetic set: the dataset whose rows are moved, and how many are made."""
+
+    base: str
+    rows: int
+
+
+GROWN = {"million": Grown("wordnet", 1_000_000), "ten_million": Grown("glove", 10_000_000)}
 
 
 class Side(NamedTuple):
@@ -70,42 +82,44 @@ def main() -> None:
     )
     parser.add_argument("--out", default="")
     flags = parser.parse_args()
-    report: dict[str, Any] = {
-        "command": f"python -m benchmarks.cells --data {' '.join(flags.data)} --bytes={flags.bytes}",
-        "settings": {"top": TOP, "queries": QUERIES, "fitted": flags.fitted, "repeats": flags.repeats},
-        "threads": cores(),
-        "machine": timing.machine(),
-        "results": [],
-    }
+    report: dict[str, Any] = {"settings": {"top": TOP, "queries": QUERIES}, "results": earlier(flags.out)}
     for name in flags.data:
-        report["results"].append(measured(name, flags))
+        report["results"] = [one for one in report["results"] if one["data"] != name] + [measured(name, flags)]
         text = table(report)
         if flags.out:  # after each dataset, so that a run cut off keeps what it has
-            timing.write(flags.out, "cells", report, text)
-            draw(report, Path(flags.out) / "cells.png")
+            out = Path(flags.out)
+            out.mkdir(parents=True, exist_ok=True)
+            (out / "cells.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            (out / "cells.md").write_text(text + "\n", encoding="utf-8")
+            draw(report, out / "cells.png")
     print(text)
+
+
+def earlier(out: str) -> list[dict[str, Any]]:
+    """The datasets of the report that is there."""
+    path = Path(out) / "cells.json"
+    return json.loads(path.read_text(encoding="utf-8"))["results"] if out and path.is_file() else []
 
 
 def measured(name: str, flags: argparse.Namespace) -> dict[str, Any]:
     """All sides on one dataset."""
-    source = cs.data.load("wordnet" if name == MILLION else name).vectors
+    base = GROWN[name].base if name in GROWN else name
+    source = cs.data.load(base).vectors
     vectors = source.read(0, len(source))
     chosen = np.random.default_rng(0).permutation(len(vectors))[: flags.rows or None]
     held = min(1000, len(chosen) // 10)
     queries, rows = unit_rows(vectors[chosen[:held]]), unit_rows(vectors[np.sort(chosen[held:])])
-    model = fitted("wordnet" if name == MILLION else name, rows, flags)
-    if name == MILLION:
-        rows = grown(rows, model, flags)
+    model = fitted(base, rows, flags)
+    if name in GROWN:
+        rows = grown(GROWN[name], rows, model, flags)
     index = celled(name, rows, model, flags)
     truth = dense.fit(rows).add(rows).search(queries, TOP)[1]
     exact = index.search(queries, TOP).rows
     with tempfile.TemporaryDirectory() as scratch:
         sides = list(ours(index, queries))
-        if len(rows) <= LISTED:
-            sides += theirs(rows, index.codes.nbytes / len(rows))
+        sides += theirs(rows, index.codes.nbytes / len(rows))
         if not flags.no_graph and len(rows) <= GRAPHED:
             sides += graphs(rows)
-        if not flags.no_graph and len(rows) <= CODED:
             sides += of_codes(index, Path(scratch))
         about = [one_side(side, queries, truth, exact) for side in sides]
         for q in QUERIES:
@@ -114,10 +128,15 @@ def measured(name: str, flags: argparse.Namespace) -> dict[str, Any]:
                 told["ms"][str(q)] = timing.milliseconds(seconds)
     return {
         "data": name,
-        "synthetic": name == MILLION,
+        "synthetic": name in GROWN,
         "rows": len(rows),
         "d": rows.shape[1],
         "cells": index.cells,
+        "fitted": min(flags.fitted, len(rows)),
+        "repeats": flags.repeats,
+        "command": f"python -m benchmarks.cells --data {name} --bytes={flags.bytes} --repeats={flags.repeats}",
+        "threads": cores(),
+        "machine": timing.machine(),
         "sides": about,
     }
 
@@ -133,10 +152,10 @@ def turning(side: Side, queries: np.ndarray, q: int) -> Callable[[], np.ndarray]
     return call
 
 
-def grown(rows: np.ndarray, model: Any, flags: argparse.Namespace) -> np.ndarray:
-    """A million synthetic rows: x + Σ g_j (x_j - x), x a row, x_j the 10 that are nearest to it, g normal."""
+def grown(to: Grown, rows: np.ndarray, model: Any, flags: argparse.Namespace) -> np.ndarray:
+    """Synthetic rows: x + Σ g_j (x_j - x), x a row, x_j the 10 that are nearest to it, g normal."""
     kept = Path(flags.models) if flags.models else None
-    near = kept / "near.npy" if kept else None
+    near = kept / f"near-{to.base}.npy" if kept else None
     if near is not None and near.is_file():
         others = np.load(near)
     else:
@@ -146,8 +165,8 @@ def grown(rows: np.ndarray, model: Any, flags: argparse.Namespace) -> np.ndarray
         if near is not None:
             np.save(near, others)
     rng = np.random.default_rng(3)
-    made = np.empty((GROWN, rows.shape[1]), np.float32)
-    for start in range(0, GROWN, BLOCK):
+    made = np.empty((to.rows, rows.shape[1]), np.float32)
+    for start in range(0, to.rows, BLOCK):
         which, moved = rng.integers(0, len(rows), BLOCK), rng.normal(0, MOVED, (BLOCK, NEAR)).astype(np.float32)
         some = rows[which] * (1 - moved.sum(axis=1, keepdims=True))
         for j in range(NEAR):
@@ -267,11 +286,12 @@ def one_side(side: Side, queries: np.ndarray, truth: np.ndarray, exact: np.ndarr
 
 def table(report: dict[str, Any]) -> str:
     """A table a dataset, and the share of the exact scan's time at `GOAL`."""
-    lines = ["# Cells: time against recall", "", f"`{report['command']}`, threads: {report['threads']}.", ""]
+    lines = ["# Cells: time against recall", ""]
     for result in report["results"]:
         kind = ", synthetic" if result["synthetic"] else ""
         size = f"{result['rows']:,} rows × {result['d']}{kind}, {result['cells']:,} cells"
-        lines += [f"## {result['data']}: {size}", "", *at_goal(result), ""]
+        run = f"`{result['command']}`, threads: {result['threads']}. {timing.where(result['machine'])}"
+        lines += [f"## {result['data']}: {size}", "", run, "", *at_goal(result), ""]
         rows = []
         for one in result["sides"]:
             times = [timing.shown(one["ms"][str(q)], unit="_ms") for q in QUERIES]

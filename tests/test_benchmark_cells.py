@@ -27,16 +27,21 @@ def test_report_has_every_side_and_what_it_finds(monkeypatch, tmp_path):
     assert all(set(one["ms"]) == {"1", "16", "64"} for one in result["sides"])
     assert "of the exact answer" in (tmp_path / "cells.md").read_text()
     assert (tmp_path / "cells.png").stat().st_size > 10_000
+    other = json.dumps({"results": [result | {"data": "another"}]})
+    (tmp_path / "cells.json").write_text(other)
+    cells.main()
+    results = json.loads((tmp_path / "cells.json").read_text())["results"]
+    assert [one["data"] for one in results] == ["another", "shop"], "what is not asked for stays"
 
 
 def test_grown_rows_are_near_those_they_stem_from(monkeypatch, tmp_path):
-    monkeypatch.setattr(cells, "GROWN", 120)
     monkeypatch.setattr(cells, "BLOCK", 60)
     rows = unit_rows(cs.data.load("shop").vectors.read(0, 400))
     model = cs.fit(rows, budget_bytes=8, progress=False)
     flags = argparse.Namespace(models=str(tmp_path), bytes=8)
-    made = cells.grown(rows, model, flags)
+    to = cells.Grown("shop", 120)
+    made = cells.grown(to, rows, model, flags)
     assert made.shape == (120, 128)
     assert np.allclose(np.linalg.norm(made, axis=1), 1, atol=1e-5)
     assert np.median((made @ rows.T).max(axis=1)) > np.median(np.sort(rows @ rows.T, axis=1)[:, -20])
-    assert np.array_equal(cells.grown(rows, model, flags), made)  # by the neighbours that were kept
+    assert np.array_equal(cells.grown(to, rows, model, flags), made)  # by the neighbours that were kept
