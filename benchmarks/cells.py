@@ -80,6 +80,9 @@ def main() -> None:
     parser.add_argument(
         "--no_graph", action="store_true", help="leave out what takes minutes to build: graphs, Seismic"
     )
+    parser.add_argument(
+        "--no_lists", action="store_true", help="leave out faiss's lists, which ten million rows are learned into long"
+    )
     parser.add_argument("--out", default="")
     flags = parser.parse_args()
     report: dict[str, Any] = {"settings": {"top": TOP, "queries": QUERIES}, "results": earlier(flags.out)}
@@ -117,7 +120,8 @@ def measured(name: str, flags: argparse.Namespace) -> dict[str, Any]:
     exact = index.search(queries, TOP).rows
     with tempfile.TemporaryDirectory() as scratch:
         sides = list(ours(index, queries))
-        sides += theirs(rows, index.codes.nbytes / len(rows))
+        if not flags.no_lists:
+            sides += theirs(rows, index.codes.nbytes / len(rows))
         if not flags.no_graph and len(rows) <= GRAPHED:
             sides += graphs(rows)
             sides += of_codes(index, Path(scratch))
@@ -134,11 +138,18 @@ def measured(name: str, flags: argparse.Namespace) -> dict[str, Any]:
         "cells": index.cells,
         "fitted": min(flags.fitted, len(rows)),
         "repeats": flags.repeats,
-        "command": f"python -m benchmarks.cells --data {name} --bytes={flags.bytes} --repeats={flags.repeats}",
+        "command": command(name, flags),
         "threads": cores(),
         "machine": timing.machine(),
         "sides": about,
     }
+
+
+def command(name: str, flags: argparse.Namespace) -> str:
+    """The command that measures a dataset as it was measured."""
+    left_out = [f"--{flag}" for flag in ("no_graph", "no_lists") if getattr(flags, flag)]
+    words = [f"--data {name}", f"--bytes={flags.bytes}", f"--repeats={flags.repeats}", *left_out]
+    return " ".join(["python -m benchmarks.cells", *words])
 
 
 def turning(side: Side, queries: np.ndarray, q: int) -> Callable[[], np.ndarray]:
