@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
 import compressae_jax as cs
 from benchmarks import engines, timing, unsigned
@@ -187,12 +188,20 @@ def grown(to: Grown, rows: np.ndarray, model: Any, flags: argparse.Namespace) ->
 
 
 def celled(name: str, rows: np.ndarray, model: Any, flags: argparse.Namespace) -> Index:
-    """An index with cells, kept where models are: to compress a million rows takes minutes, and so do cells."""
+    """An index with cells, kept where models are, and its codes before it: of ten million rows both take long."""
     folder = Path(flags.models) / f"{name}-{flags.bytes}-cells" if flags.models else None
     if folder is not None and folder.is_dir():
         return cs.load_index(folder)
-    parts = [model.index(rows[s : s + BLOCK], progress=False).codes for s in range(0, len(rows), BLOCK)]
-    index = Index(joined.in_memory(parts), model.weights).with_cells(progress=False)
+    plain = Path(flags.models) / f"{name}-{flags.bytes}-codes" if flags.models else None
+    if plain is not None and plain.is_dir():
+        index = cs.load_index(plain)
+    else:
+        blocks = tqdm(range(0, len(rows), BLOCK), f"compress {name}", unit="blocks")
+        parts = [model.index(rows[s : s + BLOCK], progress=False).codes for s in blocks]
+        index = Index(joined.in_memory(parts), model.weights)
+        if plain is not None:
+            index.save(plain)
+    index = index.with_cells()
     if folder is not None:
         index.save(folder)
     return index
