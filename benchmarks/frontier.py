@@ -1,7 +1,7 @@
 """Accuracy against bytes a vector: packed pursuit codes beside every quantiser that a user would pick.
 
     python -m benchmarks.frontier --workdir=runs/frontier --out=results/frontier
-    python -m benchmarks.frontier --size=small --workdir=runs/small --out=runs/small   # ten minutes on two idle cores
+    python -m benchmarks.frontier --size=small --workdir=runs/small --out=runs/small   # seven minutes on two idle cores
 
 Neighbour protocol on each dataset (1,000 rows, at most a tenth, held out by seed 0 as queries; recall of their exact
 dense neighbours among the others), and how much of the dense score is kept in what people ask of the rows searched.
