@@ -19,24 +19,6 @@ def activations(x, w, columns, out):
             out[row, j] = _dot(x[row], w[columns[row, j]])
 
 
-@compiled
-def by_latent(columns, values, ends, rows, listed):
-    """Sort nonzeros (n, k) by latent, rows rising: those of latent i are ends[i]:ends[i + 1] of the flat arrays."""
-    n, k = columns.shape
-    ends[:] = 0
-    for row in range(n):
-        for j in range(k):
-            ends[columns[row, j] + 1] += 1
-    for i in range(len(ends) - 1):
-        ends[i + 1] += ends[i]
-    place = ends[:-1].copy()
-    for row in range(n):
-        for j in range(k):
-            p = place[columns[row, j]]
-            place[columns[row, j]] += 1
-            rows[p], listed[p] = row, values[row, j]
-
-
 @compiled(fastmath=FAST)
 def nearest(first, x, common, columns, ends, rows, near):
     """Of the rows that share a latent with rows first, first + 1, …, the m nearest, near (b, m), in no order.

@@ -152,8 +152,7 @@ def gradient(
 
 def by_latent(columns: Int32[np.ndarray, "n k"], values: Float[np.ndarray, "n k"], h: int) -> Lists:
     """The nonzeros of rows as lists of latents."""
-    from compressae_jax.training import neighbour_kernels as kernels
-
-    lists = Lists(np.empty(h + 1, np.int64), np.empty(columns.size, np.int32), np.empty(columns.size, np.float32))
-    kernels.by_latent(columns, values, *lists)
-    return lists
+    n, k = columns.shape
+    by_row = scipy.sparse.csr_matrix((values.ravel(), columns.ravel(), np.arange(0, n * k + 1, k)), shape=(n, h))
+    lists = by_row.tocsc()
+    return Lists(lists.indptr.astype(np.int64), lists.indices.astype(np.int32, copy=False), lists.data)
