@@ -46,6 +46,8 @@ TEST = [
     *TENSORBOARD,
     *NOTEBOOK,
     "beartype",
+    "cuda-bindings>=12.8,<13",  # with the next: compiles the CUDA kernels, for which no GPU is needed
+    "nvidia-cuda-nvrtc-cu12>=12.8",
     "datasets>=4",
     "faiss-cpu>=1.15",
     "hypothesis",
@@ -100,7 +102,7 @@ setup(
     cmdclass={"build_py": WithConfigs},
     packages=find_packages(include=["compressae_jax", "compressae_jax.*"]),
     package_data={
-        "compressae_jax": ["py.typed"],
+        "compressae_jax": ["py.typed", "**/*.cu", "**/*.cuh"],
         "compressae_jax.data": ["shipped/**/*"],
         "compressae_jax.exploring": ["page/*"],
         "compressae_jax.model": ["dictionaries/**/*"],
@@ -130,8 +132,8 @@ setup(
         "bench": BENCH,
         "clickhouse": CLICKHOUSE,
         # Floors: where no wheel fits, pip would fall back to an old CPU build in silence.
-        "cuda12": ["jax[cuda12]>=0.10"],
-        "cuda13": ["jax[cuda13]>=0.10"],
+        "cuda12": ["jax[cuda12]>=0.10", "cuda-bindings>=12.8,<13"],
+        "cuda13": ["jax[cuda13]>=0.10", "cuda-bindings>=13"],
         "data": DATA,
         "duckdb": DUCKDB,
         "engines": [*DUCKDB, *CLICKHOUSE, *KANNOLO, *QDRANT, *POSTGRES, *SENTENCES, *SERVERS],

@@ -1,3 +1,4 @@
+import cuda_on_cpu
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -97,3 +98,25 @@ def test_the_gradient_goes_through_what_was_kept_or_through_all():
         (kept,) = topk.keep(a, (2,), gradient)
         assert_array_equal(kept, [[3, -2, 0, 0]])
         assert_array_equal(jax.grad(lambda a, g=gradient: topk.keep(a, (2,), g)[0].sum())(a), [through])
+
+
+@pytest.mark.parametrize(("h", "k"), [(1, 1), (33, 33), (100, 9), (1000, 1000), (2048, 1), (4096, 128), (20_000, 64)])
+def test_the_kernel_is_a_stable_sort(h, k):
+    rng = np.random.default_rng(h)
+    a = rng.standard_normal((8, h)).astype(np.float32)
+    a[1], a[2], a[3] = np.round(a[1]), 0, rng.choice([-1, 1], h)
+    a[4, : h // 2], a[5], a[6, h // 2] = 0, a[5] * np.float32(2) ** -135, -np.inf
+    a[7] = np.arange(h) // 2
+    out = [jax.ShapeDtypeStruct((8, k), dtype) for dtype in (np.float32, np.int32)]
+    values, columns = cuda_on_cpu.called(topk.kernel(8, h, k), out, a)
+    order = np.argsort(-np.abs(a.astype(np.float64)), axis=1, kind="stable")[:, :k]
+    assert_array_equal(columns, order)
+    assert_array_equal(values, np.take_along_axis(a, order, axis=1))
+
+
+@given(problems())
+def test_the_kernel_breaks_ties_as_the_sort(problem):
+    a, k = problem
+    out = [jax.ShapeDtypeStruct((len(a), k), dtype) for dtype in (np.float32, np.int32)]
+    _, columns = cuda_on_cpu.called(topk.kernel(*a.shape, k), out, a)
+    assert_array_equal(columns, np.argsort(-np.abs(a), axis=1, kind="stable")[:, :k])

@@ -1,0 +1,85 @@
+// Runs a kernel's source on a CPU: each thread of a block is a fiber, and a barrier gives the next one its turn. A warp is
+// one thread. Blocks run one after the other, so shared memory is static: a block finds in it what the last one left.
+#include <ucontext.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+struct Index { unsigned x, y, z; };
+static Index threadIdx, blockIdx, gridDim;
+#define __global__
+#define __device__
+#define __shared__ static
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+constexpr int WARP = 1;
+static int warp_sum(int x) { return x; }
+static uint32_t warp_max(uint32_t x) { return x; }
+static float half_bits(uint16_t bits) {
+  _Float16 x;
+  memcpy(&x, &bits, 2);
+  return (float)x;
+}
+static int __popc(uint32_t x) { return __builtin_popcount(x); }
+static int __ffs(uint32_t x) { return __builtin_ffs(x); }
+template <typename T> static T atomicAdd(T* at, T more) { T old = *at; *at += more; return old; }
+static float __uint_as_float(uint32_t bits) { float x; memcpy(&x, &bits, 4); return x; }
+static uint32_t __float_as_uint(float x) { uint32_t bits; memcpy(&bits, &x, 4); return bits; }
+
+static ucontext_t fibers[THREADS], outside;
+static bool done[THREADS];
+static void (*body)();
+
+static void enter() {
+  body();
+  done[threadIdx.x] = true;
+}
+
+// The next thread's turn; all of them wait once before any goes on.
+static void __syncthreads() {
+  const unsigned own = threadIdx.x;
+  swapcontext(&fibers[own], &outside);
+  threadIdx.x = own;
+}
+
+static void run_block(void (*what)()) {
+  static std::vector<std::vector<char>> stacks(THREADS, std::vector<char>(1 << 16));
+  body = what;
+  for (unsigned i = 0; i < THREADS; ++i) {
+    getcontext(&fibers[i]);
+    fibers[i].uc_stack.ss_sp = stacks[i].data();
+    fibers[i].uc_stack.ss_size = stacks[i].size();
+    fibers[i].uc_link = &outside;
+    makecontext(&fibers[i], enter, 0);
+    done[i] = false;
+  }
+  for (bool left = true; left;) {
+    left = false;
+    for (unsigned i = 0; i < THREADS; ++i) {
+      if (done[i]) continue;
+      threadIdx.x = i;
+      swapcontext(&outside, &fibers[i]);
+      left = left || !done[i];
+    }
+  }
+}
+
+template <typename... Pointers, size_t... i>
+static void call(void (*kernel)(Pointers...), void** pointers, std::index_sequence<i...>) {
+  kernel((Pointers)pointers[i]...);
+}
+
+// Every block of a kernel, which gets pointers alone.
+template <typename... Pointers>
+static void run(void (*kernel)(Pointers...), unsigned blocks, void** pointers) {
+  static void (*which)(Pointers...);
+  static void** given;
+  which = kernel;
+  given = pointers;
+  gridDim.x = blocks;
+  for (blockIdx.x = 0; blockIdx.x < blocks; ++blockIdx.x)
+    run_block([] { call(which, given, std::index_sequence_for<Pointers...>()); });
+}

@@ -1,0 +1,40 @@
+"""Kernels for CUDA, run on a CPU: their own source, compiled by g++ with `cuda_on_cpu.h` in place of the device."""
+
+import ctypes
+import functools
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from compressae_jax.base import cuda
+
+HERE = Path(__file__).parent
+
+
+@functools.cache
+def _compiled(text: str, name: str, constants: tuple):
+    with tempfile.TemporaryDirectory() as folder:
+        source, library = Path(folder, "kernel.cpp"), Path(folder, "kernel.so")
+        around = '#include "cuda_on_cpu.h"\n' + text
+        entry = f'extern "C" void run_all(unsigned blocks, void** p) {{ run({name}, blocks, p); }}\n'
+        source.write_text(around + entry)
+        flags = [f"-D{key}={value}" for key, value in constants]
+        command = ["g++", "-O1", "-std=c++17", "-shared", "-fPIC", "-Wall", "-Wno-unknown-pragmas", f"-I{HERE}"]
+        done = subprocess.run([*command, *flags, "-o", library, source], capture_output=True, text=True, check=False)
+        assert not done.returncode, done.stderr
+        return ctypes.CDLL(str(library)).run_all
+
+
+def called(kernel: cuda.Kernel, out, *arrays):
+    """As `cuda.called`, of NumPy arrays; what is not written stays the largest number or NaN."""
+    constants = tuple(sorted({**kernel.constants, "THREADS": kernel.threads}.items()))
+    run = _compiled(cuda.source(kernel.file), kernel.name, constants)
+    given = [np.ascontiguousarray(array) for array in arrays]
+    found = [
+        np.full(one.shape, np.nan if one.dtype == np.float32 else np.iinfo(one.dtype).max, one.dtype) for one in out
+    ]
+    pointers = (ctypes.c_void_p * (len(given) + len(found)))(*(one.ctypes.data for one in [*given, *found]))
+    run(kernel.blocks, pointers)
+    return found
