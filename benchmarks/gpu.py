@@ -4,12 +4,15 @@
 
 Parts run from the most to the least important, each in a process of its own with a time limit, and write their JSON as
 they go, so that a run cut off keeps what it has; compiled programs are kept between them. Eight minutes in all on an
-H100 is what the limits add up to. `small` tries every part on whatever device there is, in two minutes on a CPU; its
-figures mean nothing. Without the package's dependencies ml-collections and xxhash nothing starts: carry their wheels.
+H100 is what the limits add up to. `small` tries every part on whatever device there is, in four minutes on a CPU; its
+figures mean nothing. It needs the package's dependencies and pytest with xdist; nothing has to be installed.
 Rows of wordnet768 train where they are found, random ones otherwise, for times alone.
 """
 
 import argparse
+import collections
+import contextlib
+import functools
 import json
 import os
 import shutil
@@ -18,7 +21,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,30 +31,45 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import timing
-from compressae_jax import compression, data
+from compressae_jax import compression, data, front_door
 from compressae_jax.codes import on_host
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.rows import Rows
 from compressae_jax.codes.storage import convert
 from compressae_jax.data.sources import InMemory
-from compressae_jax.model import encoders, on_device
+from compressae_jax.model import encoders, on_device, topk
+from compressae_jax.model.losses import Mix
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import InputError
 from compressae_jax.retrieval.backends import bcoo, host, scan
-from compressae_jax.training import loop, recipes
+from compressae_jax.training import loop, recipes, step
 
 DEPTH = 100
-# Of modules that need no second device; the whole suite has eight simulated ones.
+# Of what is jitted, the most telling first; those of several devices are skipped.
 TESTS = (
+    "tests/retrieval/backends/test_running_top.py",
+    "tests/retrieval/backends/test_scan.py",
     "tests/model/test_topk.py",
     "tests/model/test_compressae.py",
     "tests/model/test_losses.py",
     "tests/training/test_step.py",
     "tests/codes/test_codes.py",
-    "tests/retrieval/backends/test_scan.py",
-    "tests/retrieval/backends/test_running_top.py",
+    "tests/codes/test_spaces.py",
+    "tests/codes/storage/test_fast.py",
+    "tests/model/test_pursuit.py",
+    "tests/model/test_shortlists.py",
+    "tests/training/test_feed.py",
+    "tests/training/test_usage.py",
+    "tests/retrieval/test_queries.py",
+    "tests/model/test_encoders.py",
+    "tests/training/test_refine.py",
+    "tests/retrieval/backends/test_backends.py",
+    "tests/retrieval/backends/test_filtered_search.py",
 )
 EXACTLY = "--xla_gpu_deterministic_ops=true"
+COMPILED_SOONER = "--xla_gpu_autotune_level=0"  # what tests ask of a compiler is no speed
+PRECISIONS = ("default", "tensorfloat32", "float32")
+SIDES = {"quickstart": {}, "quickstart on the CPU": {"JAX_PLATFORMS": "cpu"}}  # and their environments
 
 Note = Callable[[dict[str, Any]], None]  # keeps what a part has so far
 
@@ -67,13 +86,16 @@ class Size(NamedTuple):
     pursued: int
     searched: int
     queries: tuple[int, ...]
-    tests_seconds: int
+    child_seconds: int  # of the tests, and of the quickstart's job
     killed_steps: int
+    job: tuple[str, ...]
 
 
+JOB = ("--config=configs/debian.py",)
+SMALL_JOB = ("--config=configs/default.py", "--config.data.source=shop", "--config.train.refine_rounds=2")
 SIZES = {
-    "full": Size(768, 4096, 32, 100_000, 500, 2**20, 2**14, 10_000_000, (1, 16, 64, 256), 60, 2000),
-    "small": Size(64, 256, 8, 256, 20, 2048, 256, 20_000, (1, 16), 60, 400),
+    "full": Size(768, 4096, 32, 100_000, 500, 2**20, 2**14, 10_000_000, (1, 16, 64, 256), 105, 2000, JOB),
+    "small": Size(64, 256, 8, 256, 20, 2048, 256, 20_000, (1, 16), 105, 400, SMALL_JOB),
 }
 
 
@@ -94,8 +116,9 @@ def main() -> None:
         environment = {"JAX_COMPILATION_CACHE_DIR": compiled, **os.environ, "COMPRESSAE_PROGRESS": "0"}
         for name in flags.parts:
             command = [sys.executable, "-m", "benchmarks.gpu", f"--part={name}", f"--size={flags.size}", f"--out={out}"]
+            shared = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"} if PARTS[name].children else {}
             start = time.perf_counter()
-            ended = limited(command, PARTS[name].seconds, environment)
+            ended = limited(command, PARTS[name].seconds, {**environment, **shared})
             print(f"{name}: {ended}, {time.perf_counter() - start:.0f} s", flush=True)
     (out / "README.md").write_text(page(out), encoding="utf-8")
     print(page(out))
@@ -107,9 +130,11 @@ def limited(command: list[str], seconds: float, environment: dict[str, str]) -> 
     try:
         code = process.wait(seconds)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
         return f"cut off after {seconds:.0f} s"
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # children that outlive it would disturb the next
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
     return "done" if code == 0 else f"failed with exit code {code}"
 
 
@@ -142,47 +167,137 @@ def driver() -> str:
 
 
 def works(size: Size, note: Note) -> None:
-    """Tests on the device; a training killed and resumed, bit for bit; backends and precision against float64."""
-    note({"backends": agreement(size)})
-    note({"precision": precision(size)})
-    note({"resumed": resumed(size)})
-    own = {**os.environ, "COMPRESSAE_TEST_DEVICES": "own"}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS]
+    """Tests; the quickstart's job; a training killed and resumed to equal bits; backends and precision by float64."""
+    with tempfile.TemporaryDirectory() as folder:
+        checks = {
+            "backends": functools.partial(agreement, size),
+            "precision": functools.partial(precision, size),
+            "tests": functools.partial(tests, size),
+            "resumed": functools.partial(resumed, size),
+            **{side: functools.partial(job, size, Path(folder, side), side) for side in SIDES},
+        }
+        each(checks, note)
+        note({"one model here and on the CPU": tried(functools.partial(compared, Path(folder)))})
+
+
+def each(checks: Mapping[str, Callable[[], Any]], note: Note) -> None:
+    """Note what each check finds, or how it failed, as it ends; they run side by side, most of them in compilers."""
+    with ThreadPoolExecutor(len(checks)) as pool:
+        begun = {pool.submit(tried, check): name for name, check in checks.items()}
+        for done in as_completed(begun):
+            note({begun[done]: done.result()})
+
+
+def tried(check: Callable[..., Any], *arguments: Any) -> Any:
+    """What a check found, or how it failed."""
     try:
-        done = subprocess.run(
-            command, env=own, capture_output=True, text=True, timeout=size.tests_seconds, check=False
-        ).stdout
-    except subprocess.TimeoutExpired as late:
-        done = (late.stdout or b"").decode() + f"\ncut off after {size.tests_seconds} s"
-    lines = done.strip().splitlines()
-    note({"tests": {"last line": lines[-1] if lines else "", "failed": [a for a in lines if a.startswith("FAILED")]}})
+        return check(*arguments)
+    except Exception as error:
+        return f"failed: {type(error).__name__}: {error}"[:2000]
 
 
-def agreement(size: Size) -> dict[str, float]:
+class Ended(NamedTuple):
+    """How a child ended; no code where its time was over."""
+
+    code: int | None
+    seconds: float
+    said: str
+
+    def check(self, *codes: int | None) -> None:
+        """Raise what was said last, unless it ended with one of these codes."""
+        if self.code not in codes:
+            ended = "cut off" if self.code is None else f"exit code {self.code}"
+            raise RuntimeError(f"{ended} after {self.seconds:.0f} s: {self.said.strip()[-1800:]}")
+
+
+def child(command: list[str], seconds: float, environment: dict[str, str]) -> Ended:
+    """A process that is killed when its time is over, and what it had said."""
+    start = time.perf_counter()
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
+        own = {**os.environ, **environment}
+        process = subprocess.Popen(command, env=own, stdout=said, stderr=subprocess.STDOUT)
+        try:
+            code: int | None = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            code = None
+            process.kill()
+            process.wait()
+        said.seek(0)
+        return Ended(code, time.perf_counter() - start, said.read())
+
+
+def with_flag(flag: str) -> str:
+    """XLA's flags with one more."""
+    return f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
+
+
+def tests(size: Size, files: Sequence[str] = TESTS) -> dict[str, Any]:
+    """The tests of TESTS on this device; products keep all bits of float32, as their oracles do."""
+    own = {"COMPRESSAE_TEST_DEVICES": "own", "COMPRESSAE_NO_HOOK": "1", "JAX_DEFAULT_MATMUL_PRECISION": "highest"}
+    workers = min(8, timing.machine()["cores"])
+    options = ["-c", "pyproject.toml", "-p", "no:cacheprovider", f"-n{workers}", "--tb=short"]
+    with tempfile.TemporaryDirectory() as folder:
+        told = Path(folder, "told.jsonl")
+        command = [sys.executable, "-m", "pytest", *options, "-p", "benchmarks.told", f"--told={told}", *files]
+        ended = child(command, size.child_seconds, {**own, "XLA_FLAGS": with_flag(COMPILED_SOONER)})
+        lines = told.read_text(encoding="utf-8").splitlines() if told.exists() else []
+    reports = [json.loads(line) for line in lines]
+    if not reports:
+        ended.check(0)
+    counts = collections.Counter(outcome for _, outcome, _ in reports)
+    failed = {name: said for name, outcome, said in reports if outcome == "failed"}
+    return {"seconds": ended.seconds, "cut off": ended.code is None, **counts, "failures": failed}
+
+
+def agreement(size: Size) -> dict[str, Any]:
     """The greatest error of each backend's scores on this device, beside a float64 oracle; 1,000 rows."""
     rows, rng = random_codes(1000, size), np.random.default_rng(1)
     u = rng.standard_normal((5, size.h)).astype(np.float32)
-    exact = -np.sort(-(rows.to_csr().astype(np.float64) @ u.T.astype(np.float64)).T, axis=1)[:, :DEPTH]
-    found = {"host": host.search, "scan": scan.search, "bcoo": bcoo.search}
-    errors = {name: np.abs(search(rows, "reconstructed", u, DEPTH)[0] - exact).max() for name, search in found.items()}
     packed = convert.stored(rows, "fast4", tuple(np.linspace(0.3, 3, 8).astype(np.float32).tolist()), "cosine")
-    exact = -np.sort(-(packed.to_csr().astype(np.float64) @ u.T.astype(np.float64)).T, axis=1)[:, :DEPTH]
-    errors["scan, fast4"] = np.abs(scan.search(packed, "reconstructed", u, DEPTH)[0] - exact).max()
-    return {name: float(error) for name, error in errors.items()}
+
+    def error(search: Callable[..., Any], rows: Any) -> float:
+        exact = -np.sort(-(rows.to_csr().astype(np.float64) @ u.T.astype(np.float64)).T, axis=1)[:, :DEPTH]
+        return float(np.abs(search(rows, "reconstructed", u, DEPTH)[0] - exact).max())
+
+    found = {"host": host.search, "scan": scan.search, "bcoo": bcoo.search}
+    return {
+        **{name: tried(error, search, rows) for name, search in found.items()},
+        "scan, fast4": tried(error, scan.search, packed),
+    }
 
 
 def precision(size: Size) -> dict[str, Any]:
-    """What the device's default precision of a float32 product changes: rows whose k columns are those of float64."""
+    """What the precision of float32 products changes on this device: the columns of float64, and a step's gradient.
+
+    `encode` is the product's own way to codes, in whose products all bits of float32 are kept.
+    """
     weights, x = drawn(size), np.random.default_rng(2).standard_normal((256, size.d)).astype(np.float32)
-    units = (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float64)
-    exact = units @ weights.params["encoder_w"].astype(np.float64)
+    params, module = jax.tree.map(jnp.asarray, weights.params), weights.module()
+    units = x / np.linalg.norm(x, axis=1, keepdims=True)
+    exact = units.astype(np.float64) @ weights.params["encoder_w"].astype(np.float64)
     wanted = np.sort(np.argsort(-np.abs(exact), axis=1)[:, : size.k], axis=1)
-    found = {}
-    for name in ("default", "tensorfloat32", "float32"):
+
+    def equal(columns: Any) -> float:
+        return float((np.sort(np.asarray(columns), axis=1) == wanted).all(axis=1).mean())
+
+    def product(name: str) -> float:
         with jax.default_matmul_precision(name):
-            codes = on_device.encode(jax.tree.map(jnp.asarray, weights.params), jnp.asarray(x), weights.module())
-        found[name] = float((np.sort(np.asarray(codes.columns), axis=1) == wanted).all(axis=1).mean())
-    return {"rows with the columns of float64": found}
+            return equal(jax.jit(lambda w, x: topk.largest(x @ w, size.k)[1])(params["encoder_w"], jnp.asarray(units)))
+
+    def gradient(name: str) -> np.ndarray:
+        with jax.default_matmul_precision(name):
+            seen = jax.jit(lambda params, x: step.one_pass(module, params, x, Mix(1 / 8)).gradient)(params, x)
+        return np.concatenate([np.asarray(one, np.float64).ravel() for one in jax.tree.leaves(seen)])
+
+    def apart(name: str) -> float:
+        best = gradient("float32")
+        return float(np.linalg.norm(gradient(name) - best) / np.linalg.norm(best))
+
+    encoded = tried(lambda: equal(on_device.encode(params, jnp.asarray(x), module).columns))
+    return {
+        "rows with the columns of float64": {"encode": encoded, **{one: tried(product, one) for one in PRECISIONS}},
+        "gradient, relative to that of float32": {one: tried(apart, one) for one in PRECISIONS},
+    }
 
 
 def resumed(size: Size) -> dict[str, Any]:
@@ -192,7 +307,7 @@ def resumed(size: Size) -> dict[str, Any]:
         f"--config.train.steps={size.killed_steps}",
         "--config.train.checkpoint_every=50",
     ]
-    own = {**os.environ, "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {EXACTLY}".strip()}
+    own = {**os.environ, "XLA_FLAGS": with_flag(EXACTLY)}
     if jax.default_backend() == "cpu":
         own = dict(os.environ)  # the flag is of GPUs
     with tempfile.TemporaryDirectory() as folder:
@@ -207,9 +322,56 @@ def resumed(size: Size) -> dict[str, Any]:
                 in_time = process.wait() == -signal.SIGKILL
             done = subprocess.run(command, env=own, capture_output=True, text=True, check=False)
             if done.returncode:
-                return {"failed": done.stderr[-2000:]}
+                raise RuntimeError(done.stderr[-2000:])
             models.append(Path(folder, name, "model", "params.safetensors").read_bytes())
     return {"equal parameters": models[0] == models[1], "killed before its end": in_time}
+
+
+def job(size: Size, workdir: Path, side: str) -> dict[str, Any]:
+    """Training, compression, search and evaluation as one command: its seconds, and the recall of each method."""
+    command = [sys.executable, "launch/run.py", *size.job, f"--workdir={workdir}"]
+    ended = child(command, size.child_seconds, SIDES[side])
+    ended.check(0)
+    report = json.loads((workdir / "report.json").read_text(encoding="utf-8"))
+    methods = [one for one in report["contenders"] if one["kind"] != "dense"]
+    recalls = {one["name"]: one["scores"]["neighbours"]["recall@100"]["mean"] for one in methods}
+    return {"seconds": ended.seconds, "recall@100": recalls}
+
+
+def compared(folder: Path) -> dict[str, Any]:
+    """One model's codes of the same rows, and what is found among them, on this device beside the CPU."""
+    run = next(folder / side for side in SIDES if (folder / side / "model").exists())
+    found = {}
+    for number, (side, own) in enumerate(SIDES.items()):
+        out = folder / f"{number}.npz"
+        program = "import sys; from benchmarks import gpu; gpu.answers(*sys.argv[1:])"
+        ended = child([sys.executable, "-c", program, str(run), str(out)], 60, own)
+        ended.check(0)
+        found[side] = np.load(out)
+    return {"model of": run.name, **differences(*found.values())}
+
+
+def differences(here: Mapping[str, np.ndarray], there: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """How much two files of `answers` agree."""
+    cosines = (on_host.unit_rows(here["z"]) * on_host.unit_rows(there["z"])).sum(axis=1)
+    same = [len(set(a) & set(b)) / len(a) for a, b in zip(here["found"], there["found"], strict=True)]
+    return {
+        "rows of the same columns": float((here["columns"] == there["columns"]).all(axis=1).mean()),
+        "mean cosine of their reconstructions": float(cosines.mean()),
+        "least cosine": float(cosines.min()),
+        "share of the same 10 nearest": float(np.mean(same)),
+    }
+
+
+def answers(run: str, out: str) -> None:
+    """Write what a run's model makes of its first rows, and what it finds among them for some."""
+    model = front_door.load(Path(run, "model"))
+    name = json.loads(Path(run, "config.json").read_text(encoding="utf-8"))["data"]["source"]
+    x = data.load(name).vectors.read(0, 2048)
+    rows = model.compress(x, storage="float32", progress=False)  # packed ones are made on the host
+    found = model.index(rows).search(x[:256], top=10).rows
+    columns = np.sort(rows.reader("sparse", len(rows))(slice(0, len(rows))).columns, axis=1)
+    np.savez(out, columns=columns, z=model.reconstruct(rows), found=found)
 
 
 def training(size: Size, note: Note) -> None:
@@ -351,14 +513,15 @@ class Part(NamedTuple):
 
     make: Callable[[Size, Note], None]
     seconds: float
+    children: bool = False  # on the same device: then no process takes most of its memory before it needs it
 
 
 PARTS = {
-    "works": Part(works, 150),
+    "works": Part(works, 150, children=True),
     "training": Part(training, 110),
     "search": Part(search, 80),
     "encoding": Part(encoding, 80),
-    "selection": Part(selection, 60),
+    "selection": Part(selection, 60, children=True),
 }
 
 

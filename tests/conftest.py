@@ -6,14 +6,19 @@ import shutil
 import signal
 import tempfile
 
+import hypothesis
+import pytest
+
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's background: tests interrupt themselves
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Before anything imports jax: both are read once, when the first device is asked for.
-if os.environ.get("COMPRESSAE_TEST_DEVICES") != "own":  # benchmarks.gpu runs some tests on a machine's accelerator
+OWN = os.environ.get("COMPRESSAE_TEST_DEVICES") == "own"  # benchmarks.gpu runs some tests on a machine's accelerator
+if not OWN:
     os.environ["JAX_PLATFORMS"] = "cpu"
-if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = (os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8").strip()
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        many = "--xla_force_host_platform_device_count=8"
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {many}".strip()
 
 # What one test compiled, others read back: in the other worker, and in child processes.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
@@ -29,7 +34,17 @@ if not os.environ.get("COMPRESSAE_NO_HOOK"):
 
     install_import_hook("compressae_jax", "beartype.beartype")
 
-import hypothesis
-
 hypothesis.settings.register_profile("house", deadline=None, derandomize=True, max_examples=40)
 hypothesis.settings.load_profile("house")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "devices(n): needs n devices of JAX's; skipped where a machine's own are fewer")
+
+
+def pytest_runtest_setup(item):
+    for mark in item.iter_markers("devices") if OWN else ():
+        import jax
+
+        if jax.device_count() < mark.args[0]:
+            pytest.skip(f"{mark.args[0]} devices are needed")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from benchmarks import gpu
+from compressae_jax.model import weights
 
 SIZE = gpu.SIZES["small"]
 
@@ -28,8 +30,64 @@ def test_the_dense_side_finds_the_best_rows_of_all_chunks():
 
 def test_backends_agree_with_the_oracle():
     assert max(gpu.agreement(SIZE).values()) < 1e-4
-    found = gpu.precision(SIZE)["rows with the columns of float64"]
-    assert found["float32"] > 0.99 and set(found) == {"default", "tensorfloat32", "float32"}
+    found, gradient = gpu.precision(SIZE).values()
+    assert found.keys() == {"encode", *gpu.PRECISIONS} and min(found.values()) > 0.99
+    assert gradient.keys() == set(gpu.PRECISIONS) and gradient["float32"] == 0
+
+
+def test_a_check_that_fails_hides_no_other():
+    def broken():
+        raise ValueError("no such thing")
+
+    noted = {}
+    gpu.each({"one": broken, "two": lambda: 2, "three": broken}, noted.update)
+    assert noted == {"one": "failed: ValueError: no such thing", "two": 2, "three": noted["one"]}
+
+
+def test_a_backend_that_fails_hides_no_other(monkeypatch):
+    monkeypatch.setattr(gpu.bcoo, "search", lambda *given: given[4])
+    found = gpu.agreement(SIZE)
+    assert found.pop("bcoo").startswith("failed: IndexError") and max(found.values()) < 1e-4
+
+
+def test_tests_tell_what_failed_and_what_needs_more_devices(tmp_path):
+    shutil.copy("tests/conftest.py", tmp_path)
+    many = "@pytest.mark.devices(2**20)"
+    tests = ["import pytest", "def test_a(): pass", "def test_b(): assert 1 == 2", many, "def test_c(): pass"]
+    (tmp_path / "test_some.py").write_text("\n".join(tests))
+    found = gpu.tests(SIZE, [f"{tmp_path}/test_some.py"])
+    (said,) = found["failures"].values()
+    assert "assert 1 == 2" in said
+    assert (found["passed"], found["failed"], found["skipped"], found["cut off"]) == (1, 1, 1, False)
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path):
+    (tmp_path / "test_some.py").write_text("import nothing_of_this_name")
+    assert "nothing_of_this_name" in str(gpu.tests(SIZE, [f"{tmp_path}/test_some.py"])["failures"])
+    assert all(Path(name).exists() for name in gpu.TESTS)  # xdist runs nothing where one is missing
+
+
+def test_what_a_child_said_is_kept_when_its_time_is_over():
+    ended = gpu.child([sys.executable, "-c", "import time; print('some', flush=True); time.sleep(60)"], 2, {})
+    assert ended.code is None and ended.said == "some\n"
+
+
+def test_a_child_that_fails_says_so():
+    ended = gpu.child([sys.executable, "-c", "print('some', flush=True); raise SystemExit(3)"], 30, {})
+    with pytest.raises(RuntimeError, match=r"exit code 3 after \d+ s: some"):
+        ended.check(0)
+    assert ended.check(0, 3) is None
+
+
+def test_answers_by_one_model_are_compared(tmp_path):
+    weights.save(gpu.drawn(SIZE._replace(d=128)), tmp_path / "model")
+    (tmp_path / "config.json").write_text('{"data": {"source": "shop"}}')
+    gpu.answers(str(tmp_path), str(tmp_path / "answers.npz"))
+    one = dict(np.load(tmp_path / "answers.npz"))
+    assert min(gpu.differences(one, one).values()) > 1 - 1e-5
+    other = {**one, "columns": np.vstack([one["columns"][:1] + 1, one["columns"][1:]]), "found": one["found"][::-1]}
+    found = gpu.differences(one, other)
+    assert found["rows of the same columns"] == 1 - 1 / 2048 and found["share of the same 10 nearest"] < 0.5
 
 
 def test_a_part_that_fails_keeps_what_it_noted(tmp_path, monkeypatch):

@@ -80,6 +80,7 @@ def test_k_out_of_range(k):
         topk.keep(jnp.zeros((2, 4)), (2, k))
 
 
+@pytest.mark.devices(8)
 @pytest.mark.parametrize(("data", "model"), [(8, 1), (4, 2), (1, 8)])
 def test_a_sharded_batch_is_selected_where_it_lies(data, model):
     mesh = jax.make_mesh((data, model), ("data", "model"), axis_types=(jax.sharding.AxisType.Auto,) * 2)

@@ -88,6 +88,7 @@ def test_prefixes_are_codes_of_fewer_nonzeros():
     assert_allclose(metrics["loss"], total, rtol=1e-5)
 
 
+@pytest.mark.devices(8)
 @pytest.mark.parametrize("data,model", [(4, 2), (8, 1)])
 def test_pairs_are_the_same_on_a_mesh(data, model, monkeypatch):
     monkeypatch.setattr(losses, "GROUP", B // 2)  # one device takes a batch in two parts
@@ -134,6 +135,7 @@ def test_the_rate_warms_up_and_ends_where_it_should(warmup, peak, end_lr):
     assert float(rate(0)) == (0 if peak else pytest.approx(1e-2))
 
 
+@pytest.mark.devices(8)
 @pytest.mark.parametrize(("data", "model"), [(8, 1), (4, 2), (1, 8)])
 def test_sharded_is_one_device(data, model):
     one, metrics = run()
@@ -146,7 +148,7 @@ def test_sharded_is_one_device(data, model):
         assert_allclose(same_metrics[name], value, rtol=2e-5)
 
 
-@pytest.mark.parametrize(("m", "data", "model"), [(3, 1, 1), (3, 4, 2)])
+@pytest.mark.parametrize(("m", "data", "model"), [(3, 1, 1), pytest.param(3, 4, 2, marks=pytest.mark.devices(8))])
 def test_accumulated_passes_are_the_whole_batch(m, data, model):
     whole, metrics = run()
     parts, same_metrics = run(m=m, data=data, model=model)
@@ -157,6 +159,7 @@ def test_accumulated_passes_are_the_whole_batch(m, data, model):
         assert_allclose(same_metrics[name], value, rtol=2e-5)
 
 
+@pytest.mark.devices(8)
 def test_the_step_is_traced_once_and_takes_its_state():
     current, update = made(data=4, model=2)
     for batch in batches(4):
@@ -194,6 +197,7 @@ def test_ablations_train(fields):
     assert (np.abs(lengths - 1) < 1e-5).all() == (fields.get("decoder_rows") != "free")
 
 
+@pytest.mark.devices(8)
 def test_the_first_state_is_the_seed_s_on_any_mesh():
     one, _ = made()
     many, _ = made(data=2, model=4)
@@ -225,6 +229,7 @@ def test_loops_and_the_jitted_step_agree(activation, m):
     jax.tree.map(functools.partial(assert_allclose, rtol=2e-3, atol=2e-5), *ends.values())
 
 
+@pytest.mark.devices(8)
 def test_loops_are_for_float32_on_one_cpu_device_where_codes_are_sparse():
     def choice(data=1, k=4, mix=MIX, **fields):
         return step.runs_as_loops(CompresSAE(d=D, h=H, k=k, **fields), sharding.make_mesh(data, 1), mix)

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import pytest
 from numpy.testing import assert_array_equal
@@ -6,9 +8,11 @@ from retrieval import oracle
 from compressae_jax.codes.storage.fast import Fast
 from compressae_jax.retrieval.backends import scan
 
+MANY = functools.partial(pytest.param, marks=pytest.mark.devices(8))
+
 
 # Fewer rows than devices; an even split; padding at the end.
-@pytest.mark.parametrize(("n", "devices"), [(3, 8), (64, 2), (65, 8), (65, 1)])
+@pytest.mark.parametrize(("n", "devices"), [MANY(3, 8), MANY(64, 2), MANY(65, 8), (65, 1)])
 def test_split_over_devices_equals_one(n, devices):
     codes, space, u = oracle.integer_problem(n, 4)
     codes, u = oracle.replaced(codes, values=abs(codes.values)), -abs(u) - 1  # scores below the padding's 0
@@ -21,6 +25,7 @@ def test_split_over_devices_equals_one(n, devices):
             assert_array_equal(found, wanted)
 
 
+@pytest.mark.devices(8)
 def test_one_copy_on_the_devices_serves_all_spaces():
     packed, _, u = oracle.packed_problem(33, 4)
     placed = scan.Placed(packed, jax.devices()[:4])
@@ -31,6 +36,7 @@ def test_one_copy_on_the_devices_serves_all_spaces():
     assert all(one.nbytes == 4 * 36 for one in scales) and placed.held.nbytes == 36 * 5 * (4 + 2)
 
 
+@pytest.mark.devices(8)
 def test_records_lie_on_devices_as_they_are():
     rows, space, u = oracle.packed_problem(33, 4, h=300, storage="fast4")
     placed = scan.Placed(rows, jax.devices()[:4])
@@ -40,6 +46,7 @@ def test_records_lie_on_devices_as_they_are():
             assert_array_equal(found, wanted)
 
 
+@pytest.mark.devices(8)
 def test_checked_ranks_lie_on_devices_in_the_fast_form():
     rows, space, u = oracle.packed_problem(33, 4, h=300, storage="packed4")
     fast, unchecked = Fast(rows.h, rows.k, 4, rows.levels), oracle.replaced(rows, verified=False)
