@@ -39,12 +39,18 @@ hypothesis.settings.load_profile("house")
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "devices(n): needs n devices of JAX's; skipped where a machine's own are fewer")
+    for mark in (
+        "devices(n): needs n devices of JAX's; skipped where a machine's own are fewer",
+        "cpu: about what only a CPU does, as loops, forks and reading ahead; skipped where the device is another",
+    ):
+        config.addinivalue_line("markers", mark)
 
 
 def pytest_runtest_setup(item):
-    for mark in item.iter_markers("devices") if OWN else ():
+    for mark in item.iter_markers() if OWN else ():
         import jax
 
-        if jax.device_count() < mark.args[0]:
+        if mark.name == "devices" and jax.device_count() < mark.args[0]:
             pytest.skip(f"{mark.args[0]} devices are needed")
+        if mark.name == "cpu" and jax.default_backend() != "cpu":
+            pytest.skip("a CPU is needed")

@@ -52,9 +52,9 @@ def test_a_backend_that_fails_hides_no_other(monkeypatch):
 
 def test_tests_tell_what_failed_and_what_needs_more_devices(tmp_path):
     shutil.copy("tests/conftest.py", tmp_path)
-    many = "@pytest.mark.devices(2**20)"
-    tests = ["import pytest", "def test_a(): pass", "def test_b(): assert 1 == 2", many, "def test_c(): pass"]
-    (tmp_path / "test_some.py").write_text("\n".join(tests))
+    many, one = "@pytest.mark.devices(2**20)", "@pytest.mark.cpu"
+    tests = [one, "def test_a(): pass", "def test_b(): assert 1 == 2", many, "def test_c(): pass"]
+    (tmp_path / "test_some.py").write_text("\n".join(["import pytest", *tests]))
     found = gpu.tests(SIZE, [f"{tmp_path}/test_some.py"])
     (said,) = found["failures"].values()
     assert "assert 1 == 2" in said

@@ -163,6 +163,7 @@ def test_refused_where_the_levels_are_unknown_and_learned_once(encoder):
     assert weights.with_k(4).levels == {} and weights.fingerprint == some_weights().fingerprint
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize("shape", [(D, H), (64, 1000), (100, 70)])
 @pytest.mark.parametrize(("encoder", "storage"), [("topk", "float16"), ("refit", "float32"), ("shortlist", "packed3")])
 def test_a_row_is_the_same_bits_in_any_company(encoder, storage, shape):
@@ -191,6 +192,7 @@ def test_threads_share_an_encoder(encoder):
             assert_array_equal(found.values, wanted.values)
 
 
+@pytest.mark.cpu
 @pytest.mark.parametrize("storage", ["float16", "packed3"])
 def test_a_forked_process_and_a_pickle_encode_likewise(storage):
     """JAX's threads are not in a forked process, and a call of it there waited for ever."""

@@ -24,7 +24,9 @@ def feed(source, mesh=(1, 1), steps=9, batch=16, microbatch=16, rows=TRAIN, held
     return Feed(source, rows, placed, seed=5, steps=steps, batch=batch, microbatch=microbatch, held=held)
 
 
-@pytest.mark.parametrize("mesh", [(1, 1), (4, 2), (1, 8)])
+@pytest.mark.parametrize(
+    "mesh", [(1, 1), *(pytest.param(mesh, marks=pytest.mark.devices(8)) for mesh in ((4, 2), (1, 8)))]
+)
 @pytest.mark.parametrize("microbatch", [16, 4])
 @pytest.mark.parametrize("held", [None, True])  # on a CPU, None holds nothing
 def test_batches_are_a_function_of_seed_and_step(tmp_path, monkeypatch, mesh, microbatch, held):
@@ -38,6 +40,7 @@ def test_batches_are_a_function_of_seed_and_step(tmp_path, monkeypatch, mesh, mi
             assert batch.sharding.shard_shape(batch.shape) == (16 // microbatch, microbatch // mesh[0], D)
 
 
+@pytest.mark.cpu
 def test_only_rows_to_train_on_are_read():
     read = []
 
@@ -53,6 +56,7 @@ def test_only_rows_to_train_on_are_read():
     assert len(read) == 9  # none past the last step
 
 
+@pytest.mark.cpu
 def test_an_error_while_reading_comes_out():
     with (
         feed(data.open_source(vectors()), rows=Rest(N + 1, np.arange(N))) as some,
@@ -61,11 +65,14 @@ def test_an_error_while_reading_comes_out():
         some.batch(0)
 
 
+@pytest.mark.devices(8)
 def test_local_rows_are_each_device_s_once():
     placed = sharding.of(sharding.make_mesh(4, 2), "batch")
     assert_array_equal(local_rows(placed, (3, 8, D)), np.arange(8))
 
 
+@pytest.mark.cpu
+@pytest.mark.devices(8)
 def test_rows_are_held_where_a_quarter_of_each_device_has_room(monkeypatch):
     assert not fits(1, 1)  # a CPU's memory is the host's
     monkeypatch.setattr("compressae_jax.base.devices.memory", lambda: 8 * 4000)  # of eight devices

@@ -229,6 +229,7 @@ def test_loops_and_the_jitted_step_agree(activation, m):
     jax.tree.map(functools.partial(assert_allclose, rtol=2e-3, atol=2e-5), *ends.values())
 
 
+@pytest.mark.cpu
 @pytest.mark.devices(8)
 def test_loops_are_for_float32_on_one_cpu_device_where_codes_are_sparse():
     def choice(data=1, k=4, mix=MIX, **fields):
