@@ -28,13 +28,13 @@ def _compiled(text: str, name: str, constants: tuple):
 
 
 def called(kernel: cuda.Kernel, out, *arrays):
-    """As `cuda.called`, of NumPy arrays; what is not written stays the largest number or NaN."""
+    """As `cuda.called`, of NumPy arrays; what is not written stays NaN, -1 or the largest number."""
     constants = tuple(sorted({**kernel.constants, "THREADS": kernel.threads}.items()))
     run = _compiled(cuda.source(kernel.file), kernel.name, constants)
     given = [np.ascontiguousarray(array) for array in arrays]
-    found = [
-        np.full(one.shape, np.nan if one.dtype == np.float32 else np.iinfo(one.dtype).max, one.dtype) for one in out
-    ]
+    found = [np.empty(one.shape, one.dtype) for one in out]
+    for one in found:
+        one.view(np.uint8)[...] = 0xFF
     pointers = (ctypes.c_void_p * (len(given) + len(found)))(*(one.ctypes.data for one in [*given, *found]))
     run(kernel.blocks, pointers)
     return found

@@ -35,7 +35,7 @@ class Kernel(NamedTuple):
     name: str
     blocks: int
     threads: int
-    constants: Mapping[str, int]
+    constants: Mapping[str, int | str]
 
 
 def usable() -> bool:
@@ -99,7 +99,7 @@ def source(file: Path) -> str:
 
 
 @functools.cache
-def ptx(text: str, constants: tuple[tuple[str, int], ...]) -> str:
+def ptx(text: str, constants: tuple[tuple[str, int | str], ...]) -> str:
     """A source compiled with some constants.
 
     Raises:

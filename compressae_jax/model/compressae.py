@@ -1,5 +1,6 @@
 """The CompresSAE module (arXiv 2505.11388): parameters and the short methods between vector and code."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ Params = dict[str, jax.Array]  # encoder_w (d, h), encoder_b (h,), decoder_w (h,
 
 
 class Outputs(NamedTuple):
-    """What one forward pass gives a loss: the code, and the reconstructions from k, from 4k and from fewer nonzeros."""
+    """What one pass gives a loss: the code, in the dtype of products, and reconstructions from k, 4k and fewer."""
 
     s_k: Float[Array, "b h"]
     z_k: Float[Array, "b d"]
@@ -56,19 +57,17 @@ class CompresSAE(nn.Module):
 
     def pre_activations(self, x: Float[Array, "b d"]) -> Float[Array, "b h"]:
         """a = x̂ W_e + b_e, float32."""
-        x, encoder_w = unit_rows(x).astype(self.dtype), self.encoder_w.astype(self.dtype)
-        return jnp.matmul(x, encoder_w, preferred_element_type=jnp.float32) + self.encoder_b
+        return _product(unit_rows(x), self.encoder_w, self.dtype) + self.encoder_b
 
     def decode(self, s: Float[Array, "b h"]) -> Float[Array, "b d"]:
         """z = s W_d, float32."""
-        s, decoder_w = s.astype(self.dtype), self.decoder_w.astype(self.dtype)
-        return jnp.matmul(s, decoder_w, preferred_element_type=jnp.float32)
+        return _product(s, self.decoder_w, self.dtype)
 
     def __call__(self, x: Float[Array, "b d"], prefixes: bool = False) -> Outputs:
         """Forward pass for training, all budgets from one selection; 4k is cut at h, prefixes have k/2 and k/4."""
         fewer = [k for k in (self.k // 2, self.k // 4) if k] if prefixes else []
         ks = (self.k, min(4 * self.k, self.h), *fewer)
-        s_k, s_4k, *others = topk.activate(self.pre_activations(x), ks, self.activation, self.gradient)
+        s_k, s_4k, *others = topk.activate(self.pre_activations(x), ks, self.activation, self.gradient, self.dtype)
         return Outputs(s_k, self.decode(s_k), self.decode(s_4k), tuple(map(self.decode, others)))
 
     def activated(self, x: Float[Array, "b d"]) -> Float[Array, "b h"]:
@@ -82,6 +81,31 @@ class CompresSAE(nn.Module):
         a = self.activated(x)
         values, columns = topk.largest(a, self.h if self.activation == "identity" else self.k)
         return Codes(values, columns.astype(column_dtype(self.h)), self.h)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _product(x: Float[Array, "b m"], w: Float[Array, "m n"], dtype: Any) -> Float[Array, "b n"]:
+    """x w in float32, of factors in a dtype; its gradients' products have both factors in it, too.
+
+    By itself JAX multiplies float32 cotangents with what is in the dtype: in float32, at half the rate of bfloat16.
+    """
+    return jnp.matmul(x.astype(dtype), w.astype(dtype), preferred_element_type=jnp.float32)
+
+
+def _product_forward(x: Array, w: Array, dtype: Any) -> tuple[Array, tuple[Array, Array]]:
+    # The factors as they were given: casts are cheaper to repeat than to keep, and XLA shares them.
+    return _product(x, w, dtype), (x, w)
+
+
+def _product_backward(dtype: Any, factors: tuple[Array, Array], cotangent: Array) -> tuple[Array, Array]:
+    x, w = factors
+    of = cotangent.astype(dtype)
+    to_x = jnp.matmul(of, w.astype(dtype).T, preferred_element_type=jnp.float32)
+    to_w = jnp.matmul(x.astype(dtype).T, of, preferred_element_type=jnp.float32)
+    return to_x.astype(x.dtype), to_w.astype(w.dtype)
+
+
+_product.defvjp(_product_forward, _product_backward)
 
 
 def _kaiming(key: Array, shape: tuple[int, int]) -> Array:

@@ -72,7 +72,7 @@ def pairs(x: Float[Array, "b d"], s: Float[Array, "b h"]) -> Float[Array, ""]:
     rows = len(x) // groups
 
     def of(vectors: Array) -> Array:
-        grouped = unit_rows(vectors)[: groups * rows].reshape(groups, rows, -1)
+        grouped = unit_rows(vectors.astype(jnp.float32))[: groups * rows].reshape(groups, rows, -1)
         near = jnp.einsum("gid,gjd->gij", grouped, grouped) / TEMPERATURE
         return jax.nn.log_softmax(jnp.where(jnp.eye(rows, dtype=bool), -1e9, near), axis=-1)
 

@@ -4,8 +4,8 @@ Two forms of one selection, ties to the lower column: `largest` lists the winner
 in place (for training, where the h-wide masked array feeds a matrix product). The gradient goes through the kept
 entries only, as in the published class, or, as an ablation, through all.
 
-On NVIDIA GPUs `topk.cu` selects: `lax.top_k` sorts all h entries of every row there, which takes many times as long as
-the products around it.
+On NVIDIA GPUs `topk.cu` does both: `lax.top_k` sorts all h entries of every row there, which takes many times as long
+as the products around it.
 """
 
 import functools
@@ -26,14 +26,14 @@ from compressae_jax.notation import PreActivations, check_choice, check_range
 GRADIENTS = ("kept", "all")
 SOURCE = Path(__file__).with_name("topk.cu")
 ENTRIES = 8  # of a row that a thread of the kernel keeps in registers, while a block has threads enough
-WIDEST, MOST = 2**16, 2**11  # h and k, beyond which the kernel would run out of registers or of shared memory
+WIDEST, MOST = 2**16, 2**11  # h and k, beyond which the kernels would run out of registers or of shared memory
+BUDGETS = 4  # that rows are kept for in one launch
 
 
 def largest(a: PreActivations, k: int) -> tuple[Float[Array, "b k"], Int[Array, "b k"]]:
     """The k entries of largest magnitude of each row, with their sign, by falling magnitude, and their columns."""
     a = jnp.asarray(a)
-    b, h = a.shape
-    if not b or h > WIDEST or k > MOST or a.dtype != jnp.float32:
+    if not _suits(a, k):
         return _by_sorting(a, k)
     return cuda.dispatched(functools.partial(_by_kernel, k=k), functools.partial(_by_sorting, k=k), a)
 
@@ -45,31 +45,82 @@ def _by_sorting(a: Array, k: int) -> tuple[Array, Array]:
 
 def _by_kernel(a: Array, k: int) -> tuple[Array, Array]:
     out = [jax.ShapeDtypeStruct((len(a), k), dtype) for dtype in (jnp.float32, jnp.int32)]
-    values, columns = cuda.called(kernel(len(a), a.shape[1], k), out, a)
+    values, columns = cuda.called(lister(len(a), a.shape[1], k), out, a)
     return values, columns
 
 
-def kernel(b: int, h: int, k: int) -> cuda.Kernel:
-    """How `topk.cu` runs for b rows of h entries, of which it writes k signed values and their columns."""
-    threads = min(1024, max(64, 1 << (-(-h // ENTRIES) - 1).bit_length()))
-    return cuda.Kernel(SOURCE, "largest", b, threads, {"H": h, "K": k})
+def _suits(a: Array, k: int) -> bool:
+    """Whether the kernels take an array."""
+    return bool(len(a)) and a.shape[1] <= WIDEST and k <= MOST and a.dtype == jnp.float32
 
 
-def keep(a: Float[Array, "b h"], ks: Sequence[int], gradient: str = "kept") -> tuple[Float[Array, "b h"], ...]:
-    """For each k, the array with all but the k entries of largest magnitude of each row set to zero.
+def lister(b: int, h: int, k: int) -> cuda.Kernel:
+    """How `topk.cu` lists, for b rows of h entries, k signed values and their columns."""
+    return cuda.Kernel(SOURCE, "largest", b, _threads(h), {"H": h, "K": k})
 
-    `gradient` goes through the 'kept' entries, or as if 'all' had been.
+
+def keeper(b: int, h: int, ks: Sequence[int], dtype: Any) -> cuda.Kernel:
+    """How `topk.cu` writes b rows of h entries for each k, in float32 or bfloat16, all but k of them zero."""
+    names = [f"s{i}" for i in range(len(ks))]
+    constants: dict[str, int | str] = {
+        "H": h,
+        "K": max(ks),
+        "BUDGETS": ",".join(map(str, ks)),
+        "PARAMETERS": ",".join(f"Out*{name}" for name in names),
+        "ARGUMENTS": ",".join(names),
+        "BFLOAT16": int(jnp.dtype(dtype) == jnp.bfloat16),
+    }
+    return cuda.Kernel(SOURCE, "kept", b, _threads(h), constants)
+
+
+def _threads(h: int) -> int:
+    return min(1024, max(64, 1 << (-(-h // ENTRIES) - 1).bit_length()))
+
+
+def keep(
+    a: Float[Array, "b h"], ks: Sequence[int], gradient: str = "kept", dtype: Any = jnp.float32
+) -> tuple[Float[Array, "b h"], ...]:
+    """For each k, the array with all but the k entries of largest magnitude of each row set to zero, in a dtype.
+
+    `gradient` goes through the 'kept' entries, or as if 'all' had been. A kept entry that is 0 has none.
     """
     check_choice("gradient", gradient, GRADIENTS)
     for k in ks:
         check_range("k", k, 1, a.shape[1])
-    masks = _masks(jax.lax.stop_gradient(a), tuple(ks))
-    kept = tuple(jnp.where(mask, a, 0) for mask in masks)
-    return kept if gradient == "kept" else tuple(a + jax.lax.stop_gradient(one - a) for one in kept)
+    kept = _kept(a, tuple(ks), jnp.dtype(dtype))
+    if gradient == "kept":
+        return kept
+    whole = a.astype(dtype)
+    return tuple(whole + jax.lax.stop_gradient(one - whole) for one in kept)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _kept(a: Array, ks: tuple[int, ...], dtype: Any) -> tuple[Array, ...]:
+    def by_masks(a: Array) -> tuple[Array, ...]:
+        return tuple(jnp.where(mask, a, 0).astype(dtype) for mask in _masks(a, ks))
+
+    if not _suits(a, max(ks)) or len(ks) > BUDGETS or dtype not in (jnp.float32, jnp.bfloat16):
+        return by_masks(a)
+    return cuda.dispatched(lambda a: _rows_kept(len(ks))(a, ks, dtype), by_masks, a)
+
+
+def _kept_forward(a: Array, ks: tuple[int, ...], dtype: Any) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    kept = _kept(a, ks, dtype)
+    return kept, kept  # where they are not 0 says what was kept, without masks of h entries a row
+
+
+def _kept_backward(
+    ks: tuple[int, ...], dtype: Any, kept: tuple[Array, ...], cotangents: tuple[Array, ...]
+) -> tuple[Array]:
+    parts = [jnp.where(one != 0, of.astype(jnp.float32), 0) for one, of in zip(kept, cotangents, strict=True)]
+    return (functools.reduce(jnp.add, parts),)
+
+
+_kept.defvjp(_kept_forward, _kept_backward)
 
 
 def activate(
-    a: Float[Array, "b h"], ks: Sequence[int], activation: str, gradient: str = "kept"
+    a: Float[Array, "b h"], ks: Sequence[int], activation: str, gradient: str = "kept", dtype: Any = jnp.float32
 ) -> tuple[Float[Array, "b h"], ...]:
     """φ(a, k) for each k: 'topk' keeps signs, 'relu_topk' selects among positive entries, 'relu2_topk' squares these.
 
@@ -77,8 +128,8 @@ def activate(
     """
     check_choice("activation", activation, ACTIVATIONS)
     if activation == "identity":
-        return tuple(a for _ in ks)
-    return keep(rectified(a, activation), ks, gradient)
+        return tuple(a.astype(dtype) for _ in ks)
+    return keep(rectified(a, activation), ks, gradient, dtype)
 
 
 def rectified(a: Float[Array, "b h"], activation: str) -> Float[Array, "b h"]:
@@ -110,10 +161,33 @@ def _best(a: Array, k: int) -> tuple[Array, Array]:
     return largest(a, k)
 
 
-def _rows_stay(k: int, mesh: Mesh, arguments: Any, results: Any) -> Any:
+def _of_rows(mesh: Mesh, arguments: Any) -> NamedSharding:
+    """How the rows of the first argument are laid out, and nothing else."""
     spec = arguments[0].sharding.spec
-    rows = NamedSharding(mesh, PartitionSpec(spec[0] if len(spec) else None, None))
+    return NamedSharding(mesh, PartitionSpec(spec[0] if len(spec) else None, None))
+
+
+def _rows_stay(k: int, mesh: Mesh, arguments: Any, results: Any) -> Any:
+    rows = _of_rows(mesh, arguments)
     return mesh, lambda a: largest(a, k), (rows, rows), (rows,)
 
 
 _best.def_partition(partition=_rows_stay, sharding_rule="b h -> b k, b k", need_replication_factors=("h", "k"))
+
+
+@functools.cache
+def _rows_kept(budgets: int) -> Any:
+    """The kernel `kept` for so many budgets, which leaves the rows of a sharded batch where they are."""
+
+    @functools.partial(custom_partitioning, static_argnums=(1, 2))
+    def kept(a: Array, ks: tuple[int, ...], dtype: Any) -> tuple[Array, ...]:
+        out = [jax.ShapeDtypeStruct(a.shape, dtype)] * budgets
+        return tuple(cuda.called(keeper(len(a), a.shape[1], ks, dtype), out, a))
+
+    def rows_stay(ks: tuple[int, ...], dtype: Any, mesh: Mesh, arguments: Any, results: Any) -> Any:
+        rows = _of_rows(mesh, arguments)
+        return mesh, lambda a: kept.fun(a, ks, dtype), (rows,) * budgets, (rows,)
+
+    rule = "b h -> " + ", ".join(["b h"] * budgets)
+    kept.def_partition(partition=rows_stay, sharding_rule=rule, need_replication_factors=("h",))
+    return kept

@@ -40,7 +40,7 @@ def test_a_source_that_is_wrong_is_named_by_the_compiler(asked):
 
 
 def test_ptx_is_as_old_as_drivers_may_be(asked):
-    kernel = topk.kernel(2, 64, 3)
+    kernel = topk.lister(2, 64, 3)
     constants = tuple(sorted({**kernel.constants, "THREADS": kernel.threads}.items()))
     made = cuda.ptx(cuda.source(kernel.file), constants)
     assert ".version 7.8" in made and ".entry largest(" in made and ".target sm_80" in made

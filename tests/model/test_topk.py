@@ -109,7 +109,7 @@ def test_the_kernel_is_a_stable_sort(h, k):
     a[4, : h // 2], a[5], a[6, h // 2] = 0, a[5] * np.float32(2) ** -135, -np.inf
     a[7] = np.arange(h) // 2
     out = [jax.ShapeDtypeStruct((8, k), dtype) for dtype in (np.float32, np.int32)]
-    values, columns = cuda_on_cpu.called(topk.kernel(8, h, k), out, a)
+    values, columns = cuda_on_cpu.called(topk.lister(8, h, k), out, a)
     order = np.argsort(-np.abs(a.astype(np.float64)), axis=1, kind="stable")[:, :k]
     assert_array_equal(columns, order)
     assert_array_equal(values, np.take_along_axis(a, order, axis=1))
@@ -119,5 +119,20 @@ def test_the_kernel_is_a_stable_sort(h, k):
 def test_the_kernel_breaks_ties_as_the_sort(problem):
     a, k = problem
     out = [jax.ShapeDtypeStruct((len(a), k), dtype) for dtype in (np.float32, np.int32)]
-    _, columns = cuda_on_cpu.called(topk.kernel(*a.shape, k), out, a)
+    _, columns = cuda_on_cpu.called(topk.lister(*a.shape, k), out, a)
     assert_array_equal(columns, np.argsort(-np.abs(a), axis=1, kind="stable")[:, :k])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("h", "ks"), [(1, (1,)), (100, (9, 36)), (33, (4, 33)), (4096, (32, 128)), (300, (8, 32, 4, 2))]
+)
+def test_the_kernel_zeroes_what_the_masks_do(h, ks, dtype):
+    rng = np.random.default_rng(h)
+    a = rng.standard_normal((7, h)).astype(np.float32)
+    a[1], a[2], a[3], a[4] = np.round(a[1]), 0, rng.choice([-1, 1], h), np.arange(h) // 2
+    a[5, h // 2], a[6] = -np.inf, a[6] * np.float32(2) ** -120
+    wanted = topk.keep(jnp.asarray(a), ks, dtype=dtype)
+    out = [jax.ShapeDtypeStruct(a.shape, jnp.dtype(dtype))] * len(ks)
+    for one, other in zip(cuda_on_cpu.called(topk.keeper(7, h, ks, dtype), out, a), wanted, strict=True):
+        assert_array_equal(one.view(np.uint8), np.asarray(other).view(np.uint8))
