@@ -21,6 +21,7 @@ from compressae_jax.notation import InputError, check_range
 VERSION = 2  # of the orders: a run that was begun with another goes on with that, or not at all
 SPLIT, STEPS, START, IDENTITY, VALIDATION, SAMPLE = range(1, 7)  # uses of a seed, so that no two share an order
 ROUNDS = 12  # with eight, the 120 orders of five rows are not equally frequent
+MANY = 2**13  # places from which the compiled loop is worth loading
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 RowNumbers = Int64[np.ndarray, " rows"]
@@ -127,6 +128,12 @@ def key(seed: int, use: int, epochs: Integer[np.ndarray, " b"] | int = 0) -> UIn
 
 def shuffled(places: Int64[np.ndarray, " b"], n: int, keys: UInt64[np.ndarray, " b_or_1"]) -> Int64[np.ndarray, " b"]:
     """The rows at some places of an order of 0..n-1; each place of its own order where there are as many keys."""
+    if len(places) >= MANY:
+        from compressae_jax.data import sampling_kernels  # for few rows numba is not loaded
+
+        found = np.empty(len(places), np.int64)
+        sampling_kernels.shuffled(places, n, (n - 1).bit_length(), ROUNDS, keys, found)
+        return found
     rows, left = places.astype(np.uint64), np.arange(len(places))
     while len(left):
         there = _permuted(rows[left], (n - 1).bit_length(), keys if len(keys) == 1 else keys[left])

@@ -150,3 +150,15 @@ def test_unseen_rows_come_after_the_others_and_are_trained_on_by_nobody():
     of_all = np.concatenate([split.queries, split.validation, split.unseen, np.asarray(split.train)])
     assert_array_equal(np.sort(of_all), np.arange(1000))
     assert len(data.split_rows(1000, 50, 60, unseen=900).unseen) == 500
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 1000, 2**20, 2**33 + 1])
+def test_the_compiled_loop_draws_the_same_rows(n, monkeypatch):
+    places = np.arange(min(n, 300), dtype=np.int64)
+    for epochs in (np.zeros(1, np.int64), places // 7):
+        keys = sampling.key(3, sampling.STEPS, epochs)
+        monkeypatch.setattr(sampling, "MANY", len(places) + 1)
+        wanted = sampling.shuffled(places, n, keys)
+        monkeypatch.setattr(sampling, "MANY", 1)
+        found = sampling.shuffled(places, n, keys)
+        assert_array_equal(found, wanted, strict=True)
