@@ -9,6 +9,10 @@
 #include <vector>
 
 struct Index { unsigned x, y, z; };
+struct alignas(16) uint4 { uint32_t x, y, z, w; };
+struct alignas(16) float4 { float x, y, z, w; };
+struct alignas(8) uint2 { uint32_t x, y; };
+struct alignas(8) float2 { float x, y; };
 static Index threadIdx, blockIdx, gridDim;
 #define __global__
 #define __device__
@@ -24,10 +28,24 @@ static float half_bits(uint16_t bits) {
   return (float)x;
 }
 static int __popc(uint32_t x) { return __builtin_popcount(x); }
+static int __clz(uint32_t x) { return x ? __builtin_clz(x) : 32; }
+static uint32_t __brev(uint32_t x) {
+  uint32_t y = 0;
+  for (int i = 0; i < 32; ++i) y |= (x >> i & 1) << (31 - i);
+  return y;
+}
+static uint32_t __funnelshift_r(uint32_t low, uint32_t high, int by) {
+  return (uint32_t)(((uint64_t)high << 32 | low) >> (by & 31));
+}
 static int __ffs(uint32_t x) { return __builtin_ffs(x); }
 template <typename T> static T atomicAdd(T* at, T more) { T old = *at; *at += more; return old; }
 static float __uint_as_float(uint32_t bits) { float x; memcpy(&x, &bits, 4); return x; }
 static uint32_t __float_as_uint(float x) { uint32_t bits; memcpy(&bits, &x, 4); return bits; }
+
+// As many bytes as a launch gives, and a few that nobody may write.
+static uint8_t* dynamic_shared;
+constexpr int BEHIND = 64, UNTOUCHED = 0xa5;
+#define DYNAMIC_SHARED(type, name) type* const name = (type*)dynamic_shared
 
 static ucontext_t fibers[THREADS], outside;
 static bool done[THREADS];
@@ -72,14 +90,21 @@ static void call(void (*kernel)(Pointers...), void** pointers, std::index_sequen
   kernel((Pointers)pointers[i]...);
 }
 
-// Every block of a kernel, which gets pointers alone.
+// Every block of a kernel, which gets pointers alone; whether it kept to its dynamic shared memory.
 template <typename... Pointers>
-static void run(void (*kernel)(Pointers...), unsigned blocks, void** pointers) {
+static int run(void (*kernel)(Pointers...), unsigned blocks, unsigned shared, void** pointers) {
   static void (*which)(Pointers...);
   static void** given;
   which = kernel;
   given = pointers;
   gridDim.x = blocks;
+  const unsigned bytes = (shared + BEHIND + 15) / 16 * 16;
+  dynamic_shared = (uint8_t*)aligned_alloc(16, bytes);
+  memset(dynamic_shared, UNTOUCHED, bytes);
   for (blockIdx.x = 0; blockIdx.x < blocks; ++blockIdx.x)
     run_block([] { call(which, given, std::index_sequence_for<Pointers...>()); });
+  bool kept = true;
+  for (unsigned i = shared; i < bytes; ++i) kept = kept && dynamic_shared[i] == UNTOUCHED;
+  free(dynamic_shared);
+  return kept;
 }

@@ -18,7 +18,8 @@ def _compiled(text: str, name: str, constants: tuple):
     with tempfile.TemporaryDirectory() as folder:
         source, library = Path(folder, "kernel.cpp"), Path(folder, "kernel.so")
         around = '#include "cuda_on_cpu.h"\n' + text
-        entry = f'extern "C" void run_all(unsigned blocks, void** p) {{ run({name}, blocks, p); }}\n'
+        given = "unsigned blocks, unsigned shared, void** pointers"
+        entry = f'extern "C" int run_all({given}) {{ return run({name}, blocks, shared, pointers); }}\n'
         source.write_text(around + entry)
         flags = [f"-D{key}={value}" for key, value in constants]
         command = ["g++", "-O1", "-std=c++17", "-shared", "-fPIC", "-Wall", "-Wno-unknown-pragmas", f"-I{HERE}"]
@@ -36,5 +37,5 @@ def called(kernel: cuda.Kernel, out, *arrays):
     for one in found:
         one.view(np.uint8)[...] = 0xFF
     pointers = (ctypes.c_void_p * (len(given) + len(found)))(*(one.ctypes.data for one in [*given, *found]))
-    run(kernel.blocks, pointers)
+    assert run(kernel.blocks, kernel.shared, pointers), "written behind the dynamic shared memory"
     return found

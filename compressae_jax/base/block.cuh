@@ -16,6 +16,9 @@ static __device__ __forceinline__ float half_bits(uint16_t bits) {
   asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits));
   return x;
 }
+
+// The shared memory whose bytes the launch gives.
+#define DYNAMIC_SHARED(type, name) extern __shared__ __align__(16) type name[]
 #endif
 
 // Registers are dealt so that 1,536 threads fit a multiprocessor: they hide each other's waits.

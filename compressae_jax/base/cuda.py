@@ -29,13 +29,14 @@ TARGET = "__gpu$xla.gpu.ptx"
 
 
 class Kernel(NamedTuple):
-    """A kernel of a file, and how many blocks of how many threads run it."""
+    """A kernel of a file, how many blocks of how many threads run it, and each one's bytes of dynamic shared memory."""
 
     file: Path
     name: str
     blocks: int
     threads: int
     constants: Mapping[str, int | str]
+    shared: int = 0
 
 
 def usable() -> bool:
@@ -78,7 +79,7 @@ def dispatched(kernel: Callable[..., Any], twin: Callable[..., Any], *arrays: Ar
 def called(kernel: Kernel, out: Sequence[jax.ShapeDtypeStruct], *arrays: ArrayLike) -> list[jax.Array]:
     """What a kernel writes; it gets the pointers of the arrays, then those of `out`, all of them row-major."""
     call = jax.ffi.ffi_call(TARGET, tuple(out), custom_call_api_version=4)
-    sizes = {"grid_x": kernel.blocks, "block_x": kernel.threads, "shared_mem_bytes": 0}
+    sizes = {"grid_x": kernel.blocks, "block_x": kernel.threads, "shared_mem_bytes": kernel.shared}
     sizes |= dict.fromkeys(("grid_y", "grid_z", "block_y", "block_z"), 1)
     constants = tuple(sorted({**kernel.constants, "THREADS": kernel.threads}.items()))
     return list(
@@ -117,7 +118,8 @@ def ptx(text: str, constants: tuple[tuple[str, int | str], ...]) -> str:
     made = b" " * _checked(nvrtc, nvrtc.nvrtcGetPTXSize(program))
     _checked(nvrtc, nvrtc.nvrtcGetPTX(program, made))
     _checked(nvrtc, nvrtc.nvrtcDestroyProgram(program))
-    return re.sub(r"(?m)^\.version .*$", ".version {}.{}".format(*ISA), made.decode().rstrip("\0"))
+    text = re.sub(r'(?m)^\s*\.pragma "used_bytes_mask.*$', "", made.decode().rstrip("\0"))  # a hint, of newer versions
+    return re.sub(r"(?m)^\.version .*$", ".version {}.{}".format(*ISA), text)
 
 
 def _checked(nvrtc: Any, answer: tuple[Any, ...]) -> Any:

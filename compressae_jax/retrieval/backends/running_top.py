@@ -56,16 +56,50 @@ def absorb(
     """Merge a chunk whose rows start at `first_row`, above all rows seen; only `valid` of its c rows are real."""
     offset = jnp.arange(scores.shape[1])
     real = offset < valid if allowed is None else (offset < valid) & allowed
-    scores = jnp.where(real, scores, -jnp.inf)
+    return add(best, jnp.where(real, scores, -jnp.inf), first_row, without)
+
+
+def add(
+    best: Best, scores: Float[Array, "q c"], first_row: Int[Array, ""], without: Pairs | None = None, block: int = 0
+) -> Best:
+    """Merge a chunk's scores, which are minus infinity for rows that were seen or are not there.
+
+    With `block`, which divides c, the chunk is selected from by blocks of so many rows, and no score may be -0.
+    """
     if without is not None:
-        scores = _less(scores, first_row, first_row + jnp.minimum(valid, scores.shape[1]), without)
-    rows = jnp.broadcast_to(first_row + offset, scores.shape)
+        scores = _less(scores, first_row, without)
+    if block:
+        return _of_blocks(best, scores, first_row, block)
+    rows = jnp.broadcast_to(first_row + jnp.arange(scores.shape[1]), scores.shape)
     return merge(best, Best(scores, rows.astype(best.rows.dtype)))
 
 
-def _less(scores: Float[Array, "q c"], first_row: Array, end: Array, without: Pairs) -> Float[Array, "q c"]:
-    """The scores of rows from `first_row` to `end`, minus infinity for pairs of them, a window of pairs at a time."""
-    start, stop = jnp.searchsorted(without.rows, jnp.stack([first_row, end]).astype(jnp.int32))
+def _of_blocks(best: Best, scores: Float[Array, "q c"], first_row: Int[Array, ""], block: int) -> Best:
+    """The same: each of the r best rows is in one of the r best blocks, by their best scores, ties to the lower."""
+    q, c = scores.shape
+    r = best.scores.shape[1]
+    blocks = scores.reshape(q, c // block, block)
+    which = selected(blocks.max(axis=2), min(r, c // block), rising=True)[1]
+    some = jnp.take_along_axis(blocks, which[:, :, None], axis=1).reshape(q, -1)
+    # What is on the left of equal scores has a lower row: what was best, then blocks as they stand in the chunk.
+    kept, places = selected(jnp.concatenate([best.scores, some], axis=1), r)
+    place = jnp.maximum(places - r, 0)
+    fresh = first_row + jnp.take_along_axis(which, place // block, axis=1) * block + place % block
+    old = jnp.take_along_axis(best.rows, jnp.minimum(places, r - 1), axis=1)
+    rows = jnp.where(places < r, old, fresh.astype(old.dtype))
+    return Best(kept, jnp.where(jnp.isneginf(kept), -1, rows))
+
+
+def selected(a: Float[Array, "q m"], r: int, rising: bool = False) -> tuple[Float[Array, "q r"], Int[Array, "q r"]]:
+    """The r greatest of each row and their places, ties to the lower; by falling number, or by rising place."""
+    found, places = jax.lax.top_k(a, r)
+    return (jnp.take_along_axis(a, places := jnp.sort(places, axis=1), axis=1), places) if rising else (found, places)
+
+
+def _less(scores: Float[Array, "q c"], first_row: Array, without: Pairs) -> Float[Array, "q c"]:
+    """The scores of rows from `first_row` on, minus infinity for pairs of them, a window of pairs at a time."""
+    ends = jnp.stack([first_row, first_row + scores.shape[1]]).astype(jnp.int32)
+    start, stop = jnp.searchsorted(without.rows, ends)
 
     def take_out(i: Array, scores: Array) -> Array:
         queries, rows = (jax.lax.dynamic_slice_in_dim(x, start + i * WINDOW, WINDOW) for x in without)

@@ -1,63 +1,36 @@
 """The scan backend: codes scored on JAX devices, chunk by chunk with a running top r; a CPU's own loop is `host`."""
 
-import dataclasses
 import functools
+import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Bool, Float, Int, Integer
+from jaxtyping import Array, Bool, Float, Int
 
-from compressae_jax.base import devices
+from compressae_jax.base import cuda, devices
 from compressae_jax.base.arrays import padded
 from compressae_jax.codes import spaces
 from compressae_jax.codes.rows import Rows, Some
-from compressae_jax.codes.storage import fast_on_device
 from compressae_jax.codes.storage.convert import stored
 from compressae_jax.codes.storage.kinds import FASTER, PACKINGS
 from compressae_jax.notation import Expanded, InputError, check_range
 from compressae_jax.retrieval import filters
+from compressae_jax.retrieval.backends import held as on_device
 from compressae_jax.retrieval.backends import running_top
+from compressae_jax.retrieval.backends.held import Held
 from compressae_jax.retrieval.backends.host import MOST, checked_chunk
 from compressae_jax.retrieval.backends.running_top import Best, Pairs
 from compressae_jax.retrieval.filters import Without
 
-WORKING_BYTES = 2**28  # of a chunk's products (c, k, q), where the compiler does not fuse them away
-LONGEST_CHUNK = 2**16
+WORKING_BYTES = 2**28  # of a chunk's scores by our kernel, else of its products (c, k, q), which may not be fused away
+LONGEST_CHUNK = 2**16  # of products, and of what comes from the host
+SELECTED = 40 * 2**10, 2**11  # from how many numbers how many are selected at once by blocks: what fits a kernel
 CHUNKS_A_TRANSFER = 4  # of codes that come from the host piece by piece
 AXIS = "rows"
-
-
-@dataclasses.dataclass(frozen=True)
-class Held:
-    """Rows on devices: `arrays`, values and columns, or records alone, which are taken apart where they are scored.
-
-    `signed` are then their levels, else None.
-    """
-
-    arrays: tuple[Any, ...]  # JAX arrays; in a mesh's specification, how each is split
-    signed: Any
-    h: int
-    k: int
-
-    def __len__(self) -> int:
-        return self.arrays[0].shape[0]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all rows, without their scales."""
-        return sum(array.nbytes for array in self.arrays)
-
-    def cut(self, start: Array, rows: int) -> tuple[Array, Array]:
-        """Values and columns of some rows."""
-        first, *others = (jax.lax.dynamic_slice_in_dim(array, start, rows) for array in self.arrays)
-        return (first, others[0]) if others else fast_on_device.unpack(first, self.signed, self.h, self.k)
-
-
-jax.tree_util.register_dataclass(Held, data_fields=["arrays", "signed"], meta_fields=["h", "k"])
 
 
 class Placed:
@@ -127,18 +100,21 @@ def search(
     if picked is not None:
         allowed, without = None, filters.among(without, picked)
     asked = jnp.asarray(padded(np.asarray(u, np.float32), 1 << max(0, q - 1).bit_length()))
-    best, pairs = running_top.nothing(len(asked), top), running_top.pairs(without)
+    pairs = running_top.pairs(without)
     k = (rows.held if isinstance(rows, Placed) else rows).k
-    chunk = checked_chunk(chunk) or max(1, min(LONGEST_CHUNK, WORKING_BYTES // (4 * len(asked) * k)))
+    cut = _cut(len(asked), top, k, n if isinstance(rows, Placed) else min(n, LONGEST_CHUNK), checked_chunk(chunk))
     if not isinstance(rows, Placed):
-        best = _stream(best, rows, space, asked, chunk, picked, allowed, pairs)
+        best = running_top.nothing(len(asked), top)
+        best = _stream(best, rows, space, asked, cut, picked, allowed, pairs)
     else:
         mask = None if allowed is None else rows.mask(allowed)
         if rows.mesh.size == 1:
-            best = _absorb_chunks(best, rows.held, rows.scales(space), asked, 0, n, mask, pairs, chunk)
+            best = _best(rows.held, rows.scales(space), asked, mask, pairs, top, cut)
         else:
-            best = _absorb_shards(best, rows.held, rows.scales(space), asked, n, mask, pairs, chunk, rows.mesh)
-    scores, found = np.asarray(best.scores)[:q], np.asarray(best.rows)[:q].astype(np.int64)
+            best = running_top.nothing(len(asked), top)
+            best = _absorb_shards(best, rows.held, rows.scales(space), asked, n, mask, pairs, cut, rows.mesh)
+    best = jax.device_get(best)
+    scores, found = best.scores[:q], best.rows[:q].astype(np.int64)
     return scores, found if picked is None else filters.numbered(found, picked)
 
 
@@ -184,15 +160,34 @@ def fits(rows: Rows) -> bool:
     return 2 * len(rows) * width <= devices.memory()
 
 
-def _scores(
-    values: Float[Array, "c k"], columns: Integer[Array, "c k"], row_scales: Float[Array, " c"], u: Float[Array, "q h"]
-) -> Float[Array, "q c"]:
-    """Every chunk row's score for every query, summed over the nonzeros with the query axis last, so loads coalesce."""
-    gathered = u.T[columns.astype(jnp.int32)]
-    return ((values.astype(jnp.float32)[..., None] * gathered).sum(axis=1) * row_scales[:, None]).T
+class Cut(NamedTuple):
+    """Rows of a chunk, and of the blocks by which it is selected from, which divide it; 0 where all are sorted."""
+
+    chunk: int
+    block: int = 0
 
 
-@functools.partial(jax.jit, static_argnames="chunk")
+def _cut(q: int, top: int, k: int, n: int, chunk: int | None) -> Cut:
+    """How n rows are gone through; with our kernels by large chunks, which a sort would cost too much."""
+    most, greatest = SELECTED
+    if not cuda.usable() or top > greatest:
+        return Cut(chunk or max(1, min(LONGEST_CHUNK, WORKING_BYTES // (4 * q * k))))
+    rows = max(1, min(chunk or WORKING_BYTES // (4 * q), n))
+    # Numbers selected from, c/block and r·block, are fewest where they are equal.
+    block = 1 << int(min(max(16, math.isqrt(rows // top)), 1024, (most - top) // top)).bit_length() - 1
+    return Cut(-(-min(rows, most * block) // block) * block, block)
+
+
+@functools.partial(jax.jit, static_argnames=("top", "cut"))
+def _best(
+    held: Held, row_scales: Array, u: Array, allowed: Array | None, without: Pairs | None, top: int, cut: Cut
+) -> Best:
+    """The best of all rows, by one program."""
+    nothing = running_top.nothing(len(u), top)
+    return _absorb_chunks(nothing, held, row_scales, u, 0, len(held), allowed, without, cut)
+
+
+@functools.partial(jax.jit, static_argnames="cut")
 def _absorb_chunks(
     best: Best,
     held: Held,
@@ -202,27 +197,25 @@ def _absorb_chunks(
     valid: Array | int,
     allowed: Array | None,
     without: Pairs | None,
-    chunk: int,
+    cut: Cut,
 ) -> Best:
     """Merge rows numbered from `first_row`, of which the first `valid` are real."""
-    chunk = min(chunk, len(held))
+    chunk = min(cut.chunk, -(-len(held) // max(1, cut.block)) * max(1, cut.block))
 
-    def absorb(i, best: Best) -> Best:
-        first = jnp.asarray(i * chunk)
-        # The last chunk starts early to stay inside; what was already seen is rolled to its end and masked.
-        start = jnp.minimum(first, len(held) - chunk)
+    def absorb(i: Array | int, best: Best) -> Best:
+        # The last chunk starts early to stay inside, and leaves out what was already seen.
+        fresh = jnp.asarray(i * chunk)
+        first = jnp.maximum(jnp.minimum(fresh, len(held) - chunk), 0)
+        part = on_device.Part(first, fresh, jnp.asarray(valid))
+        scores = on_device.scores(held, row_scales, u, part, allowed, chunk)
+        return running_top.add(best, scores, first_row + first, without, cut.block)
 
-        def part(x: Array) -> Array:
-            return jax.lax.dynamic_slice_in_dim(x, start, chunk)
-
-        scores = jnp.roll(_scores(*held.cut(start, chunk), part(row_scales), u), start - first, axis=1)
-        mask = None if allowed is None else jnp.roll(part(allowed), start - first)
-        return running_top.absorb(best, scores, first_row + first, valid - first, mask, without)
-
+    if chunk >= len(held):
+        return absorb(0, best)
     return jax.lax.fori_loop(0, (valid + chunk - 1) // chunk, absorb, best)
 
 
-@functools.partial(jax.jit, static_argnames=("chunk", "mesh"))
+@functools.partial(jax.jit, static_argnames=("cut", "mesh"))
 def _absorb_shards(
     best: Best,
     held: Held,
@@ -231,7 +224,7 @@ def _absorb_shards(
     n: Array | int,
     allowed: Array | None,
     without: Pairs | None,
-    chunk: int,
+    cut: Cut,
     mesh: Mesh,
 ) -> Best:
     """The same on every device for its share of the rows, then one merge, in the order of the shards."""
@@ -242,7 +235,7 @@ def _absorb_shards(
     def of_shard(best, held, row_scales, u, n, allowed, without) -> Best:
         first_row = jax.lax.axis_index(mesh.axis_names[0]) * share
         valid = jnp.clip(n - first_row, 0, share)
-        best = _absorb_chunks(best, held, row_scales, u, first_row, valid, allowed, without, chunk)
+        best = _absorb_chunks(best, held, row_scales, u, first_row, valid, allowed, without, cut)
         return jax.tree.map(lambda x: x[None], best)
 
     specs = whole, held_in, rows, whole, whole, rows, whole
@@ -259,7 +252,7 @@ def _stream(
     rows: Rows,
     space: str,
     u: Array,
-    chunk: int,
+    cut: Cut,
     picked: Int[np.ndarray, " m"] | None,
     allowed: Bool[np.ndarray, " n"] | None,
     without: Pairs | None,
@@ -269,7 +262,7 @@ def _stream(
     Where some are `picked`, these alone, numbered by their places.
     """
     n = len(rows) if picked is None else len(picked)
-    length = min(chunk * CHUNKS_A_TRANSFER, 1 << max(0, n - 1).bit_length())
+    length = min(cut.chunk * CHUNKS_A_TRANSFER, 1 << max(0, n - 1).bit_length())
     read, signed = _arrays(rows, space, length)
     for start in range(0, n, length):
         here, mask = slice(start, start + length), None
@@ -280,7 +273,7 @@ def _stream(
         given, scales = read(here if picked is None else picked[here])
         arrays = tuple(jnp.asarray(padded(one, length)) for one in given)
         held, scales = Held(arrays, signed, rows.h, rows.k), jnp.asarray(padded(scales, length))
-        ahead = _absorb_chunks(best, held, scales, u, start, min(length, n - start), mask, without, chunk)
+        ahead = _absorb_chunks(best, held, scales, u, start, min(length, n - start), mask, without, cut)
         best.rows.block_until_ready()  # two pieces are in memory at most
         best = ahead
     return best

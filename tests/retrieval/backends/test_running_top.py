@@ -31,3 +31,18 @@ def test_merge_prefers_the_first_where_scores_tie():
     best = running_top.merge(first, second)
     assert_array_equal(best.rows, [[3, 5]])
     assert_array_equal(best.scores, [[2, 2]])
+
+
+@pytest.mark.parametrize("block", [1, 4, 8])
+@pytest.mark.parametrize("r", [1, 3, 40])  # 40: more than a chunk has
+def test_blocks_give_what_a_stable_sort_gives(block, r):
+    rng, c = np.random.default_rng(block), 32
+    scores = rng.integers(-2, 3, (4, 3 * c)).astype(np.float32)  # full of ties, also between blocks and chunks
+    scores[1], scores[2, : c + 5] = 1, -np.inf
+    scores[3] = -np.inf
+    best = running_top.nothing(4, r)
+    for start in range(0, 3 * c, c):
+        best = running_top.add(best, jnp.asarray(scores[:, start : start + c]), jnp.asarray(start), None, block)
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :r]
+    assert_array_equal(best.scores, np.take_along_axis(scores, order, axis=1))
+    assert_array_equal(best.rows, np.where(np.isneginf(best.scores), -1, order))

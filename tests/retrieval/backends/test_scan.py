@@ -1,12 +1,15 @@
 import functools
 
 import jax
+import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 from retrieval import oracle
 
+from compressae_jax.base import cuda
 from compressae_jax.codes.storage.fast import Fast
 from compressae_jax.retrieval.backends import scan
+from compressae_jax.retrieval.filters import Without
 
 MANY = functools.partial(pytest.param, marks=pytest.mark.devices(8))
 
@@ -63,3 +66,38 @@ def test_one_compilation_serves_corpora_of_three_sizes():
     for n in (17, 31, 129):
         scan.search(*oracle.integer_problem(n, 3), 5, chunk=8)
     assert scan._absorb_chunks._cache_size() == 1
+
+
+@pytest.fixture
+def by_blocks(monkeypatch):
+    """The way through the rows that is taken with kernels, and their twins."""
+    monkeypatch.setattr(cuda, "usable", lambda: True)
+    monkeypatch.setattr(cuda, "dispatched", lambda kernel, twin, *arrays: twin(*arrays))
+
+
+# Without devices, rows are not placed; blocks have 16 rows.
+@pytest.mark.parametrize(
+    ("n", "chunk", "devices", "storage"),
+    [(3, None, 3, ""), (150, None, 1, "fast4"), (150, 40, 0, ""), (150, 20, 3, "")],
+)
+def test_blocks_and_filters(by_blocks, n, chunk, devices, storage):
+    problem = oracle.packed_problem(n, 4, h=300, storage=storage) if storage else oracle.integer_problem(n, 4)
+    rows = scan.Placed(problem[0], jax.devices()[:devices]) if devices else problem[0]
+    rng = np.random.default_rng(n)
+    taken = [np.sort(rng.choice(n, 2, replace=False)) for _ in range(4)]
+    given = {"without": Without(np.arange(0, 9, 2), np.concatenate(taken)), "allowed": rng.random(n) < 0.6}
+    for top in {min(n, 4), n}:
+        found = scan.search(rows, *problem[1:], top, chunk=chunk, **given)
+        for one, wanted in zip(found, oracle.search(*problem, top, **given), strict=True):
+            assert_array_equal(one, wanted)
+
+
+def test_chunks_are_cut_so_that_few_numbers_are_selected_from(by_blocks):
+    for q in (1, 4, 64, 1024):
+        for top in (1, 10, 100, 1000, 2048):
+            for n in (1, 1000, 10**6, 10**7, 10**8):
+                cut = scan._cut(q, top, 32, n, None)
+                assert cut.chunk % cut.block == 0 and 4 * q * cut.chunk <= scan.WORKING_BYTES + 4 * q * cut.block
+                assert max(cut.chunk // cut.block, top * (cut.block + 1)) <= scan.SELECTED[0]
+    assert scan._cut(1, 100, 32, 10**7, None) == (10_000_128, 256)  # one chunk
+    assert scan._cut(1, 2049, 32, 10**7, None).block == 0

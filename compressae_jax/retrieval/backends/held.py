@@ -1,0 +1,172 @@
+"""Rows on devices, and their scores: by `scan.cu` on NVIDIA GPUs, by JAX alone elsewhere."""
+
+import dataclasses
+import functools
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Integer
+
+from compressae_jax.base import cuda
+from compressae_jax.codes.storage import fast_on_device
+from compressae_jax.codes.storage.fast import low_bits
+
+SOURCE = Path(__file__).with_name("scan.cu")
+TOGETHER = 8  # queries that a thread adds up at once
+SHARED, RESERVED = 227 * 2**10, 2**10  # bytes of a multiprocessor, and those that each block needs beside its own
+RESIDENT, LEAST = 1024, 512  # threads of a multiprocessor, of 64 registers each; those that u must leave room for
+PROCESSORS = 132  # of the GPU that programs are compiled for where none is here
+
+
+@dataclasses.dataclass(frozen=True)
+class Held:
+    """Rows on devices: `arrays`, values and columns, or records alone, which are taken apart where they are scored.
+
+    `signed` are then their levels, else None.
+    """
+
+    arrays: tuple[Any, ...]  # JAX arrays; in a mesh's specification, how each is split
+    signed: Any
+    h: int
+    k: int
+
+    def __len__(self) -> int:
+        return self.arrays[0].shape[0]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all rows, without their scales."""
+        return sum(array.nbytes for array in self.arrays)
+
+    def cut(self, start: Array, rows: int) -> tuple[Array, Array]:
+        """Values and columns of some rows."""
+        first, *others = (jax.lax.dynamic_slice_in_dim(array, start, rows) for array in self.arrays)
+        return (first, others[0]) if others else fast_on_device.unpack(first, self.signed, self.h, self.k)
+
+
+jax.tree_util.register_dataclass(Held, data_fields=["arrays", "signed"], meta_fields=["h", "k"])
+
+
+class Part(NamedTuple):
+    """Which rows are scored: some from `first` on; those before `fresh`, or from `end` on, are left out."""
+
+    first: Int[Array, ""]
+    fresh: Int[Array, ""]
+    end: Int[Array, ""]
+
+
+def scores(
+    held: Held,
+    row_scales: Float[Array, " n"],
+    u: Float[Array, "q h"],
+    part: Part,
+    allowed: Bool[Array, " n"] | None,
+    rows: int,
+) -> Float[Array, "q rows"]:
+    """Scores of so many rows, minus infinity for those left out or not allowed; no -0.
+
+    There may be more than are held, all of them from the first one on, else every one is held.
+    """
+    given = (*held.arrays, *([] if held.signed is None else [held.signed]), row_scales, u, *part)
+    given += () if allowed is None else (allowed,)
+    by_jax = functools.partial(_by_jax, held.h, held.k, len(held.arrays), rows)
+    called = kernel(held, len(u), rows, allowed is not None)
+    if called is None:
+        return by_jax(*given)
+    return cuda.dispatched(functools.partial(_by_kernel, called, rows), by_jax, *given)
+
+
+def _by_jax(h: int, k: int, arrays: int, rows: int, *given: Array) -> Float[Array, "q rows"]:
+    held = Held(given[:arrays], given[arrays] if arrays == 1 else None, h, k)
+    row_scales, u, first, fresh, end, *allowed = given[2:]
+    count = min(rows, len(held))
+    values, columns = held.cut(first, count)
+    found = _sums(values, columns, jax.lax.dynamic_slice_in_dim(row_scales, first, count), u)
+    row = first + jnp.arange(count)
+    real = (row >= fresh) & (row < end)
+    for mask in allowed:
+        real &= jax.lax.dynamic_slice_in_dim(mask, first, count)
+    found = jnp.where(real, jnp.where(found == 0, 0, found), -jnp.inf)
+    return jnp.pad(found, ((0, 0), (0, rows - count)), constant_values=-jnp.inf)
+
+
+def _sums(
+    values: Float[Array, "c k"], columns: Integer[Array, "c k"], row_scales: Float[Array, " c"], u: Float[Array, "q h"]
+) -> Float[Array, "q c"]:
+    """Every row's score for every query, summed over the nonzeros with the query axis last, so loads coalesce."""
+    gathered = u.T[columns.astype(jnp.int32)]
+    return ((values.astype(jnp.float32)[..., None] * gathered).sum(axis=1) * row_scales[:, None]).T
+
+
+def _by_kernel(called: cuda.Kernel, rows: int, *given: Array) -> Float[Array, "q rows"]:
+    *arrays, row_scales, u, first, fresh, end = given[: 4 + 3]
+    (allowed,) = given[7:] or (jnp.zeros(1, bool),)
+    together = called.constants["Q"]
+    groups = len(u) // together
+    interleaved = u.reshape(groups, together, -1).transpose(0, 2, 1)  # a nonzero reads its column of all queries
+    part = jnp.stack([jnp.asarray(x, jnp.int32) for x in (first, fresh, end, rows, groups)])
+    out = jax.ShapeDtypeStruct((len(u), rows), jnp.float32)
+    return cuda.called(called, [out], *arrays, row_scales, interleaved, part, allowed)[0]
+
+
+def kernel(held: Held, q: int, rows: int, allowed: bool) -> cuda.Kernel | None:
+    """How `scan.cu` scores so many rows, of so many held, for q queries, a power of two or a few; None if it cannot."""
+    constants = {"H": held.h, "K": held.k, "ALLOWED": int(allowed)}
+    if held.signed is None:
+        values, columns = held.arrays
+        sizes = values.dtype.itemsize, columns.dtype.itemsize
+        if values.dtype not in (jnp.float16, jnp.float32) or sizes[1] not in (2, 4):
+            return None
+        constants |= {"VALUE_BYTES": sizes[0], "COLUMN_BYTES": sizes[1]}
+    else:
+        width = held.arrays[0].shape[1]
+        constants |= {"WIDTH": width, "LOW": low_bits(held.h, held.k)}
+    widest = math.gcd(q, TOGETHER)
+    fits = _launch(held, widest)
+    while widest > 1 and (fits is None or not fits.shared_u):
+        widest //= 2
+        fits = _launch(held, widest)
+    if fits is None:
+        return None
+    groups = q // widest
+    slots = max(1, min(-(-rows // fits.threads), _processors() * fits.blocks // groups))
+    constants |= {"Q": widest, "U_SHARED": int(fits.shared_u), "BLOCKS": fits.blocks}
+    return cuda.Kernel(SOURCE, "scores", slots * groups, fits.threads, constants, fits.bytes)
+
+
+class _Launch(NamedTuple):
+    threads: int
+    blocks: int  # of a multiprocessor
+    bytes: int  # of a block's shared memory
+    shared_u: bool
+
+
+def _launch(held: Held, together: int) -> _Launch | None:
+    """The blocks of which most threads share a multiprocessor, the smallest ones of them."""
+    best = None
+    for shared_u in (True, False):
+        for threads in (256, 512, 1024):
+            needed = -(-4 * held.h * together // 16) * 16 * shared_u + _tile(held, threads)
+            blocks = min(SHARED // (needed + RESERVED), RESIDENT // threads)
+            if blocks and (best is None or blocks * threads > best.blocks * best.threads):
+                best = _Launch(threads, blocks, needed, shared_u)
+        if best is not None and best.threads * best.blocks >= LEAST:
+            return best
+    return best
+
+
+def _tile(held: Held, threads: int) -> int:
+    """Bytes of shared memory in which a block takes records apart, and of their levels."""
+    if held.signed is None:
+        return 0
+    width = held.arrays[0].shape[1]
+    words = threads * (width // 4 | 1) if width % 4 == 0 else (threads * width + 3) // 4 + 2
+    return 4 * (words + 16)
+
+
+@functools.cache
+def _processors() -> int:
+    return int(getattr(jax.local_devices()[0], "core_count", None) or PROCESSORS)
