@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,13 +89,15 @@ class Size(NamedTuple):
     child_seconds: int  # of the tests, and of the quickstart's job
     killed_steps: int
     job: tuple[str, ...]
+    tests: tuple[str, ...]
+    patience: int  # times the seconds of a part
 
 
 JOB = ("--config=configs/debian.py",)
 SMALL_JOB = ("--config=configs/default.py", "--config.data.source=shop", "--config.train.refine_rounds=2")
 SIZES = {
-    "full": Size(768, 4096, 32, 100_000, 500, 2**20, 2**14, 10_000_000, (1, 16, 64, 256), 105, 2000, JOB),
-    "small": Size(64, 256, 8, 256, 20, 2048, 256, 20_000, (1, 16), 105, 400, SMALL_JOB),
+    "full": Size(768, 4096, 32, 100_000, 500, 2**20, 2**14, 10_000_000, (1, 16, 64, 256), 100, 2000, JOB, TESTS, 1),
+    "small": Size(64, 256, 8, 256, 20, 2048, 256, 20_000, (1, 16), 400, 400, SMALL_JOB, TESTS[:2], 4),
 }
 
 
@@ -118,7 +120,8 @@ def main() -> None:
             command = [sys.executable, "-m", "benchmarks.gpu", f"--part={name}", f"--size={flags.size}", f"--out={out}"]
             shared = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"} if PARTS[name].children else {}
             start = time.perf_counter()
-            ended = limited(command, PARTS[name].seconds, {**environment, **shared})
+            seconds = SIZES[flags.size].patience * PARTS[name].seconds
+            ended = limited(command, seconds, {**environment, **shared})
             print(f"{name}: {ended}, {time.perf_counter() - start:.0f} s", flush=True)
     (out / "README.md").write_text(page(out), encoding="utf-8")
     print(page(out))
@@ -177,12 +180,12 @@ def works(size: Size, note: Note) -> None:
             **{side: functools.partial(job, size, Path(folder, side), side) for side in SIDES},
         }
         each(checks, note)
-        note({"one model here and on the CPU": tried(functools.partial(compared, Path(folder)))})
+        note({"one model here and on the CPU": tried(compared, size, Path(folder))})
 
 
 def each(checks: Mapping[str, Callable[[], Any]], note: Note) -> None:
-    """Note what each check finds, or how it failed, as it ends; they run side by side, most of them in compilers."""
-    with ThreadPoolExecutor(len(checks)) as pool:
+    """Note what each check finds, or how it failed, as it ends; where there are cores, all of them run side by side."""
+    with ThreadPoolExecutor(min(len(checks), max(2, timing.machine()["cores"] // 2))) as pool:
         begun = {pool.submit(tried, check): name for name, check in checks.items()}
         for done in as_completed(begun):
             note({begun[done]: done.result()})
@@ -210,7 +213,7 @@ class Ended(NamedTuple):
             raise RuntimeError(f"{ended} after {self.seconds:.0f} s: {self.said.strip()[-1800:]}")
 
 
-def child(command: list[str], seconds: float, environment: dict[str, str]) -> Ended:
+def child(command: list[str], environment: dict[str, str], seconds: float) -> Ended:
     """A process that is killed when its time is over, and what it had said."""
     start = time.perf_counter()
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
@@ -231,15 +234,15 @@ def with_flag(flag: str) -> str:
     return f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
 
 
-def tests(size: Size, files: Sequence[str] = TESTS) -> dict[str, Any]:
-    """The tests of TESTS on this device; products keep all bits of float32, as their oracles do."""
+def tests(size: Size) -> dict[str, Any]:
+    """The size's tests on this device; products keep all bits of float32, as their oracles do."""
     own = {"COMPRESSAE_TEST_DEVICES": "own", "COMPRESSAE_NO_HOOK": "1", "JAX_DEFAULT_MATMUL_PRECISION": "highest"}
     workers = min(8, timing.machine()["cores"])
     options = ["-c", "pyproject.toml", "-p", "no:cacheprovider", f"-n{workers}", "--tb=short"]
     with tempfile.TemporaryDirectory() as folder:
         told = Path(folder, "told.jsonl")
-        command = [sys.executable, "-m", "pytest", *options, "-p", "benchmarks.told", f"--told={told}", *files]
-        ended = child(command, size.child_seconds, {**own, "XLA_FLAGS": with_flag(COMPILED_SOONER)})
+        command = [sys.executable, "-m", "pytest", *options, "-p", "benchmarks.told", f"--told={told}", *size.tests]
+        ended = child(command, {**own, "XLA_FLAGS": with_flag(COMPILED_SOONER)}, size.child_seconds)
         lines = told.read_text(encoding="utf-8").splitlines() if told.exists() else []
     reports = [json.loads(line) for line in lines]
     if not reports:
@@ -330,7 +333,7 @@ def resumed(size: Size) -> dict[str, Any]:
 def job(size: Size, workdir: Path, side: str) -> dict[str, Any]:
     """Training, compression, search and evaluation as one command: its seconds, and the recall of each method."""
     command = [sys.executable, "launch/run.py", *size.job, f"--workdir={workdir}"]
-    ended = child(command, size.child_seconds, SIDES[side])
+    ended = child(command, SIDES[side], size.child_seconds)
     ended.check(0)
     report = json.loads((workdir / "report.json").read_text(encoding="utf-8"))
     methods = [one for one in report["contenders"] if one["kind"] != "dense"]
@@ -338,17 +341,17 @@ def job(size: Size, workdir: Path, side: str) -> dict[str, Any]:
     return {"seconds": ended.seconds, "recall@100": recalls}
 
 
-def compared(folder: Path) -> dict[str, Any]:
+def compared(size: Size, folder: Path) -> dict[str, Any]:
     """One model's codes of the same rows, and what is found among them, on this device beside the CPU."""
     run = next(folder / side for side in SIDES if (folder / side / "model").exists())
-    found = {}
-    for number, (side, own) in enumerate(SIDES.items()):
-        out = folder / f"{number}.npz"
-        program = "import sys; from benchmarks import gpu; gpu.answers(*sys.argv[1:])"
-        ended = child([sys.executable, "-c", program, str(run), str(out)], 60, own)
-        ended.check(0)
-        found[side] = np.load(out)
-    return {"model of": run.name, **differences(*found.values())}
+    program = "import sys; from benchmarks import gpu; gpu.answers(*sys.argv[1:])"
+    outs = [folder / f"{number}.npz" for number in range(len(SIDES))]
+    commands = [[sys.executable, "-c", program, str(run), str(out)] for out in outs]
+    with ThreadPoolExecutor(len(outs)) as pool:
+        for ended in pool.map(functools.partial(child, seconds=size.child_seconds), commands, SIDES.values()):
+            ended.check(0)
+    here, there = map(np.load, outs)
+    return {"model of": run.name, **differences(here, there)}
 
 
 def differences(here: Mapping[str, np.ndarray], there: Mapping[str, np.ndarray]) -> dict[str, float]:

@@ -55,7 +55,7 @@ def test_tests_tell_what_failed_and_what_needs_more_devices(tmp_path):
     many, one = "@pytest.mark.devices(2**20)", "@pytest.mark.cpu"
     tests = [one, "def test_a(): pass", "def test_b(): assert 1 == 2", many, "def test_c(): pass"]
     (tmp_path / "test_some.py").write_text("\n".join(["import pytest", *tests]))
-    found = gpu.tests(SIZE, [f"{tmp_path}/test_some.py"])
+    found = gpu.tests(SIZE._replace(tests=(f"{tmp_path}/test_some.py",)))
     (said,) = found["failures"].values()
     assert "assert 1 == 2" in said
     assert (found["passed"], found["failed"], found["skipped"], found["cut off"]) == (1, 1, 1, False)
@@ -63,17 +63,17 @@ def test_tests_tell_what_failed_and_what_needs_more_devices(tmp_path):
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path):
     (tmp_path / "test_some.py").write_text("import nothing_of_this_name")
-    assert "nothing_of_this_name" in str(gpu.tests(SIZE, [f"{tmp_path}/test_some.py"])["failures"])
+    assert "nothing_of_this_name" in str(gpu.tests(SIZE._replace(tests=(f"{tmp_path}/test_some.py",)))["failures"])
     assert all(Path(name).exists() for name in gpu.TESTS)  # xdist runs nothing where one is missing
 
 
 def test_what_a_child_said_is_kept_when_its_time_is_over():
-    ended = gpu.child([sys.executable, "-c", "import time; print('some', flush=True); time.sleep(60)"], 2, {})
+    ended = gpu.child([sys.executable, "-c", "import time; print('some', flush=True); time.sleep(60)"], {}, 2)
     assert ended.code is None and ended.said == "some\n"
 
 
 def test_a_child_that_fails_says_so():
-    ended = gpu.child([sys.executable, "-c", "print('some', flush=True); raise SystemExit(3)"], 30, {})
+    ended = gpu.child([sys.executable, "-c", "print('some', flush=True); raise SystemExit(3)"], {}, 30)
     with pytest.raises(RuntimeError, match=r"exit code 3 after \d+ s: some"):
         ended.check(0)
     assert ended.check(0, 3) is None
