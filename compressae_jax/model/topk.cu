@@ -1,16 +1,26 @@
 // Which K entries of each row are of largest magnitude, ties to the lower column, as `lax.top_k` of |a| has them, for any
 // K. `largest` lists them, falling; `kept` writes rows with all others zeroed, for each of up to four budgets.
 // A block has a row, each thread PER of its entries in registers. The K-th largest magnitude is bracketed by bisection
-// on the bits, which rise as magnitudes do; the winners are then ranked among themselves.
+// on the bits, which rise as magnitudes do; the winners are then ranked among themselves. With GREATEST, which `largest`
+// alone has, the greatest numbers win, not magnitudes; it is 2 where winners are listed by rising column.
+#ifndef GREATEST
+#define GREATEST 0
+#endif
 constexpr int PER = (H + THREADS - 1) / THREADS;
 
 struct Row {
-  uint32_t keys[PER];  // magnitudes' bits; 0 behind the row's end, which nothing counts
+  uint32_t keys[PER];  // what rises as magnitudes or numbers do; 0 behind the row's end, which nothing counts
   int (*slots)[WARPS];
   int turn;
 };
 
 static __device__ __forceinline__ int column_of(int i) { return i * THREADS + (int)threadIdx.x; }
+
+static __device__ __forceinline__ uint32_t key_of(uint32_t bits) {
+  if (!GREATEST) return bits & 0x7fffffffu;
+  const uint32_t key = bits >> 31 ? ~bits : bits | 0x80000000u;
+  return key < ~0u ? key : ~0u - 1;  // a NaN that leaves no room above
+}
 
 static __device__ __forceinline__ int reaching(Row& row, uint32_t least) {
   int here = 0;
@@ -29,7 +39,7 @@ static __device__ __forceinline__ void choose(const uint32_t* a, Row& row, uint6
   uint32_t most = 0;
 #pragma unroll
   for (int i = 0; i < PER; ++i) {
-    row.keys[i] = column_of(i) < H ? a[column_of(i)] & 0x7fffffffu : 0;
+    row.keys[i] = column_of(i) < H ? key_of(a[column_of(i)]) : 0;
     most = row.keys[i] > most ? row.keys[i] : most;
   }
   most = warp_max(most);
@@ -75,9 +85,9 @@ static __device__ __forceinline__ void choose(const uint32_t* a, Row& row, uint6
   // How many winners are before each: threads share the comparisons of one.
   constexpr int SHARES = THREADS / K > 0 ? THREADS / K : 1;
   for (int i = threadIdx.x; i < K * SHARES; i += THREADS) {
-    const uint64_t own = winners[i % K];
+    const uint64_t counts = GREATEST == 2 ? ~0u : ~0ull, own = winners[i % K] & counts;
     int before = 0;
-    for (int other = i / K; other < K; other += SHARES) before += winners[other] > own;
+    for (int other = i / K; other < K; other += SHARES) before += (winners[other] & counts) > own;
     if (SHARES == 1) ranks[i % K] = before; else atomicAdd(&ranks[i % K], before);
   }
   __syncthreads();

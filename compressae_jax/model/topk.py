@@ -49,6 +49,24 @@ def _by_kernel(a: Array, k: int) -> tuple[Array, Array]:
     return values, columns
 
 
+def greatest(a: Float[Array, "b h"], k: int, rising: bool = False) -> tuple[Float[Array, "b k"], Int[Array, "b k"]]:
+    """The k greatest entries of each row and their columns, by falling entry, or by `rising` column."""
+
+    def by_sorting(a: Array) -> tuple[Array, Array]:
+        values, columns = jax.lax.top_k(a, k)
+        if not rising:
+            return values, columns
+        columns = jnp.sort(columns, axis=1)
+        return jnp.take_along_axis(a, columns, axis=1), columns
+
+    def by_kernel(a: Array) -> tuple[Array, Array]:
+        out = [jax.ShapeDtypeStruct((len(a), k), dtype) for dtype in (jnp.float32, jnp.int32)]
+        values, columns = cuda.called(selector(*a.shape, k, rising), out, a)
+        return values, columns
+
+    return cuda.dispatched(by_kernel, by_sorting, a) if _suits(a, k) else by_sorting(a)
+
+
 def _suits(a: Array, k: int) -> bool:
     """Whether the kernels take an array."""
     return bool(len(a)) and a.shape[1] <= WIDEST and k <= MOST and a.dtype == jnp.float32
@@ -57,6 +75,11 @@ def _suits(a: Array, k: int) -> bool:
 def lister(b: int, h: int, k: int) -> cuda.Kernel:
     """How `topk.cu` lists, for b rows of h entries, k signed values and their columns."""
     return cuda.Kernel(SOURCE, "largest", b, _threads(h), {"H": h, "K": k})
+
+
+def selector(b: int, h: int, k: int, rising: bool) -> cuda.Kernel:
+    """How `topk.cu` lists the k greatest of h entries, for b rows."""
+    return cuda.Kernel(SOURCE, "largest", b, _threads(h), {"H": h, "K": k, "GREATEST": 1 + rising})
 
 
 def keeper(b: int, h: int, ks: Sequence[int], dtype: Any) -> cuda.Kernel:

@@ -136,3 +136,19 @@ def test_the_kernel_zeroes_what_the_masks_do(h, ks, dtype):
     out = [jax.ShapeDtypeStruct(a.shape, jnp.dtype(dtype))] * len(ks)
     for one, other in zip(cuda_on_cpu.called(topk.keeper(7, h, ks, dtype), out, a), wanted, strict=True):
         assert_array_equal(one.view(np.uint8), np.asarray(other).view(np.uint8))
+
+
+@pytest.mark.parametrize(("h", "k"), [(1, 1), (33, 33), (1000, 1000), (2048, 1), (6000, 100)])
+@pytest.mark.parametrize("rising", [False, True])
+def test_the_greatest_numbers_are_those_of_a_stable_sort(h, k, rising):
+    rng = np.random.default_rng(h)
+    a = rng.standard_normal((8, h)).astype(np.float32)
+    a[1], a[2], a[3] = np.round(a[1]) + 0.0, 0, rng.choice([-1, 1], h)
+    a[4, : h // 2], a[5], a[6] = -np.inf, -abs(a[5]) * np.float32(2) ** -135, -np.inf
+    a[7] = np.arange(h) // 2
+    columns = np.argsort(-a.astype(np.float64), axis=1, kind="stable")[:, :k]
+    columns = np.sort(columns, axis=1) if rising else columns
+    out = [jax.ShapeDtypeStruct((8, k), dtype) for dtype in (np.float32, np.int32)]
+    for found in (topk.greatest(jnp.asarray(a), k, rising), cuda_on_cpu.called(topk.selector(8, h, k, rising), out, a)):
+        assert_array_equal(found[1], columns)
+        assert_array_equal(found[0], np.take_along_axis(a, columns, axis=1))

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from compressae_jax.base.arrays import padded
+from compressae_jax.model import topk
 from compressae_jax.retrieval.filters import Without, by_row
 
 WINDOW = 2**12  # pairs that are taken out of a chunk's scores at a time
@@ -79,21 +80,15 @@ def _of_blocks(best: Best, scores: Float[Array, "q c"], first_row: Int[Array, ""
     q, c = scores.shape
     r = best.scores.shape[1]
     blocks = scores.reshape(q, c // block, block)
-    which = selected(blocks.max(axis=2), min(r, c // block), rising=True)[1]
+    which = topk.greatest(blocks.max(axis=2), min(r, c // block), rising=True)[1]
     some = jnp.take_along_axis(blocks, which[:, :, None], axis=1).reshape(q, -1)
     # What is on the left of equal scores has a lower row: what was best, then blocks as they stand in the chunk.
-    kept, places = selected(jnp.concatenate([best.scores, some], axis=1), r)
+    kept, places = topk.greatest(jnp.concatenate([best.scores, some], axis=1), r)
     place = jnp.maximum(places - r, 0)
     fresh = first_row + jnp.take_along_axis(which, place // block, axis=1) * block + place % block
     old = jnp.take_along_axis(best.rows, jnp.minimum(places, r - 1), axis=1)
     rows = jnp.where(places < r, old, fresh.astype(old.dtype))
     return Best(kept, jnp.where(jnp.isneginf(kept), -1, rows))
-
-
-def selected(a: Float[Array, "q m"], r: int, rising: bool = False) -> tuple[Float[Array, "q r"], Int[Array, "q r"]]:
-    """The r greatest of each row and their places, ties to the lower; by falling number, or by rising place."""
-    found, places = jax.lax.top_k(a, r)
-    return (jnp.take_along_axis(a, places := jnp.sort(places, axis=1), axis=1), places) if rising else (found, places)
 
 
 def _less(scores: Float[Array, "q c"], first_row: Array, without: Pairs) -> Float[Array, "q c"]:
