@@ -104,7 +104,7 @@ def _sums(
 def _by_kernel(called: cuda.Kernel, rows: int, *given: Array) -> Float[Array, "q rows"]:
     *arrays, row_scales, u, first, fresh, end = given[: 4 + 3]
     (allowed,) = given[7:] or (jnp.zeros(1, bool),)
-    together = called.constants["Q"]
+    together = int(called.constants["Q"])
     groups = len(u) // together
     interleaved = u.reshape(groups, together, -1).transpose(0, 2, 1)  # a nonzero reads its column of all queries
     part = jnp.stack([jnp.asarray(x, jnp.int32) for x in (first, fresh, end, rows, groups)])
@@ -114,7 +114,7 @@ def _by_kernel(called: cuda.Kernel, rows: int, *given: Array) -> Float[Array, "q
 
 def kernel(held: Held, q: int, rows: int, allowed: bool) -> cuda.Kernel | None:
     """How `scan.cu` scores so many rows, of so many held, for q queries, a power of two or a few; None if it cannot."""
-    constants = {"H": held.h, "K": held.k, "ALLOWED": int(allowed)}
+    constants: dict[str, int | str] = {"H": held.h, "K": held.k, "ALLOWED": int(allowed)}
     if held.signed is None:
         values, columns = held.arrays
         sizes = values.dtype.itemsize, columns.dtype.itemsize

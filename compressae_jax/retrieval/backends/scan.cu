@@ -121,18 +121,18 @@ struct Record {
   const uint32_t* words;
   int shift;  // bits of the first word that are of the row before
 
-  __device__ __forceinline__ uint32_t word(int i) const {
+  __device__ __forceinline__ uint32_t word(uint32_t i) const {
     if (WHOLE) return words[i];
     return __funnelshift_r(words[i], words[i + 1], shift);
   }
   // 32 bits from one on; those behind the record are anything.
-  __device__ __forceinline__ uint32_t bits(int at) const {
+  __device__ __forceinline__ uint32_t bits(uint32_t at) const {
     const uint32_t low = word(at / 32);
     if (at % 32 == 0) return low;
     return __funnelshift_r(low, 4 * (at / 32 + 1) < WIDTH ? word(at / 32 + 1) : 0, at % 32);
   }
   // The first bit of each word of the bitmap is its highest.
-  __device__ __forceinline__ uint32_t bitmap(int i) const {
+  __device__ __forceinline__ uint32_t bitmap(uint32_t i) const {
     const uint32_t some = bits(BITMAP + 32 * i);
     return __brev(32 * (i + 1) > BITS ? some & ((1u << BITS % 32) - 1) : some);
   }
@@ -179,8 +179,8 @@ scores(const uint8_t* __restrict__ records, const float* __restrict__ signed_lev
     if (real) {
       const int lead = (int)((uint64_t)tile * WIDTH & 3) + threadIdx.x * WIDTH;
       const Record record = {tiles + (WHOLE ? threadIdx.x * APART : lead / 4), WHOLE ? 0 : lead % 4 * 8};
-      uint32_t bits = 0;  // of the word of the bitmap before the `next`
-      int next = 0;
+      uint32_t bits = 0;  // what is left of the word of the bitmap that begins at `base`
+      uint32_t base = 0u - 32;
       bool used = false;
 #pragma unroll (K <= 64 ? 2 : 1)
       for (int from = 0; from < K; from += 32) {
@@ -188,16 +188,12 @@ scores(const uint8_t* __restrict__ records, const float* __restrict__ signed_lev
         for (int j = 0; j < 32; ++j) {
           const int i = from + j;
           if (i >= K) break;
-          while (bits == 0 && next < (BITS + 31) / 32) bits = record.bitmap(next++);
-          int place = 0;
-          if (bits != 0) {
-            const int zeros = __clz(bits);
-            place = 32 * (next - 1) + zeros;
-            bits ^= 0x80000000u >> zeros;
-            used = true;
-          }
+          while (bits == 0 && base + 32 < BITS) base += 32, bits = record.bitmap(base / 32);
+          if (i == 0) used = bits != 0;
+          const uint32_t zeros = __clz(bits), place = bits != 0 ? base + zeros : 0;
+          bits &= __funnelshift_r(0x7fffffff, 0, zeros);
           const uint32_t field = record.bits(LOW * i) & ((1u << LOW) - 1), number = record.bits(LOW * K + 4 * i) & 15;
-          add(sums, levels[number], (uint32_t)((place - i) & 255) << LOW | field, u);
+          add(sums, levels[number], ((place - i) & 255) << LOW | field, u);
         }
       }
       if (!used) {
