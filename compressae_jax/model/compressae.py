@@ -70,16 +70,14 @@ class CompresSAE(nn.Module):
         s_k, s_4k, *others = topk.activate(self.pre_activations(x), ks, self.activation, self.gradient, self.dtype)
         return Outputs(s_k, self.decode(s_k), self.decode(s_4k), tuple(map(self.decode, others)))
 
-    def activated(self, x: Float[Array, "b d"]) -> Float[Array, "b h"]:
-        """What `encode` chooses from: pre-activations, `rectified`, all zero of a zero row."""
-        a = self.pre_activations(x)
-        a = jnp.where((x != 0).any(axis=1, keepdims=True), a, 0)
-        return topk.rectified(a, self.activation)
-
     def encode(self, x: Float[Array, "b d"]) -> Codes:
         """The codes of vectors, by falling magnitude; a zero row, which has no direction, gets an all-zero code."""
-        a = self.activated(x)
-        values, columns = topk.largest(a, self.h if self.activation == "identity" else self.k)
+        a = topk.rectified(self.pre_activations(x), self.activation)
+        k = self.h if self.activation == "identity" else self.k
+        values, columns = topk.largest(a, k)
+        # Of k numbers a row, not of h before the selection: that would read and write as much as the product does.
+        there = (x != 0).any(axis=1, keepdims=True)
+        values, columns = jnp.where(there, values, 0), jnp.where(there, columns, jnp.arange(k))
         return Codes(values, columns.astype(column_dtype(self.h)), self.h)
 
 

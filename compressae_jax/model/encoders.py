@@ -300,7 +300,7 @@ class Encoder:
         return self.encoder == "topk" and storage_bits(self.storage) is None
 
     def _activated(self, units: Float[np.ndarray, "b d"], a: Float[np.ndarray, "b h"]) -> Float[np.ndarray, "b h"]:
-        """What columns are chosen from, made in place of x̂ W_e + b_e: see `CompresSAE.activated`."""
+        """What columns are chosen from, made in place of x̂ W_e + b_e: `rectified`, all zero of a zero row."""
         a[~units.any(axis=1)] = 0
         return topk_host.rectify(a, self.weights.activation)
 
