@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,10 +41,12 @@ from compressae_jax.model import encoders, on_device, topk
 from compressae_jax.model.losses import Mix
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import InputError
-from compressae_jax.retrieval.backends import bcoo, host, scan
+from compressae_jax.retrieval.backends import bcoo, host, running_top, scan
 from compressae_jax.training import loop, recipes, step
 
 DEPTH = 100
+PIECE = 2**20  # dense rows of one product
+CHECKED = 300_000  # rows that a host searches, too
 # Of what is jitted, the most telling first; those of several devices are skipped.
 TESTS = (
     "tests/retrieval/backends/test_running_top.py",
@@ -460,44 +462,76 @@ def encoding(size: Size, note: Note) -> None:
 
 
 def search(size: Size, note: Note) -> None:
-    """float16 and packed rows on the device, beside a bfloat16 dense product and top_k in chunks."""
+    """float16 and packed rows on the device, with and without our kernels, beside a bfloat16 dense product.
+
+    All sides select by maxima of blocks where there are kernels.
+    """
     speed, n = timing.bandwidth(), size.searched
-    note({"bandwidth": speed, "dense bytes a row": 2 * size.d})
+    note({"bandwidth": speed, "dense, ms by bandwidth": 2e3 * n * size.d / speed})
     rng = np.random.default_rng(0)
     some = random_codes(min(n, 2**18), size)
     copies = -(-n // len(some))
-    sides: dict[str, Callable[[np.ndarray], Any]] = {}
     levels = tuple(np.linspace(0.3, 3, 8).astype(np.float32).tolist())
+    sides: dict[str, Callable[[np.ndarray], Any]] = {}
     for name, rows in (("float16", some), ("fast4", convert.stored(some, "fast4", levels, "cosine"))):
+        note({f"{name} beside the host": as_on_host(repeated(rows, copies, min(n, CHECKED)))})
         placed = scan.Placed(repeated(rows, copies, n))
         sides[name] = lambda u, placed=placed: scan.search(placed, "reconstructed", u, DEPTH)
-        note({f"{name} bytes a row": rows.nbytes / len(rows)})
-    dense = jax.jit(lambda key: jax.random.normal(key, (n, size.d), jnp.bfloat16))(jax.random.key(0))
-    sides["dense bfloat16"] = lambda u: nearest(dense, jnp.asarray(u[:, : size.d], jnp.bfloat16))
+        note({f"{name}, ms by bandwidth": 1e3 * placed.held.nbytes / speed})
+    drawn_piece = jax.jit(jax.random.normal, static_argnums=(1, 2))
+    lengths = [min(PIECE, n - first) for first in range(0, n, PIECE)]
+    keys = jax.random.split(jax.random.key(0), len(lengths))
+    dense = tuple(drawn_piece(key, (length, size.d), jnp.bfloat16) for key, length in zip(keys, lengths, strict=True))
+    sides["dense bfloat16"] = lambda u: nearest(dense, jnp.asarray(u[:, : size.d], jnp.bfloat16), DEPTH)
     for q in size.queries:
         u = rng.standard_normal((q, size.h)).astype(np.float32)
-        seconds = timing.alternate({name: lambda c=call, u=u: c(u) for name, call in sides.items()}, 7, budget=10)
+        calls = {name: lambda c=call, u=u: c(u) for name, call in sides.items()}
+        if q == 1:
+            calls |= {
+                f"{name} without kernels": lambda c=sides[name], u=u: plainly(c, u) for name in ("float16", "fast4")
+            }
+        seconds = timing.alternate(calls, 7, budget=3)
         note({f"q={q}": {name: timing.milliseconds(one) for name, one in seconds.items()}})
 
 
-def nearest(dense: jax.Array, queries: jax.Array, chunk: int = 2**18) -> tuple[jax.Array, jax.Array]:
-    """The best rows of a dense product, a chunk of rows at a time."""
-    return _nearest(dense, queries, min(chunk, len(dense)), min(DEPTH, len(dense)))
+def plainly(call: Callable[[np.ndarray], Any], u: np.ndarray) -> Any:
+    """A call without our kernels."""
+    before = os.environ.get("COMPRESSAE_CUDA_KERNELS")
+    os.environ["COMPRESSAE_CUDA_KERNELS"] = "0"
+    try:
+        return call(u)
+    finally:
+        del os.environ["COMPRESSAE_CUDA_KERNELS"]
+        os.environ.update({} if before is None else {"COMPRESSAE_CUDA_KERNELS": before})
 
 
-@jax.jit(static_argnums=(2, 3))
-def _nearest(dense: jax.Array, queries: jax.Array, chunk: int, top: int) -> tuple[jax.Array, jax.Array]:
-    def absorb(best: tuple, wanted: jax.Array) -> tuple[tuple, None]:
-        start = jnp.minimum(wanted, len(dense) - chunk)  # the last chunk has rows of the one before
-        rows = jax.lax.dynamic_slice_in_dim(dense, start, chunk)
-        scores = jnp.einsum("qd,nd->qn", queries, rows, preferred_element_type=jnp.float32)
-        here, place = jax.lax.top_k(jnp.where(start + jnp.arange(chunk) < wanted, -jnp.inf, scores), top)
-        both = jnp.concatenate([best[0], here], 1), jnp.concatenate([best[1], place + start], 1)
-        scores, order = jax.lax.top_k(both[0], top)
-        return (scores, jnp.take_along_axis(both[1], order, 1)), None
+def as_on_host(rows: Rows) -> dict[str, float]:
+    """What the device finds in some rows for two queries beside what the host finds there."""
+    u = np.random.default_rng(1).standard_normal((2, rows.h)).astype(np.float32)
+    found = scan.search(scan.Placed(rows), "reconstructed", u, DEPTH)
+    wanted = host.search(rows, "reconstructed", u, DEPTH)
+    return {
+        "share of places with the same row": float((found[1] == wanted[1]).mean()),
+        "greatest difference of scores": float(np.abs(found[0] - wanted[0]).max()),
+    }
 
-    nothing = jnp.full((len(queries), top), -jnp.inf), jnp.zeros((len(queries), top), jnp.int32)
-    return jax.lax.scan(absorb, nothing, jnp.arange(0, len(dense), chunk, dtype=jnp.int32))[0]
+
+@jax.jit(static_argnums=2)
+def nearest(pieces: Sequence[jax.Array], queries: jax.Array, top: int) -> running_top.Best:
+    """The best rows of a dense product, whose scores are selected from as those of codes are."""
+    q, first = len(queries), 0
+    best, together = running_top.nothing(q, top), max(1, scan.WORKING_BYTES // (4 * q * len(pieces[0])))
+    for start in range(0, len(pieces), together):
+        some = [
+            jnp.einsum("qd,nd->qn", queries, piece, preferred_element_type=jnp.float32)
+            for piece in pieces[start : start + together]
+        ]
+        rows = sum(one.shape[1] for one in some)
+        block = scan.cut_of(q, top, 1, rows, None).block
+        behind = jnp.full((q, -rows % max(1, block)), -jnp.inf)
+        best = running_top.add(best, jnp.concatenate([*some, behind], axis=1), jnp.asarray(first), None, block)
+        first += rows
+    return best
 
 
 def selection(size: Size, note: Note) -> None:

@@ -22,7 +22,8 @@ SIZE = gpu.SIZES["small"]
 def test_the_dense_side_finds_the_best_rows_of_all_chunks():
     rng = np.random.default_rng(0)
     rows, queries = (rng.integers(-8, 9, (n, 16)).astype(np.float32) for n in (333, 3))
-    scores, found = gpu.nearest(jnp.asarray(rows, jnp.bfloat16), jnp.asarray(queries, jnp.bfloat16), chunk=100)
+    pieces = tuple(jnp.asarray(rows[start : start + 100], jnp.bfloat16) for start in range(0, 333, 100))
+    scores, found = gpu.nearest(pieces, jnp.asarray(queries, jnp.bfloat16), gpu.DEPTH)
     exact = queries @ rows.T
     assert_array_equal(np.asarray(scores), -np.sort(-exact, axis=1)[:, : gpu.DEPTH])
     assert_array_equal(np.take_along_axis(exact, np.asarray(found), axis=1), np.asarray(scores))

@@ -102,7 +102,7 @@ def search(
     asked = jnp.asarray(padded(np.asarray(u, np.float32), 1 << max(0, q - 1).bit_length()))
     pairs = running_top.pairs(without)
     k = (rows.held if isinstance(rows, Placed) else rows).k
-    cut = _cut(len(asked), top, k, n if isinstance(rows, Placed) else min(n, LONGEST_CHUNK), checked_chunk(chunk))
+    cut = cut_of(len(asked), top, k, n if isinstance(rows, Placed) else min(n, LONGEST_CHUNK), checked_chunk(chunk))
     if not isinstance(rows, Placed):
         best = running_top.nothing(len(asked), top)
         best = _stream(best, rows, space, asked, cut, picked, allowed, pairs)
@@ -167,8 +167,8 @@ class Cut(NamedTuple):
     block: int = 0
 
 
-def _cut(q: int, top: int, k: int, n: int, chunk: int | None) -> Cut:
-    """How n rows are gone through; with our kernels by large chunks, which a sort would cost too much."""
+def cut_of(q: int, top: int, k: int, n: int, chunk: int | None) -> Cut:
+    """How n rows are gone through for the best `top`; by our kernels in large chunks, which are not sorted."""
     most, greatest = SELECTED
     if not cuda.usable() or top > greatest:
         return Cut(chunk or max(1, min(LONGEST_CHUNK, WORKING_BYTES // (4 * q * k))))

@@ -96,8 +96,8 @@ def test_chunks_are_cut_so_that_few_numbers_are_selected_from(by_blocks):
     for q in (1, 4, 64, 1024):
         for top in (1, 10, 100, 1000, 2048):
             for n in (1, 1000, 10**6, 10**7, 10**8):
-                cut = scan._cut(q, top, 32, n, None)
+                cut = scan.cut_of(q, top, 32, n, None)
                 assert cut.chunk % cut.block == 0 and 4 * q * cut.chunk <= scan.WORKING_BYTES + 4 * q * cut.block
                 assert max(cut.chunk // cut.block, top * (cut.block + 1)) <= scan.SELECTED[0]
-    assert scan._cut(1, 100, 32, 10**7, None) == (10_000_128, 256)  # one chunk
-    assert scan._cut(1, 2049, 32, 10**7, None).block == 0
+    assert scan.cut_of(1, 100, 32, 10**7, None) == (10_000_128, 256)  # one chunk
+    assert scan.cut_of(1, 2049, 32, 10**7, None).block == 0
