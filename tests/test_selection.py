@@ -95,9 +95,11 @@ def test_a_design_seldom_fails():
 @pytest.mark.parametrize(("b", "h"), [(100_000, 4096), (20_000, 65_536), (301, 100)])
 def test_kernels_lower_for_cuda(b, h, dtype):
     a = jax.ShapeDtypeStruct((b, h), jnp.dtype(dtype))
-    for call in (selection.kernel_limits, selection.kernel_masked):
-        jitted = jax.jit(functools.partial(call, ks=(16, 64), interpret=False))
-        assert "__gpu$xla.gpu.triton" in jitted.trace(a).lower(lowering_platforms=("cuda",)).as_text()
+    device = jax.sharding.AbstractDevice("NVIDIA H100 80GB HBM3", 132, "gpu")  # which JAX 0.11 asks for
+    with jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), (), abstract_device=device)):
+        for call in (selection.kernel_limits, selection.kernel_masked):
+            jitted = jax.jit(functools.partial(call, ks=(16, 64), interpret=False))
+            assert "__gpu$xla.gpu.triton" in jitted.trace(a).lower(lowering_platforms=("cuda",)).as_text()
 
 
 @pytest.fixture
