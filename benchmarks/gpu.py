@@ -32,6 +32,7 @@ import numpy as np
 
 from benchmarks import timing
 from compressae_jax import compression, data, front_door
+from compressae_jax.base import cuda
 from compressae_jax.codes import on_host
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.rows import Rows
@@ -71,6 +72,7 @@ TESTS = (
 EXACTLY = "--xla_gpu_deterministic_ops=true"
 COMPILED_SOONER = "--xla_gpu_autotune_level=0"  # what tests ask of a compiler is no speed
 PRECISIONS = ("default", "tensorfloat32", "float32")
+PRODUCTS = ("BF16_BF16_F32_X6", "BF16_BF16_F32_X3", "tensorfloat32")  # of float32 numbers, on matrix units
 SIDES = {"quickstart": {}, "quickstart on the CPU": {"JAX_PLATFORMS": "cpu"}}  # and their environments
 
 Note = Callable[[dict[str, Any]], None]  # keeps what a part has so far
@@ -380,48 +382,68 @@ def answers(run: str, out: str) -> None:
 
 
 def training(size: Size, note: Note) -> None:
-    """Seconds of a training in both precisions, after a short one that compiles; validation cosine against seconds."""
+    """Seconds of a training in both precisions, after a short one that compiles; held-out cosine against seconds.
+
+    The program is compiled in the first one and read back in the second, whose seconds begin before its rows are read.
+    """
     source, name = rows_to_train(size)
+    note({"data": name, "target seconds": 15, "aim": 8, "the paper": 100})
+    for dtype in ("bfloat16", "float32"):
+        note({dtype: tried(trained, size, source, dtype, size.steps)})
+    if cuda.usable():
+        with kernels_off():
+            note({"bfloat16, without our kernels": tried(trained, size, source, "bfloat16", size.steps // 50)})
     peaks = {dtype: timing.product_rate(dtype) for dtype in ("float32", "bfloat16")}
-    note({"data": name, "peak operations a second": peaks, "target seconds": 15, "aim": 8, "the paper": 100})
-    product = 2 * size.batch * size.d * size.h
-    held = source[:: max(1, len(source) // 1000)][:1000]
-    split = data.split_rows(len(source), 0, 0).train
-    for dtype in peaks:
-        own = {
-            "h": size.h,
-            "k": size.k,
-            "batch": size.batch,
-            "dtype": dtype,
-            "validate_every": max(1, size.steps // 10),
-        }
-        with tempfile.TemporaryDirectory() as folder:
-            for steps, name in ((2, "compiling"), (size.steps, "timed")):
-                fields = recipes.with_fields(
-                    recipes.recipe("published"), {**own, "steps": steps, "checkpoint_every": steps}
-                )
-                fields = {"seed": 0, "budget_bytes": None, **fields, "data": {"zero_rows": "stop"}, "start": ""}
-                fields["mesh"] = {"data": 1, "model": 1}
-                start = time.perf_counter()
-                loop.train(fields, InMemory(source), split, Path(folder, name), validate=cosine(held), progress=False)
-                seconds = time.perf_counter() - start
-            lines = [json.loads(line) for line in Path(folder, "timed", "metrics.jsonl").read_text().splitlines()]
-        curve = [
-            {"step": line["step"], "seconds": line["seconds"], "cosine": line["validation/cosine"]}
-            for line in lines
-            if "validation/cosine" in line
-        ]
-        rate = size.steps / seconds
-        note(
-            {
-                dtype: {
-                    "seconds": seconds,
-                    "rows a second": rate * size.batch,
-                    "share of peak, eight products a step": 8 * product * rate / peaks[dtype],
-                    "validation": curve,
-                }
-            }
-        )
+    note({"operations a second of large products": peaks})
+
+
+@contextlib.contextmanager
+def kernels_off() -> Iterator[None]:
+    """What is traced meanwhile has none of our kernels."""
+    before = os.environ.get("COMPRESSAE_CUDA_KERNELS")
+    os.environ["COMPRESSAE_CUDA_KERNELS"] = "0"
+    try:
+        yield
+    finally:
+        del os.environ["COMPRESSAE_CUDA_KERNELS"]
+        if before is not None:
+            os.environ["COMPRESSAE_CUDA_KERNELS"] = before
+
+
+def trained(size: Size, source: np.ndarray, dtype: str, steps: int) -> dict[str, Any]:
+    """One training, after one of two steps that compiles."""
+    split = data.split_rows(len(source), 0, 1000)
+    held = source[split.validation]
+    own = {"h": size.h, "k": size.k, "batch": size.batch, "dtype": dtype, "validate_every": max(1, steps // 10)}
+    seconds = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number, name in ((2, "compiling"), (steps, "timed")):
+            fields = recipes.with_fields(
+                recipes.recipe("published"), {**own, "steps": number, "checkpoint_every": number, "log_every": 1}
+            )
+            fields = {"seed": 0, "budget_bytes": None, **fields, "data": {"zero_rows": "stop"}, "start": ""}
+            fields["mesh"] = {"data": 1, "model": 1}
+            start = time.perf_counter()
+            loop.train(fields, InMemory(source), split.train, Path(folder, name), validate=cosine(held), progress=False)
+            seconds.append(time.perf_counter() - start)
+        told = Path(folder, "timed", "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    lines = [json.loads(line) for line in told]
+    ends = [line["seconds"] for line in lines if "step" in line]
+    step = float(np.median(np.diff(ends))) if len(ends) > 1 else None
+    curve = [
+        {"step": line["step"], "seconds": line["seconds"], "cosine": line["validation/cosine"]}
+        for line in lines
+        if "validation/cosine" in line
+    ]
+    return {
+        "steps": steps,
+        "seconds": seconds[1],
+        "seconds of the two steps before, which compile": seconds[0],
+        "seconds of a step, median": step,
+        "rows a second, of that": size.batch / step if step else None,
+        "operations a second of its eight products": 16 * size.batch * size.d * size.h / step if step else None,
+        "validation": curve,
+    }
 
 
 def cosine(held: np.ndarray) -> Callable[[Weights], dict[str, float]]:
@@ -436,29 +458,61 @@ def cosine(held: np.ndarray) -> Callable[[Weights], dict[str, float]]:
 
 
 def encoding(size: Size, note: Note) -> None:
-    """Rows a second by every encoder, jitted, from the device's memory; and of a file to a folder of codes."""
-    weights, key = drawn(size), jax.random.key(0)
+    """Rows a second by every encoder, jitted, from the device's memory; and of a file to a folder of codes.
+
+    One pass in float32 by other products, too, with the rows whose columns are those of the product's own.
+    """
+    weights = drawn(size)
     params, module = jax.tree.map(jnp.asarray, weights.params), weights.module()
+
+    def pieces(rows: int) -> list[jax.Array]:
+        each = min(rows, 2**16)
+        drawn_piece = jax.jit(jax.random.normal, static_argnums=1)
+        return [drawn_piece(one, (each, size.d)) for one in jax.random.split(jax.random.key(0), rows // each)]
+
+    def rate(call: Callable[[jax.Array], Any], some: list[jax.Array]) -> dict[str, float]:
+        seconds = timing.alternate({"encode": lambda: [call(piece) for piece in some]}, 5, budget=5)["encode"]
+        return timing.spread([sum(map(len, some)) / one for one in seconds])
+
+    some = pieces(size.encoded)
+    for dtype in (jnp.bfloat16, jnp.float32):
+        own = module.clone(dtype=dtype)
+        call = functools.partial(on_device.encode, params, module=own)
+        note({f"topk, {jnp.dtype(dtype).name}, rows a second": tried(rate, call, some)})
+    wanted = np.sort(np.asarray(on_device.encode(params, some[0], module).columns), axis=1)
+    for name in PRODUCTS if jax.default_backend() == "gpu" else ():
+
+        @jax.jit
+        def one_pass(x: jax.Array, name: str = name) -> Codes:
+            with jax.default_matmul_precision(name):
+                codes: Any = module.apply({"params": params}, x, method="encode")
+                return codes
+
+        def found(call: Callable[[jax.Array], Any] = one_pass) -> dict[str, Any]:
+            same = (np.sort(np.asarray(call(some[0]).columns), axis=1) == wanted).all(axis=1).mean()
+            return {**rate(call, some), "rows of the same columns": float(same)}
+
+        note({f"topk, float32 by {name}, rows a second": tried(found)})
+    few = pieces(size.pursued)
     coarse = {"shortlist": on_device.coarse_on(weights, jax.devices()[0])}
-    counts = {name: size.encoded if name == "topk" else size.pursued for name in encoders.ENCODERS}
-    for name, rows in counts.items():
-        for dtype in (jnp.float32, jnp.bfloat16) if name == "topk" else (jnp.float32,):
-            each = min(rows, 2**16)
-            pieces = [jax.random.normal(one, (each, size.d)) for one in jax.random.split(key, rows // each)]
-            own = module.clone(dtype=dtype)
+    for name in encoders.ENCODERS:
+        if name != "topk":
+            call = functools.partial(on_device.encode, params, module=module, encoder=name, coarse=coarse.get(name))
+            note({f"{name}, float32, rows a second": tried(rate, call, few)})
+    note({"from a file to a folder, rows a second": tried(to_folder, size, weights)})
 
-            def encoded(pieces: list = pieces, own: Any = own, name: str = name) -> list:
-                return [on_device.encode(params, piece, own, name, coarse.get(name)) for piece in pieces]
 
-            seconds = timing.alternate({"encode": encoded}, 5, budget=10)["encode"]
-            rates = timing.spread([rows / one for one in seconds])
-            note({f"{name}, {jnp.dtype(dtype).name}, rows a second": rates})
+def to_folder(size: Size, weights: Weights) -> dict[str, float]:
+    """Rows a second from a file on the disk to codes on it, the second time: the first one compiles."""
     with tempfile.TemporaryDirectory() as folder:
         np.save(Path(folder, "x.npy"), np.random.default_rng(0).standard_normal((size.encoded, size.d), np.float32))
-        start = time.perf_counter()
-        compression.to_folder(weights, data.open_source(Path(folder, "x.npy")), Path(folder, "codes"), progress=False)
-        seconds = time.perf_counter() - start
-    note({"from a file to a folder, rows a second": size.encoded / seconds})
+        seconds = []
+        for name in ("compiling", "codes"):
+            start = time.perf_counter()
+            source = data.open_source(Path(folder, "x.npy"))
+            compression.to_folder(weights, source, Path(folder, name), progress=False)
+            seconds.append(time.perf_counter() - start)
+    return {"first": size.encoded / seconds[0], "second": size.encoded / seconds[1]}
 
 
 def search(size: Size, note: Note) -> None:
@@ -555,10 +609,10 @@ class Part(NamedTuple):
 
 PARTS = {
     "works": Part(works, 150, children=True),
-    "training": Part(training, 110),
+    "training": Part(training, 140),
     "search": Part(search, 80),
-    "encoding": Part(encoding, 80),
-    "selection": Part(selection, 60, children=True),
+    "encoding": Part(encoding, 70),
+    "selection": Part(selection, 40, children=True),
 }
 
 

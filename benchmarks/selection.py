@@ -3,8 +3,8 @@
     python -m benchmarks.selection --out=results [--shapes 100000,4096,32 ...] [--dtype=bfloat16]
 
 Two jobs: `list` (values and columns of the k largest, `topk.largest`) and `masks` (the arrays of `topk.keep` at k and
-4k, as training needs them). `lax.top_k` is what the product does where all is jitted, `compiled loops` what it does on
-a CPU. The others are candidates for an accelerator:
+4k, as training needs them). `topk.cu` is what the product does on NVIDIA GPUs, `lax.top_k` what it does elsewhere where
+all is jitted, `compiled loops` what it does on a CPU. The others are candidates for an accelerator:
 
 - buckets: the few largest of each bucket, then `top_k` of these (arXiv 2506.04165). A bucket that gives all its
   candidates may hide more; then `top_k` does the whole batch.
@@ -13,7 +13,7 @@ a CPU. The others are candidates for an accelerator:
 - Pallas: the same bisection with the row in registers, for NVIDIA through Triton; it gives the thresholds, or writes
   the masked rows itself. A CPU only interprets it, which is checked and not timed.
 
-Nothing in the product depends on the candidates until a measurement on a device shows that one wins. Each form is
+The product depends on none of the candidates. Each form is
 compared with a stable sort in NumPy before it is timed; one that is wrong, or that the device refuses, has no time and
 makes the exit code 1. Memory: about seven arrays of a shape; at h = 65,536 an H100 has room for 20,000 rows.
 """
@@ -35,6 +35,7 @@ from jax.experimental.pallas import triton
 from jaxtyping import Array, Bool, Float, Int, Integer
 
 from benchmarks import timing
+from compressae_jax.base import cuda
 from compressae_jax.model import topk, topk_host
 from compressae_jax.retrieval.backends import host
 
@@ -108,13 +109,16 @@ def forms(h: int, k: int, dtype: str) -> list[Form]:
     """Every form of both jobs that this device and dtype have."""
     cpu, ks = jax.default_backend() == "cpu", budgets(h, k)
     calls: dict[tuple[str, str], Callable[[Any], Any]] = {
-        ("lax.top_k", "list"): functools.partial(topk.largest, k=k),
-        ("lax.top_k", "masks"): functools.partial(topk.keep, ks=ks),
+        ("lax.top_k", "list"): functools.partial(by_sorting, k=k),
+        ("lax.top_k", "masks"): functools.partial(masked, ks=ks, found=sorted_limits),
         ("buckets", "list"): functools.partial(two_stage, k=k),
         ("buckets", "masks"): functools.partial(masked, ks=ks, found=bucket_limits),
     }
     found = {f"threshold, bits a pass: {width}": functools.partial(threshold, width=width) for width in WIDTHS}
     found["Pallas, thresholds"] = functools.partial(kernel_limits, interpret=cpu)
+    if cuda.usable() and dtype == "float32":
+        calls["topk.cu", "list"] = functools.partial(topk.largest, k=k)
+        calls["topk.cu", "masks"] = functools.partial(topk.keep, ks=ks, dtype=jnp.dtype(dtype))
     for name, one in found.items():
         calls[name, "list"] = functools.partial(listed, k=k, found=one)
         calls[name, "masks"] = functools.partial(masked, ks=ks, found=one)
@@ -212,6 +216,19 @@ def bucket_largest(
         found.append((best, at))
     sizes, places = zip(*found, strict=True)
     return jnp.concatenate(sizes, axis=2), jnp.concatenate(places, axis=2)
+
+
+def by_sorting(a: Float[Array, "b h"], k: int) -> tuple[Float[Array, "b k"], Int[Array, "b k"]]:
+    """As `topk.largest` without a kernel: by `top_k`, which sorts all entries where k is large."""
+    _, columns = lax.top_k(jnp.abs(a), k)
+    return jnp.take_along_axis(a, columns, axis=1), columns
+
+
+def sorted_limits(a: Float[Array, "b h"], ks: tuple[int, ...]) -> Limits:
+    """The limits, from that list of the largest budget."""
+    values, columns = map(lax.optimization_barrier, by_sorting(a, max(ks)))
+    ends = jnp.asarray(ks) - 1
+    return Limits(keys(values)[:, ends], columns[:, ends])
 
 
 def bucket_limits(a: Float[Array, "b h"], ks: tuple[int, ...]) -> Limits:

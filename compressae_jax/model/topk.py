@@ -61,7 +61,7 @@ def greatest(a: Float[Array, "b h"], k: int, rising: bool = False) -> tuple[Floa
 
     def by_kernel(a: Array) -> tuple[Array, Array]:
         out = [jax.ShapeDtypeStruct((len(a), k), dtype) for dtype in (jnp.float32, jnp.int32)]
-        values, columns = cuda.called(selector(*a.shape, k, rising), out, a)
+        values, columns = cuda.called(selector(len(a), a.shape[1], k, rising), out, a)
         return values, columns
 
     return cuda.dispatched(by_kernel, by_sorting, a) if _suits(a, k) else by_sorting(a)
