@@ -28,9 +28,12 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from benchmarks import timing
 from compressae_jax.base import cuda
+from compressae_jax.codes.storage.kinds import record_width
 from compressae_jax.model import on_device
 from compressae_jax.model.compressae import CompresSAE
 from compressae_jax.model.losses import PAPER
+from compressae_jax.retrieval.backends import scan
+from compressae_jax.retrieval.backends.held import Held
 from compressae_jax.training import sharding, state
 from compressae_jax.training import step as updates
 
@@ -70,25 +73,30 @@ def main() -> None:
     os.environ["COMPRESSAE_CUDA_KERNELS"] = "1"
     kernels = kept_kernels()
     programs = []
-    for program in (one for one in all_programs(device()) if flags.only in one.name):
+    for program in (one for one in all_programs() if flags.only in one.name):
         programs.append(compiled(program))
         print(programs[-1], flush=True)
     found = [assembled(*key, made) for key, made in kernels.items()]
-    report = {"machine": timing.machine(), "programs": programs, "kernels": found}
+    report = {
+        "command": f"python -m benchmarks.ahead --out={flags.out}",
+        "machine": timing.machine(),
+        "programs": programs,
+        "kernels": found,
+    }
     text = page(programs, found)
     timing.write(flags.out, "ahead", report, text)
     print(text)
 
 
-def device() -> Any:
-    """An H100 to compile for."""
+def devices(number: int) -> list[Any]:
+    """So many H100 of one host to compile for."""
     try:
-        found = topologies.get_topology_desc(platform="cuda", target_config=H100, topology="1x1x1")
+        found = topologies.get_topology_desc(platform="cuda", target_config=H100, topology=f"1x1x{number}")
     except (RuntimeError, ValueError, NotImplementedError) as error:
         raise SystemExit(f"JAX has no compiler for NVIDIA GPUs here (pip install -e .[cuda13]): {error}") from None
     if not cuda.usable():  # main asked for kernels
         raise SystemExit("no NVRTC here (pip install -e .[cuda13])")
-    return found.devices[0]
+    return list(found.devices)
 
 
 def kept_kernels() -> dict[tuple[str, tuple], str]:
@@ -103,15 +111,23 @@ def kept_kernels() -> dict[tuple[str, tuple], str]:
     return kernels
 
 
-def all_programs(on: Any) -> Iterator[Program]:
-    """Training steps of the paper's shape, encoders, searches."""
-    d, h, k, b = 768, 4096, 32, 100_000
+def all_programs() -> Iterator[Program]:
+    """Training steps of the paper's shape, encoders, searches of ten million rows."""
+    d, h, k, b, n, top = 768, 4096, 32, 100_000, 10_000_000, 100
+    (on,), many = devices(1), devices(8)
     for dtype, kind in (("bfloat16", "bfloat16"), ("float32", "tf32")):
         yield Program(
             f"training step, {b:,} rows, {dtype}",
-            lambda dtype=dtype: trained(on, CompresSAE(d, h, k, dtype=jnp.dtype(dtype)), b),
+            lambda dtype=dtype: trained([on], 1, CompresSAE(d, h, k, dtype=jnp.dtype(dtype)), b),
             8 * 2 * b * d * h,
             kind,
+        )
+    for model in (1, 2):
+        yield Program(
+            f"training step, {b:,} rows, bfloat16, each of 8: data {8 // model}, model {model}",
+            lambda model=model: trained(many, model, CompresSAE(d, h, k, dtype=jnp.bfloat16), b),
+            8 * 2 * b * d * h / 8,
+            "bfloat16",
         )
     for encoder, rows, dtype in (
         ("topk", 2**16, "bfloat16"),
@@ -127,10 +143,30 @@ def all_programs(on: Any) -> Iterator[Program]:
             dtype,
         )
 
+    for q in (1, 16, 64, 256):
+        for storage in ("float16", "fast4"):
+            yield Program(
+                f"search, {n:,} {storage} rows, {q} queries",
+                lambda q=q, storage=storage: searched(on, storage, n, h, k, q, top),
+                2 * n * k * q,
+                "float32",
+            )
 
-def trained(on: Any, module: CompresSAE, b: int) -> Any:
-    """A step of training."""
-    mesh = Mesh(np.array([[on]]), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
+
+def searched(on: Any, storage: str, n: int, h: int, k: int, q: int, top: int) -> Any:
+    """The best rows of so many."""
+    if storage == "fast4":
+        records = placed(on, (n, record_width(storage, h, k, None)), jnp.uint8)
+        rows = Held((records,), placed(on, (16,)), h, k)
+    else:
+        rows = Held((placed(on, (n, k), jnp.float16), placed(on, (n, k), jnp.uint16)), None, h, k)
+    cut = scan.cut_of(q, top, k, n, None)
+    return scan._best.lower(rows, placed(on, (n,)), placed(on, (q, h)), None, None, top, cut)
+
+
+def trained(on: list[Any], model: int, module: CompresSAE, b: int) -> Any:
+    """A step of training, h split over so many of the devices."""
+    mesh = Mesh(np.array(on).reshape(-1, model), ("data", "model"), axis_types=(AxisType.Auto,) * 2)
     rate = updates.schedule(1e-3, 10, 500, 0.1)
     adam = updates.optimizer(rate, 1.0, 0.9, 0.999)
     step = updates.make_step(module, adam, rate, mesh, mix=PAPER, dead_after=100, loops=False)
@@ -178,11 +214,17 @@ def compiled(program: Program) -> dict[str, Any]:
 def bytes_of(text: str, start: str, wanted: Callable[[str, str], bool] = lambda name, line: True) -> int:
     """Bytes that the instructions of a computation read and write, those of loops as often as they turn.
 
-    `wanted`: whether to count an instruction, by its name and its line.
+    `wanted`: whether to count an instruction, by its name and its line. A kernel of our own in a loop is given whole
+    arrays, of which each turn reads a part: these count once.
     """
+    return sum(_bytes_of(text, start, wanted))
+
+
+def _bytes_of(text: str, start: str, wanted: Callable[[str, str], bool]) -> tuple[int, int]:
+    """What counts in each turn, were this the body of a loop, and what counts once."""
     body = re.split(r"\n}", text[text.index(start) :], maxsplit=1)[0]
     sizes: dict[str, int] = {}
-    total = 0
+    total, once = 0, 0
     for line in body.splitlines():
         found = re.match(r"\s+(?:ROOT )?%?([\w.\-]+) = (.*?) ([\w\-]+)\((.*)", line)
         if not found:
@@ -193,11 +235,16 @@ def bytes_of(text: str, start: str, wanted: Callable[[str, str], bool] = lambda 
             turns = re.search(r'"known_trip_count":\{"n":"(\d+)"', line)
             inner = re.search(r"body=%?([\w.\-]+)", line)
             if inner:
-                total += int(turns.group(1) if turns else 1) * bytes_of(text, f"\n%{inner.group(1)} (", wanted)
+                each, all_turns = _bytes_of(text, f"\n%{inner.group(1)} (", wanted)
+                total, once = total + int(turns.group(1) if turns else 1) * each, once + all_turns
         elif kind not in FREE and wanted(name, line):
             read = sum(sizes.get(one, 0) for one in re.findall(r"%([\w.\-]+)", rest.split("), ")[0]))
-            total += sizes[name] + read
-    return total
+            total += sizes[name]
+            if cuda.TARGET in line:
+                once += read
+            else:
+                total += read
+    return total, once
 
 
 def of_shape(shape: str) -> int:

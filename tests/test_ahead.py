@@ -31,4 +31,4 @@ def test_bytes_are_those_of_instructions_and_of_loops_as_often_as_they_turn():
 @pytest.mark.skipif(any(one.platform == "gpu" for one in jax.devices()), reason="has such a compiler")
 def test_without_a_compiler_it_says_what_to_install():
     with pytest.raises(SystemExit, match="cuda13"):
-        ahead.device()
+        ahead.devices(1)
