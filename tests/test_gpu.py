@@ -118,3 +118,12 @@ def test_a_part_is_cut_off_with_its_children(tmp_path):
         assert time.monotonic() < late, "the child lives on"
         time.sleep(0.01)
     assert gpu.limited([sys.executable, "-c", "raise SystemExit(3)"], 30, dict(os.environ)) == "failed with exit code 3"
+
+
+def test_the_training_that_compiles_ends_with_its_first_validation(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(gpu, "cosine", lambda held: lambda weights: asked.append(len(asked)) or {"cosine": 0.5})
+    rows = np.random.default_rng(0).standard_normal((300, 16)).astype(np.float32)
+    found = gpu.trained(SIZE._replace(d=16, h=32, k=2, batch=64), rows, "float32", 20)
+    assert found["steps"] == 20 and [line["step"] for line in found["validation"]] == list(range(2, 21, 2))
+    assert len(asked) == 1 + 10
