@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float, Int
 
 from compressae_jax.base import cuda, devices
@@ -99,22 +100,23 @@ def search(
     picked = None if isinstance(rows, Placed) else filters.few(allowed)
     if picked is not None:
         allowed, without = None, filters.among(without, picked)
-    asked = jnp.asarray(padded(np.asarray(u, np.float32), 1 << max(0, q - 1).bit_length()))
+    asked = padded(np.asarray(u, np.float32), 1 << max(0, q - 1).bit_length())  # goes to the device with the call
     pairs = running_top.pairs(without)
     k = (rows.held if isinstance(rows, Placed) else rows).k
     cut = cut_of(len(asked), top, k, n if isinstance(rows, Placed) else min(n, LONGEST_CHUNK), checked_chunk(chunk))
     if not isinstance(rows, Placed):
         best = running_top.nothing(len(asked), top)
-        best = _stream(best, rows, space, asked, cut, picked, allowed, pairs)
+        best = _stream(best, rows, space, jnp.asarray(asked), cut, picked, allowed, pairs)
     else:
         mask = None if allowed is None else rows.mask(allowed)
         if rows.mesh.size == 1:
             best = _best(rows.held, rows.scales(space), asked, mask, pairs, top, cut)
         else:
             best = running_top.nothing(len(asked), top)
-            best = _absorb_shards(best, rows.held, rows.scales(space), asked, n, mask, pairs, cut, rows.mesh)
-    best = jax.device_get(best)
-    scores, found = best.scores[:q], best.rows[:q].astype(np.int64)
+            best = _absorb_shards(
+                best, rows.held, rows.scales(space), jnp.asarray(asked), n, mask, pairs, cut, rows.mesh
+            )
+    scores, found = np.asarray(best.scores)[:q], np.asarray(best.rows)[:q].astype(np.int64)
     return scores, found if picked is None else filters.numbered(found, picked)
 
 
@@ -180,9 +182,10 @@ def cut_of(q: int, top: int, k: int, n: int, chunk: int | None) -> Cut:
 
 @functools.partial(jax.jit, static_argnames=("top", "cut"))
 def _best(
-    held: Held, row_scales: Array, u: Array, allowed: Array | None, without: Pairs | None, top: int, cut: Cut
+    held: Held, row_scales: Array, u: ArrayLike, allowed: Array | None, without: Pairs | None, top: int, cut: Cut
 ) -> Best:
     """The best of all rows, by one program."""
+    u = jnp.asarray(u)
     nothing = running_top.nothing(len(u), top)
     return _absorb_chunks(nothing, held, row_scales, u, 0, len(held), allowed, without, cut)
 
