@@ -128,7 +128,10 @@ def main() -> None:
             seconds = SIZES[flags.size].patience * PARTS[name].seconds
             ended = limited(command, seconds, {**environment, **shared})
             print(f"{name}: {ended}, {time.perf_counter() - start:.0f} s", flush=True)
-    (out / "README.md").write_text(page(out), encoding="utf-8")
+            if name == "kernels" and not sound(out):
+                print("kernels: not all are right; the other parts run without them", flush=True)
+                environment["COMPRESSAE_CUDA_KERNELS"] = "0"
+            (out / "README.md").write_text(page(out), encoding="utf-8")
     print(page(out))
 
 
@@ -172,6 +175,89 @@ def driver() -> str:
         return ""
     asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def kernels(size: Size, note: Note) -> None:
+    """Our CUDA kernels beside NumPy and beside the host's loops, each in a process of its own."""
+    note({"usable": cuda.usable()})
+    each({name: functools.partial(in_child, name, size) for name in KERNELS}, note)
+
+
+def in_child(name: str, size: Size) -> dict[str, Any]:
+    """What the check of a kernel finds in a process of its own: one that reads where it must not ends the process."""
+    program = f"from benchmarks import gpu; gpu.told(gpu.KERNELS[{name!r}](gpu.Size(*{tuple(size)!r})))"
+    ended = child([sys.executable, "-c", program], {}, size.child_seconds)
+    ended.check(0)
+    found: dict[str, Any] = json.loads(ended.said.strip().splitlines()[-1])
+    return found
+
+
+def told(found: dict[str, Any]) -> None:
+    """Print what a child found, as its last line."""
+    print(json.dumps(found), flush=True)
+
+
+def sound(out: Path) -> bool:
+    """Whether the part `kernels` found all of them right, or none to be used."""
+    path = out / "kernels.json"
+    report = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    right = [isinstance(report.get(name), dict) and report[name]["right"] for name in KERNELS]
+    return not report.get("usable", True) or all(right)
+
+
+def selects(size: Size) -> dict[str, Any]:
+    """Lists of the largest and of the greatest, beside a stable sort."""
+    a = awkward(300, size.h)
+    by_size = np.argsort(-np.abs(a.astype(np.float64)), axis=1, kind="stable")[:, : 4 * size.k]
+    by_value = np.argsort(-a.astype(np.float64), axis=1, kind="stable")[:, : 4 * size.k]
+    values, columns = map(np.asarray, jax.jit(topk.largest, static_argnums=1)(a, 4 * size.k))
+    greatest = np.asarray(jax.jit(topk.greatest, static_argnums=1)(a, 4 * size.k)[1])
+    rising = np.asarray(jax.jit(topk.greatest, static_argnums=(1, 2))(a, 4 * size.k, True)[1])
+    found = {
+        "largest": bool((columns == by_size).all() and (values == np.take_along_axis(a, by_size, axis=1)).all()),
+        "greatest": bool((greatest == by_value).all() and (rising == np.sort(by_value, axis=1)).all()),
+    }
+    return {"right": all(found.values()), **found}
+
+
+def keeps(size: Size) -> dict[str, Any]:
+    """Rows of which k and 4k entries are kept, in both dtypes, beside a stable sort."""
+    a = awkward(300, size.h)
+    order = np.argsort(np.argsort(-np.abs(a.astype(np.float64)), axis=1, kind="stable"), axis=1)
+    found = {}
+    for dtype in (jnp.float32, jnp.bfloat16):
+        kept = jax.jit(functools.partial(topk.keep, ks=(size.k, 4 * size.k), dtype=dtype))(a)
+        wanted = [np.where(order < k, a, 0).astype(dtype) for k in (size.k, 4 * size.k)]
+        found[jnp.dtype(dtype).name] = all(
+            (np.asarray(one) == two).all() for one, two in zip(kept, wanted, strict=True)
+        )
+    return {"right": bool(all(found.values())), **{name: bool(same) for name, same in found.items()}}
+
+
+def awkward(n: int, h: int) -> np.ndarray:
+    """Random rows; some are all ties, all zeros, or fall."""
+    a = np.random.default_rng(0).standard_normal((n, h)).astype(np.float32)
+    a[1], a[2], a[3], a[4] = np.round(a[1]), 0, np.sign(a[3]), -np.arange(h) // 2
+    return a
+
+
+def scores(storage: str, size: Size) -> dict[str, Any]:
+    """Rows found beside those that the host finds, for one query and for nine."""
+    some = random_codes(min(size.searched, 50_001), size)
+    levels = tuple(np.linspace(0.3, 3, 8).astype(np.float32).tolist())
+    rows = some if storage == "float16" else convert.stored(some, storage, levels, "cosine")
+    found = as_on_host(rows, 1), as_on_host(rows, 9)
+    right = all(one["share of places with the same row"] > 0.99 for one in found)
+    right = right and all(one["greatest difference of scores"] < 1e-4 for one in found)
+    return {"right": bool(right), "of one query": found[0], "of nine": found[1]}
+
+
+KERNELS: dict[str, Callable[[Size], dict[str, Any]]] = {
+    "topk.cu lists": selects,
+    "topk.cu keeps": keeps,
+    "scan.cu, float16": functools.partial(scores, "float16"),
+    "scan.cu, fast4": functools.partial(scores, "fast4"),
+}
 
 
 def works(size: Size, note: Note) -> None:
@@ -575,9 +661,9 @@ def plainly(call: Callable[[np.ndarray], Any], u: np.ndarray) -> Any:
         os.environ.update({} if before is None else {"COMPRESSAE_CUDA_KERNELS": before})
 
 
-def as_on_host(rows: Rows) -> dict[str, float]:
-    """What the device finds in some rows for two queries beside what the host finds there."""
-    u = np.random.default_rng(1).standard_normal((2, rows.h)).astype(np.float32)
+def as_on_host(rows: Rows, q: int = 2) -> dict[str, float]:
+    """What the device finds in some rows for some queries beside what the host finds there."""
+    u = np.random.default_rng(1).standard_normal((q, rows.h)).astype(np.float32)
     found = scan.search(scan.Placed(rows), "reconstructed", u, DEPTH)
     wanted = host.search(rows, "reconstructed", u, DEPTH)
     return {
@@ -624,9 +710,10 @@ class Part(NamedTuple):
 
 
 PARTS = {
-    "works": Part(works, 150, children=True),
-    "training": Part(training, 140),
-    "search": Part(search, 80),
+    "kernels": Part(kernels, 40, children=True),
+    "training": Part(training, 130),
+    "search": Part(search, 70),
+    "works": Part(works, 130, children=True),
     "encoding": Part(encoding, 70),
     "selection": Part(selection, 40, children=True),
 }

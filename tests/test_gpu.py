@@ -127,3 +127,24 @@ def test_the_training_that_compiles_ends_with_its_first_validation(tmp_path, mon
     found = gpu.trained(SIZE._replace(d=16, h=32, k=2, batch=64), rows, "float32", 20)
     assert found["steps"] == 20 and [line["step"] for line in found["validation"]] == list(range(2, 21, 2))
     assert len(asked) == 1 + 10
+
+
+def test_kernels_are_checked_and_a_wrong_one_is_told(monkeypatch):
+    for check in gpu.KERNELS.values():
+        assert check(SIZE)["right"]
+    first = gpu.topk.greatest
+    monkeypatch.setattr(gpu.topk, "greatest", lambda a, k, rising=False: first(-a, k, rising))
+    assert gpu.selects(SIZE) == {"right": False, "largest": True, "greatest": False}
+
+
+def test_other_parts_do_without_kernels_that_are_not_all_right(tmp_path):
+    def written(**report):
+        (tmp_path / "kernels.json").write_text(json.dumps(report))
+        return gpu.sound(tmp_path)
+
+    right = {name: {"right": True} for name in gpu.KERNELS}
+    assert written(usable=True, **right) and written(usable=False)
+    last = next(reversed(gpu.KERNELS))
+    assert not written(usable=True, **{**right, last: {"right": False}})
+    assert not written(usable=True, **{**right, last: "failed: RuntimeError: exit code -11"})
+    assert not written(usable=True, **dict(list(right.items())[:-1]))
