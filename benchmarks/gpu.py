@@ -100,7 +100,7 @@ class Size(NamedTuple):
 JOB = ("--config=configs/debian.py",)
 SMALL_JOB = ("--config=configs/default.py", "--config.data.source=shop", "--config.budget_bytes=24")
 SIZES = {
-    "full": Size(768, 4096, 32, 100_000, 500, 2**20, 2**14, 10_000_000, (1, 16, 64, 256), 100, 2000, JOB, TESTS, 1),
+    "full": Size(768, 4096, 32, 100_000, 500, 2**20, 2**14, 10_000_000, (1, 16, 64, 256), 85, 2000, JOB, TESTS, 1),
     "small": Size(64, 256, 8, 256, 20, 2048, 256, 20_000, (1, 16), 400, 400, SMALL_JOB, TESTS[:2], 4),
 }
 
