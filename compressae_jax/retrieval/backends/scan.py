@@ -102,8 +102,11 @@ def search(
         allowed, without = None, filters.among(without, picked)
     asked = padded(np.asarray(u, np.float32), 1 << max(0, q - 1).bit_length())  # goes to the device with the call
     pairs = running_top.pairs(without)
-    k = (rows.held if isinstance(rows, Placed) else rows).k
-    cut = cut_of(len(asked), top, k, n if isinstance(rows, Placed) else min(n, LONGEST_CHUNK), checked_chunk(chunk))
+    if isinstance(rows, Placed):
+        k, most = rows.held.k, -(-n // rows.mesh.size)
+    else:
+        k, most = rows.k, min(LONGEST_CHUNK, 1 << max(0, n - 1).bit_length())
+    cut = cut_of(len(asked), top, k, most, checked_chunk(chunk))
     if not isinstance(rows, Placed):
         best = running_top.nothing(len(asked), top)
         best = _stream(best, rows, space, jnp.asarray(asked), cut, picked, allowed, pairs)
@@ -170,13 +173,16 @@ class Cut(NamedTuple):
 
 
 def cut_of(q: int, top: int, k: int, n: int, chunk: int | None) -> Cut:
-    """How n rows are gone through for the best `top`; by our kernels in large chunks, which are not sorted."""
+    """How n rows are gone through for the best `top`, a chunk of our kernels' scores being as large as they may be."""
     most, greatest = SELECTED
-    if not cuda.usable() or top > greatest:
-        return Cut(chunk or max(1, min(LONGEST_CHUNK, WORKING_BYTES // (4 * q * k))))
-    rows = max(1, min(chunk or WORKING_BYTES // (4 * q), n))
+    kernels = cuda.usable() and top <= greatest
+    longest = WORKING_BYTES // (4 * q) if kernels else min(LONGEST_CHUNK, WORKING_BYTES // (4 * q * k))
+    rows = max(1, min(chunk or longest, n))
     # Numbers selected from, c/block and r·block, are fewest where they are equal.
-    block = 1 << int(min(max(16, math.isqrt(rows // top)), 1024, (most - top) // top)).bit_length() - 1
+    wanted = min(max(16, math.isqrt(rows // top)), 1024, max(1, (most - top) // top))
+    block = 1 << wanted.bit_length() - 1
+    if not kernels and 4 * top * block > rows:  # too few for that
+        return Cut(rows)
     return Cut(-(-min(rows, most * block) // block) * block, block)
 
 
