@@ -1,5 +1,6 @@
-// Runs a kernel's source on a CPU: each thread of a block is a fiber, and a barrier gives the next one its turn. A warp is
-// one thread. Blocks run one after the other, so shared memory is static: a block finds in it what the last one left.
+// Runs a kernel's source on a CPU: each thread of a block is a fiber, and a barrier gives the next one its turn, the first
+// to the last or the last to the first: what differs between the two lacks a barrier. Blocks run one after the other, so
+// shared memory is static: a block finds in it what the last one left.
 #include <ucontext.h>
 
 #include <cstdint>
@@ -19,9 +20,8 @@ static Index threadIdx, blockIdx, gridDim;
 #define __shared__ static
 #define __forceinline__ inline
 #define __launch_bounds__(...)
-constexpr int WARP = 1;
-static int warp_sum(int x) { return x; }
-static uint32_t warp_max(uint32_t x) { return x; }
+constexpr int WARP = 32;
+static_assert(THREADS % WARP == 0, "whole warps");
 static float half_bits(uint16_t bits) {
   _Float16 x;
   memcpy(&x, &bits, 2);
@@ -63,6 +63,22 @@ static void __syncthreads() {
   threadIdx.x = own;
 }
 
+// What all threads of a warp give, put together; all warps of a block have to come here.
+template <typename T, typename Two> static T of_warp(T x, Two two) {
+  static T given[THREADS];
+  const unsigned own = threadIdx.x, first = own / WARP * WARP;
+  given[own] = x;
+  __syncthreads();
+  T all = given[first];
+  for (unsigned i = first + 1; i < first + WARP; ++i) all = two(all, given[i]);
+  __syncthreads();
+  return all;
+}
+static int warp_sum(int x) { return of_warp(x, [](int a, int b) { return a + b; }); }
+static uint32_t warp_max(uint32_t x) { return of_warp(x, [](uint32_t a, uint32_t b) { return a > b ? a : b; }); }
+
+static bool backwards;
+
 static void run_block(void (*what)()) {
   static std::vector<std::vector<char>> stacks(THREADS, std::vector<char>(1 << 16));
   body = what;
@@ -76,7 +92,8 @@ static void run_block(void (*what)()) {
   }
   for (bool left = true; left;) {
     left = false;
-    for (unsigned i = 0; i < THREADS; ++i) {
+    for (unsigned turn = 0; turn < THREADS; ++turn) {
+      const unsigned i = backwards ? THREADS - 1 - turn : turn;
       if (done[i]) continue;
       threadIdx.x = i;
       swapcontext(&outside, &fibers[i]);
@@ -92,12 +109,13 @@ static void call(void (*kernel)(Pointers...), void** pointers, std::index_sequen
 
 // Every block of a kernel, which gets pointers alone; whether it kept to its dynamic shared memory.
 template <typename... Pointers>
-static int run(void (*kernel)(Pointers...), unsigned blocks, unsigned shared, void** pointers) {
+static int run(void (*kernel)(Pointers...), unsigned blocks, unsigned shared, void** pointers, int last_first) {
   static void (*which)(Pointers...);
   static void** given;
   which = kernel;
   given = pointers;
   gridDim.x = blocks;
+  backwards = last_first;
   const unsigned bytes = (shared + BEHIND + 15) / 16 * 16;
   dynamic_shared = (uint8_t*)aligned_alloc(16, bytes);
   memset(dynamic_shared, UNTOUCHED, bytes);

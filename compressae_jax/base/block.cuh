@@ -1,4 +1,4 @@
-// What all kernels share. tests/cuda_on_cpu.h has the same names for a CPU, where a warp is one thread.
+// What all kernels share. tests/cuda_on_cpu.h has the same names for a CPU.
 #ifdef __CUDACC_RTC__
 typedef unsigned char uint8_t;
 typedef unsigned short uint16_t;
