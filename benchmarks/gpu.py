@@ -643,22 +643,16 @@ def search(size: Size, note: Note) -> None:
         u = rng.standard_normal((q, size.h)).astype(np.float32)
         calls = {name: lambda c=call, u=u: c(u) for name, call in sides.items()}
         if q == 1:
-            calls |= {
-                f"{name} without kernels": lambda c=sides[name], u=u: plainly(c, u) for name in ("float16", "fast4")
-            }
+            for name in ("float16", "fast4"):
+                calls[f"{name} without kernels"] = functools.partial(plainly, sides[name], u)
         seconds = timing.alternate(calls, 7, budget=3)
         note({f"q={q}": {name: timing.milliseconds(one) for name, one in seconds.items()}})
 
 
 def plainly(call: Callable[[np.ndarray], Any], u: np.ndarray) -> Any:
     """A call without our kernels."""
-    before = os.environ.get("COMPRESSAE_CUDA_KERNELS")
-    os.environ["COMPRESSAE_CUDA_KERNELS"] = "0"
-    try:
+    with kernels_off():
         return call(u)
-    finally:
-        del os.environ["COMPRESSAE_CUDA_KERNELS"]
-        os.environ.update({} if before is None else {"COMPRESSAE_CUDA_KERNELS": before})
 
 
 def as_on_host(rows: Rows, q: int = 2) -> dict[str, float]:
