@@ -16,9 +16,8 @@ from compressae_jax.codes.storage.fast import low_bits
 
 SOURCE = Path(__file__).with_name("scan.cu")
 TOGETHER = 8  # queries that a thread adds up at once
-SHARED, RESERVED = 227 * 2**10, 2**10  # bytes of a multiprocessor, and those that each block needs beside its own
+RESERVED = 2**10  # bytes of shared memory that each block needs beside its own
 RESIDENT, LEAST = 1024, 512  # threads of a multiprocessor, of 64 registers each; those that u must leave room for
-PROCESSORS = 132  # of the GPU that programs are compiled for where none is here
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +131,7 @@ def kernel(held: Held, q: int, rows: int, allowed: bool) -> cuda.Kernel | None:
     if fits is None:
         return None
     groups = q // widest
-    slots = max(1, min(-(-rows // fits.threads), _processors() * fits.blocks // groups))
+    slots = max(1, min(-(-rows // fits.threads), limits().processors * fits.blocks // groups))
     constants |= {"Q": widest, "U_SHARED": int(fits.shared_u), "BLOCKS": fits.blocks}
     return cuda.Kernel(SOURCE, "scores", slots * groups, fits.threads, constants, fits.bytes)
 
@@ -150,7 +149,7 @@ def _launch(held: Held, together: int) -> _Launch | None:
     for shared_u in (True, False):
         for threads in (256, 512, 1024):
             needed = -(-4 * held.h * together // 16) * 16 * shared_u + _tile(held, threads)
-            blocks = min(SHARED // (needed + RESERVED), RESIDENT // threads)
+            blocks = min((limits().shared + RESERVED) // (needed + RESERVED), RESIDENT // threads)
             if blocks and (best is None or blocks * threads > best.blocks * best.threads):
                 best = _Launch(threads, blocks, needed, shared_u)
         if best is not None and best.threads * best.blocks >= LEAST:
@@ -167,6 +166,16 @@ def _tile(held: Held, threads: int) -> int:
     return 4 * (words + 16)
 
 
+class Limits(NamedTuple):
+    """Of a GPU: its multiprocessors, and the bytes of shared memory that a block may have; an H100's."""
+
+    processors: int = 132
+    shared: int = 227 * 2**10
+
+
 @functools.cache
-def _processors() -> int:
-    return int(getattr(jax.local_devices()[0], "core_count", None) or PROCESSORS)
+def limits() -> Limits:
+    """Those of the first local device, or of an H100 where it is no GPU."""
+    device, most = jax.local_devices()[0], Limits()
+    asked = {"core_count": most.processors, "shared_memory_per_block_optin": most.shared}
+    return Limits(*(int(getattr(device, name, None) or number) for name, number in asked.items()))

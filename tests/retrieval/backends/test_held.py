@@ -112,13 +112,17 @@ def test_sums_of_integers_are_exact(kind, monkeypatch):
     assert_array_equal(scored(rows, scales, u), twin)
 
 
-def test_launches_fit_a_multiprocessor():
+@pytest.mark.parametrize(("shared", "together"), [(99, 4), (163, 8), (227, 8)])  # KiB of an RTX, an A100, an H100
+def test_launches_fit_a_multiprocessor(shared, together, monkeypatch):
+    monkeypatch.setattr(held, "limits", lambda: held.Limits(100, shared * 2**10))
     for q in (1, 2, 8, 64):
         for rows in (plain(4096, 32, "float16", "uint16"), plain(60_000, 3, "float32", "uint16"), records(4096, 32)):
             kernel = held.kernel(rows, q, 10**7, False)
-            assert kernel.shared <= held.SHARED - held.RESERVED and kernel.threads * kernel.constants["BLOCKS"] <= 1024
+            blocks = kernel.constants["BLOCKS"]
+            assert blocks * (kernel.shared + held.RESERVED) <= shared * 2**10 + held.RESERVED
+            assert held.LEAST <= kernel.threads * blocks <= held.RESIDENT
             assert q % kernel.constants["Q"] == 0 and kernel.blocks % (q // kernel.constants["Q"]) == 0
-    assert held.kernel(plain(4096, 32, "float16", "uint16"), 64, 10**7, False).constants["Q"] == 8
+    assert held.kernel(plain(4096, 32, "float16", "uint16"), 64, 10**7, False).constants["Q"] == together
     assert held.kernel(plain(40, 3, "float64", "uint16"), 64, 10**7, False) is None
 
 
