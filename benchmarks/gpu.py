@@ -688,7 +688,7 @@ def selection(size: Size, note: Note) -> None:
     """`benchmarks.selection`, which says what of its candidates the device refuses."""
     shape = f"{size.batch},{size.h},{size.k}"
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "benchmarks.selection", f"--out={folder}", "--shapes", shape, "--repeats=5"]
+        command = [sys.executable, "-m", "benchmarks.selection", f"--out={folder}", "--shapes", shape, "--repeats=3"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         written = Path(folder, "selection.json")
         found = json.loads(written.read_text(encoding="utf-8")) if written.exists() else None
