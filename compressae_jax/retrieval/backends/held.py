@@ -144,10 +144,10 @@ class _Launch(NamedTuple):
 
 
 def _launch(held: Held, together: int) -> _Launch | None:
-    """The blocks of which most threads share a multiprocessor, the smallest ones of them."""
+    """The blocks of which most threads share a multiprocessor; of those, 256 threads, or the next number."""
     best = None
     for shared_u in (True, False):
-        for threads in (256, 512, 1024):
+        for threads in (256, 512, 1024, 128, 64):
             needed = -(-4 * held.h * together // 16) * 16 * shared_u + _tile(held, threads)
             blocks = min((limits().shared + RESERVED) // (needed + RESERVED), RESIDENT // threads)
             if blocks and (best is None or blocks * threads > best.blocks * best.threads):

@@ -75,7 +75,6 @@ def on_cpu(monkeypatch):
         (records, (4096, 32), 16),
         (records, (41, 3), 2),
         (records, (512, 59), 4),
-        (records, (1024, 49), 1),
         (records, (65_536, 101), 2),
     ],
 )
@@ -123,6 +122,8 @@ def test_launches_fit_a_multiprocessor(shared, together, monkeypatch):
             assert held.LEAST <= kernel.threads * blocks <= held.RESIDENT
             assert q % kernel.constants["Q"] == 0 and kernel.blocks % (q // kernel.constants["Q"]) == 0
     assert held.kernel(plain(4096, 32, "float16", "uint16"), 64, 10**7, False).constants["Q"] == together
+    wide = Held((np.zeros((5, 1500), np.uint8),), np.zeros(16, np.float32), 65_536, 880)
+    assert held.kernel(wide, 8, 10**7, False).threads == (128 if shared == 227 else 64)
     assert held.kernel(plain(40, 3, "float64", "uint16"), 64, 10**7, False) is None
 
 
