@@ -35,6 +35,7 @@ from compressae_jax.model.compressae import CompresSAE
 from compressae_jax.model.losses import PAPER
 from compressae_jax.retrieval.backends import scan
 from compressae_jax.retrieval.backends.held import Held
+from compressae_jax.retrieval.backends.running_top import Best
 from compressae_jax.training import sharding, state
 from compressae_jax.training import step as updates
 
@@ -53,6 +54,7 @@ device_description_str: "NVIDIA H100 80GB HBM3"
 BANDWIDTH = 3.0e12  # bytes a second that a copy moves on such a card
 RATES = {"bfloat16": 7e14, "tf32": 3.5e14, "float32": 5.5e13}  # operations a second of large products
 SIZES = {"f64": 8, "f32": 4, "s32": 4, "u32": 4, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "s8": 1, "u8": 1, "pred": 1}
+WHOLE = PartitionSpec()
 FREE = ("parameter", "get-tuple-element", "tuple", "bitcast", "constant")  # which move nothing
 
 
@@ -148,21 +150,33 @@ def all_programs() -> Iterator[Program]:
         for storage in ("float16", "fast4"):
             yield Program(
                 f"search, {n:,} {storage} rows, {q} queries",
-                lambda q=q, storage=storage: searched(on, storage, n, h, k, q, top),
+                lambda q=q, storage=storage: searched([on], storage, n, h, k, q, top),
                 2 * n * k * q,
                 "float32",
             )
+    yield Program(
+        f"search, {n:,} fast4 rows, 16 queries, each of 8",
+        lambda: searched(many, "fast4", n, h, k, 16, top),
+        2 * n * k * 16 / 8,
+        "float32",
+    )
 
 
-def searched(on: Any, storage: str, n: int, h: int, k: int, q: int, top: int) -> Any:
-    """The best rows of so many."""
+def searched(on: list[Any], storage: str, n: int, h: int, k: int, q: int, top: int) -> Any:
+    """The best rows of so many, split over the devices."""
+    mesh, split = Mesh(np.array(on), (scan.AXIS,)), PartitionSpec(scan.AXIS)
     if storage == "fast4":
-        records = placed(on, (n, record_width(storage, h, k, None)), jnp.uint8)
-        rows = Held((records,), placed(on, (16,)), h, k)
+        records = placed(mesh, (n, record_width(storage, h, k, None)), jnp.uint8, split)
+        rows = Held((records,), placed(mesh, (16,)), h, k)
     else:
-        rows = Held((placed(on, (n, k), jnp.float16), placed(on, (n, k), jnp.uint16)), None, h, k)
-    cut = scan.cut_of(q, top, k, n, None)
-    return scan._best.lower(rows, placed(on, (n,)), placed(on, (q, h)), None, None, top, cut)
+        both = placed(mesh, (n, k), jnp.float16, split), placed(mesh, (n, k), jnp.uint16, split)
+        rows = Held(both, None, h, k)
+    cut = scan.cut_of(q, top, k, n // len(on), None)
+    scales, u = placed(mesh, (n,), jnp.float32, split), placed(mesh, (q, h))
+    if len(on) == 1:
+        return scan._best.lower(rows, scales, u, None, None, top, cut)
+    nothing = Best(placed(mesh, (q, top)), placed(mesh, (q, top), jnp.int32))
+    return scan._absorb_shards.lower(nothing, rows, scales, u, n, None, None, cut, mesh)
 
 
 def trained(on: list[Any], model: int, module: CompresSAE, b: int) -> Any:
@@ -178,13 +192,16 @@ def trained(on: list[Any], model: int, module: CompresSAE, b: int) -> Any:
 def encoded(on: Any, module: CompresSAE, rows: int, encoder: str) -> Any:
     """Codes of some rows."""
     shapes = {"encoder_w": (module.d, module.h), "encoder_b": (module.h,), "decoder_w": (module.h, module.d)}
-    params = {name: placed(on, shape) for name, shape in shapes.items()}
-    return on_device.encode.lower(params, placed(on, (rows, module.d)), module, encoder, None)
+    mesh = Mesh(np.array([on]), ("one",))
+    params = {name: placed(mesh, shape) for name, shape in shapes.items()}
+    return on_device.encode.lower(params, placed(mesh, (rows, module.d)), module, encoder, None)
 
 
-def placed(on: Any, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
-    """An array on the device, without its numbers."""
-    return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(Mesh(np.array([on]), ("one",)), PartitionSpec()))
+def placed(
+    mesh: Mesh, shape: tuple[int, ...], dtype: Any = jnp.float32, split: PartitionSpec = WHOLE
+) -> jax.ShapeDtypeStruct:
+    """An array on the devices, without its numbers."""
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, split))
 
 
 def compiled(program: Program) -> dict[str, Any]:
