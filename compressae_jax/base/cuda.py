@@ -23,9 +23,10 @@ import numpy as np
 from jax.typing import ArrayLike
 
 PRELUDE = Path(__file__).with_name("block.cuh")
-ARCHITECTURE = "compute_80"  # Ampere; what drivers make of it for newer ones is as good for these kernels
+ARCHITECTURE, OLDEST = "compute_80", 8.0  # Ampere; what drivers make of it for newer ones is as good for us
 ISA = 7, 8  # of the PTX, as old as these kernels allow: an NVRTC may be newer than the driver that reads it
 TARGET = "__gpu$xla.gpu.ptx"
+WARP = 32  # threads
 
 
 class Kernel(NamedTuple):
@@ -40,7 +41,7 @@ class Kernel(NamedTuple):
 
 
 def usable() -> bool:
-    """Whether programs hold kernels: where JAX has NVIDIA GPUs and NVRTC is found; said once where it is not."""
+    """Whether programs hold kernels: where all GPUs are NVIDIA's from Ampere on, and NVRTC works; said once if not."""
     asked = os.environ.get("COMPRESSAE_CUDA_KERNELS", "")
     if asked == "0" or not (asked == "1" or _on_nvidia()):
         return False
@@ -49,7 +50,9 @@ def usable() -> bool:
 
 @functools.cache
 def _on_nvidia() -> bool:
-    return any(device.platform == "gpu" and "cuda" in device.client.platform_version for device in jax.local_devices())
+    """Whether there are NVIDIA GPUs and all run `ARCHITECTURE`: on an older one a program with a kernel fails."""
+    gpus = [one for one in jax.local_devices() if one.platform == "gpu" and "cuda" in one.client.platform_version]
+    return bool(gpus) and all(float(getattr(gpu, "compute_capability", 0)) >= OLDEST for gpu in gpus)
 
 
 @functools.cache
@@ -57,7 +60,7 @@ def _compiler() -> Any:
     try:
         from cuda.bindings import nvrtc
 
-        _checked(nvrtc, nvrtc.nvrtcVersion())
+        _compiled(nvrtc, PRELUDE.read_text(encoding="utf-8"), (("THREADS", WARP),))  # also what it needs beside itself
     except Exception as error:  # whatever a missing or broken library raises
         if _on_nvidia():
             warnings.warn(
@@ -78,7 +81,7 @@ def dispatched(kernel: Callable[..., Any], twin: Callable[..., Any], *arrays: Ar
 
 def called(kernel: Kernel, out: Sequence[jax.ShapeDtypeStruct], *arrays: ArrayLike) -> list[jax.Array]:
     """What a kernel writes; it gets the pointers of the arrays, then those of `out`, all of them row-major."""
-    call = jax.ffi.ffi_call(TARGET, tuple(out), custom_call_api_version=4)
+    call = jax.ffi.ffi_call(TARGET, tuple(out), custom_call_api_version=4, vmap_method="sequential")
     sizes = {"grid_x": kernel.blocks, "block_x": kernel.threads, "shared_mem_bytes": kernel.shared}
     sizes |= dict.fromkeys(("grid_y", "grid_z", "block_y", "block_z"), 1)
     constants = tuple(sorted({**kernel.constants, "THREADS": kernel.threads}.items()))
@@ -106,7 +109,10 @@ def ptx(text: str, constants: tuple[tuple[str, int | str], ...]) -> str:
     Raises:
         RuntimeError: what the compiler says of a source that is wrong.
     """
-    nvrtc = _compiler()
+    return _compiled(_compiler(), text, constants)
+
+
+def _compiled(nvrtc: Any, text: str, constants: tuple[tuple[str, int | str], ...]) -> str:
     program = _checked(nvrtc, nvrtc.nvrtcCreateProgram(text.encode(), b"kernel.cu", 0, [], []))
     options = [f"--gpu-architecture={ARCHITECTURE}", "--std=c++17", *(f"-D{name}={size}" for name, size in constants)]
     try:

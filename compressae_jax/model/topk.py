@@ -9,12 +9,13 @@ as the products around it.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
@@ -35,7 +36,8 @@ def largest(a: PreActivations, k: int) -> tuple[Float[Array, "b k"], Int[Array, 
     a = jnp.asarray(a)
     if not _suits(a, k):
         return _by_sorting(a, k)
-    return cuda.dispatched(functools.partial(_by_kernel, k=k), functools.partial(_by_sorting, k=k), a)
+    kernel = functools.partial(lister, k=k)
+    return cuda.dispatched(lambda a: _by_kernel(a, kernel), functools.partial(_by_sorting, k=k), a)
 
 
 def _by_sorting(a: Array, k: int) -> tuple[Array, Array]:
@@ -43,10 +45,22 @@ def _by_sorting(a: Array, k: int) -> tuple[Array, Array]:
     return jnp.take_along_axis(a, columns, axis=1), columns
 
 
-def _by_kernel(a: Array, k: int) -> tuple[Array, Array]:
-    out = [jax.ShapeDtypeStruct((len(a), k), dtype) for dtype in (jnp.float32, jnp.int32)]
-    values, columns = cuda.called(lister(len(a), a.shape[1], k), out, a)
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _by_kernel(a: Array, kernel: Callable[[int, int], cuda.Kernel]) -> tuple[Array, Array]:
+    """What a kernel lists of each row, with the gradient of its twin: that of the entries listed."""
+    called = kernel(*a.shape)
+    out = [jax.ShapeDtypeStruct((len(a), int(called.constants["K"])), dtype) for dtype in (jnp.float32, jnp.int32)]
+    values, columns = cuda.called(called, out, a)
     return values, columns
+
+
+@_by_kernel.defjvp
+def _listed(
+    kernel: Callable[[int, int], cuda.Kernel], primals: tuple[Array], tangents: tuple[Array]
+) -> tuple[tuple[Array, Array], tuple[Array, Any]]:
+    values, columns = _by_kernel(*primals, kernel)
+    none = np.zeros(columns.shape, jax.dtypes.float0)
+    return (values, columns), (jnp.take_along_axis(*tangents, columns, axis=1), none)
 
 
 def greatest(a: Float[Array, "b h"], k: int, rising: bool = False) -> tuple[Float[Array, "b k"], Int[Array, "b k"]]:
@@ -59,12 +73,8 @@ def greatest(a: Float[Array, "b h"], k: int, rising: bool = False) -> tuple[Floa
         columns = jnp.sort(columns, axis=1)
         return jnp.take_along_axis(a, columns, axis=1), columns
 
-    def by_kernel(a: Array) -> tuple[Array, Array]:
-        out = [jax.ShapeDtypeStruct((len(a), k), dtype) for dtype in (jnp.float32, jnp.int32)]
-        values, columns = cuda.called(selector(len(a), a.shape[1], k, rising), out, a)
-        return values, columns
-
-    return cuda.dispatched(by_kernel, by_sorting, a) if _suits(a, k) else by_sorting(a)
+    kernel = functools.partial(selector, k=k, rising=rising)
+    return cuda.dispatched(lambda a: _by_kernel(a, kernel), by_sorting, a) if _suits(a, k) else by_sorting(a)
 
 
 def _suits(a: Array, k: int) -> bool:

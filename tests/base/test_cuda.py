@@ -1,5 +1,8 @@
 """base.cuda without a GPU: what NVRTC makes of each kernel, and what a program for a GPU holds."""
 
+import warnings
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -32,6 +35,42 @@ def test_kernels_are_left_out_where_nothing_runs_them_or_nobody_wants_them(asked
     for wanted in ("0", ""):
         monkeypatch.setenv("COMPRESSAE_CUDA_KERNELS", wanted)
         assert cuda.TARGET not in lowered(lambda a: topk.largest(a, 5), a)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "on"),
+    [(["9.0"], True), (["8.0", "10.0"], True), (["7.5"], False), (["9.0", "7.5"], False), ([], False)],
+)
+def test_gpus_older_than_the_kernels_do_without_them(capabilities, on, asked, monkeypatch):
+    client = SimpleNamespace(platform_version="PJRT C API\ncuda 12090")
+    gpus = [SimpleNamespace(platform="gpu", client=client, compute_capability=one) for one in capabilities]
+    monkeypatch.delenv("COMPRESSAE_CUDA_KERNELS")
+    monkeypatch.setattr(cuda, "_on_nvidia", cuda._on_nvidia.__wrapped__)
+    monkeypatch.setattr(jax, "local_devices", lambda: gpus)
+    assert cuda.usable() == on
+
+
+def test_a_compiler_that_cannot_compile_is_told_once_and_not_used(asked, monkeypatch):
+    compiler = cuda._compiler()
+    monkeypatch.setattr(cuda, "_on_nvidia", lambda: True)
+    monkeypatch.setattr(
+        compiler, "nvrtcCompileProgram", lambda *_: (compiler.nvrtcResult.NVRTC_ERROR_BUILTIN_OPERATION_FAILURE,)
+    )
+    cuda._compiler.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match="kernels are not used"):
+            assert not cuda.usable()
+        with warnings.catch_warnings(action="error"):
+            assert not cuda.usable()
+    finally:
+        cuda._compiler.cache_clear()
+
+
+def test_programs_differentiate_and_map_what_kernels_list(asked):
+    a = jnp.ones((3, 66))
+    for listed in (topk.largest, topk.greatest):
+        assert cuda.TARGET in lowered(jax.grad(lambda a, listed=listed: listed(a, 5)[0].sum()), a)
+        assert cuda.TARGET in lowered(jax.vmap(lambda a, listed=listed: listed(a, 5)), a[None])
 
 
 def test_a_source_that_is_wrong_is_named_by_the_compiler(asked):

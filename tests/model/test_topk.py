@@ -1,3 +1,5 @@
+import functools
+
 import cuda_on_cpu
 import jax
 import jax.numpy as jnp
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_array_equal
 
+from compressae_jax.base import cuda
 from compressae_jax.model import topk, topk_host
 from compressae_jax.notation import InputError
 
@@ -152,3 +155,15 @@ def test_the_greatest_numbers_are_those_of_a_stable_sort(h, k, rising):
     for found in (topk.greatest(jnp.asarray(a), k, rising), cuda_on_cpu.called(topk.selector(8, h, k, rising), out, a)):
         assert_array_equal(found[1], columns)
         assert_array_equal(found[0], np.take_along_axis(a, columns, axis=1))
+
+
+def test_the_gradient_of_what_the_kernel_lists_is_its_twins(monkeypatch):
+    a = jnp.asarray(np.random.default_rng(0).standard_normal((4, 40)), jnp.float32)
+    weight = np.arange(12, dtype=np.float32).reshape(4, 3)
+    lists = [topk.largest, topk.greatest, functools.partial(topk.greatest, rising=True)]
+    gradients = [jax.grad(lambda a, listed=listed: (listed(a, 3)[0] * weight).sum()) for listed in lists]
+    wanted = [gradient(a) for gradient in gradients]
+    monkeypatch.setattr(cuda, "called", lambda *given: list(map(jnp.asarray, cuda_on_cpu.called(*given))))
+    monkeypatch.setattr(cuda, "dispatched", lambda kernel, twin, *arrays: kernel(*arrays))
+    for gradient, one in zip(gradients, wanted, strict=True):
+        assert_array_equal(gradient(a), one)
