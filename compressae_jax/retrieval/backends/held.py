@@ -131,7 +131,7 @@ def kernel(held: Held, q: int, rows: int, allowed: bool) -> cuda.Kernel | None:
     if fits is None:
         return None
     groups = q // widest
-    slots = max(1, min(-(-rows // fits.threads), limits().processors * fits.blocks // groups))
+    slots = max(1, min(-(-rows // _rows(fits.threads, widest)), limits().processors * fits.blocks // groups))
     constants |= {"Q": widest, "U_SHARED": int(fits.shared_u), "BLOCKS": fits.blocks}
     return cuda.Kernel(SOURCE, "scores", slots * groups, fits.threads, constants, fits.bytes)
 
@@ -148,7 +148,7 @@ def _launch(held: Held, together: int) -> _Launch | None:
     best = None
     for shared_u in (True, False):
         for threads in (256, 512, 1024, 128, 64):
-            needed = -(-4 * held.h * together // 16) * 16 * shared_u + _tile(held, threads)
+            needed = -(-4 * held.h * together // 16) * 16 * shared_u + _tile(held, _rows(threads, together))
             blocks = min((limits().shared + RESERVED) // (needed + RESERVED), RESIDENT // threads)
             if blocks and (best is None or blocks * threads > best.blocks * best.threads):
                 best = _Launch(threads, blocks, needed, shared_u)
@@ -157,12 +157,17 @@ def _launch(held: Held, together: int) -> _Launch | None:
     return best
 
 
-def _tile(held: Held, threads: int) -> int:
+def _rows(threads: int, together: int) -> int:
+    """Rows that a block has at a time: of eight queries and more two threads share one."""
+    return threads // 2 if together >= 8 else threads
+
+
+def _tile(held: Held, rows: int) -> int:
     """Bytes of shared memory in which a block takes records apart, and of their levels."""
     if held.signed is None:
         return 0
     width = held.arrays[0].shape[1]
-    words = threads * (width // 4 | 1) if width % 4 == 0 else (threads * width + 3) // 4 + 2
+    words = rows * (width // 4 | 1) if width % 4 == 0 else (rows * width + 3) // 4 + 2
     return 4 * (words + 16)
 
 

@@ -1,9 +1,13 @@
-// Scores of rows for Q queries a block: a thread has a row, and blocks go over all rows with u (H, Q) in shared memory,
+// Scores of rows for Q queries a block: a thread has a row, or two have one, and blocks go over all rows with u (H, Q) in shared memory,
 // where a nonzero costs one gather for all Q queries. Rows left out get minus infinity, and -0 becomes 0.
 // `range` has the first row, that of the first not yet seen, the end of real rows, how many scores there are of each
 // query, and how many groups of Q queries. Blocks of all groups go over the same rows at the same time, so that these
 // come from the device's memory once.
 struct Range { int first, fresh, end, rows, groups; };
+
+// Of eight queries and more two threads have a row, and each of them half of the queries: what they read of u lies together,
+// so fewer of a warp's reads want the same banks.
+constexpr int LANES = Q >= 8 ? 2 : 1, MINE = Q / LANES, ROWS = THREADS / LANES;
 
 struct Share {  // of a block
   int group, slot, slots;
@@ -25,18 +29,18 @@ static __device__ __forceinline__ const float* placed(const float* u, int group,
   return shared;
 }
 
-static __device__ __forceinline__ void add(float (&sums)[Q], float value, uint32_t column, const float* u) {
+static __device__ __forceinline__ void add(float (&sums)[MINE], float value, uint32_t column, const float* u) {
   const float* here = u + (column < H ? column : H - 1) * Q;
-  if constexpr (Q % 4 == 0) {
+  if constexpr (MINE % 4 == 0) {
 #pragma unroll
-    for (int j = 0; j < Q; j += 4) {
+    for (int j = 0; j < MINE; j += 4) {
       const float4 four = *(const float4*)(here + j);
       sums[j] += value * four.x;
       sums[j + 1] += value * four.y;
       sums[j + 2] += value * four.z;
       sums[j + 3] += value * four.w;
     }
-  } else if constexpr (Q == 2) {
+  } else if constexpr (MINE == 2) {
     const float2 two = *(const float2*)here;
     sums[0] += value * two.x;
     sums[1] += value * two.y;
@@ -45,9 +49,9 @@ static __device__ __forceinline__ void add(float (&sums)[Q], float value, uint32
   }
 }
 
-static __device__ __forceinline__ void put(const float (&sums)[Q], float scale, bool real, float* into, int rows) {
+static __device__ __forceinline__ void put(const float (&sums)[MINE], float scale, bool real, float* into, int rows) {
 #pragma unroll
-  for (int j = 0; j < Q; ++j) into[(uint64_t)j * rows] = real ? sums[j] * scale + 0.0f : __uint_as_float(0xff800000);
+  for (int j = 0; j < MINE; ++j) into[(uint64_t)j * rows] = real ? sums[j] * scale + 0.0f : __uint_as_float(0xff800000);
 }
 
 #ifndef WIDTH
@@ -84,10 +88,12 @@ scores(const uint8_t* __restrict__ values, const uint8_t* __restrict__ columns, 
   const Share share = own_share(range);
   const float* u = placed(all_u, share.group, shared);
   __syncthreads();
-  into += (uint64_t)share.group * Q * range.rows;
-  for (int at = share.slot * THREADS + threadIdx.x; at < range.rows; at += share.slots * THREADS) {
+  const int first_query = threadIdx.x % LANES * MINE;
+  u += first_query;
+  into += ((uint64_t)share.group * Q + first_query) * range.rows;
+  for (int at = share.slot * ROWS + threadIdx.x / LANES; at < range.rows; at += share.slots * ROWS) {
     const int row = range.first + at;
-    float sums[Q] = {};
+    float sums[MINE] = {};
     const bool real = row >= range.fresh && row < range.end && (!ALLOWED || allowed[row]);
     if (real) {
       const uint8_t* own_values = values + (uint64_t)row * (K * VALUE_BYTES);
@@ -114,7 +120,7 @@ scores(const uint8_t* __restrict__ values, const uint8_t* __restrict__ columns, 
 // two threads of a warp want the same bank.
 constexpr bool WHOLE = WIDTH % 4 == 0;
 constexpr int APART = WIDTH / 4 | 1;                                           // words, of whole ones
-constexpr int TILE = WHOLE ? THREADS * APART : (THREADS * WIDTH + 3) / 4 + 2;  // the last row is read a word further
+constexpr int TILE = WHOLE ? ROWS * APART : (ROWS * WIDTH + 3) / 4 + 2;  // the last row is read a word further
 constexpr int BITS = K + ((H - 1) >> LOW), BITMAP = (LOW + 4) * K;             // of the bitmap, and before it
 
 struct Record {
@@ -138,7 +144,7 @@ struct Record {
   }
 };
 
-// The bytes of rows `low` to `high` where each thread finds the row of its own number from `tile` on.
+// The bytes of rows `low` to `high` where threads find theirs from `tile` on.
 static __device__ __forceinline__ void bring(const uint8_t* records, int tile, int low, int high, uint32_t* into) {
   const uint64_t zero = (uint64_t)tile * WIDTH & ~3ull;
   const int begin = (int)(((uint64_t)low * WIDTH & ~3ull) - zero) / 4;
@@ -165,20 +171,22 @@ scores(const uint8_t* __restrict__ records, const float* __restrict__ signed_lev
   const Share share = own_share(range);
   const float* u = placed(all_u, share.group, shared);
   if (threadIdx.x < 16) levels[threadIdx.x] = signed_levels[threadIdx.x];
-  into += (uint64_t)share.group * Q * range.rows;
-  for (int done = share.slot * THREADS; done < range.rows; done += share.slots * THREADS) {
-    const int tile = range.first + done, row = tile + threadIdx.x;
+  const int first_query = threadIdx.x % LANES * MINE, local = threadIdx.x / LANES;
+  u += first_query;
+  into += ((uint64_t)share.group * Q + first_query) * range.rows;
+  for (int done = share.slot * ROWS; done < range.rows; done += share.slots * ROWS) {
+    const int tile = range.first + done, row = tile + local;
     const int low = tile > range.fresh ? tile : range.fresh;
-    const int high = range.end - tile > THREADS ? tile + THREADS : range.end;
+    const int high = range.end - tile > ROWS ? tile + ROWS : range.end;
     __syncthreads();  // all have read the rows before
     if (low < high) bring(records, tile, low, high, tiles);
     __syncthreads();
-    float sums[Q] = {};
-    bool real = row >= low && row < high && done + (int)threadIdx.x < range.rows;
+    float sums[MINE] = {};
+    bool real = row >= low && row < high && done + local < range.rows;
     real = real && (!ALLOWED || allowed[row]);
     if (real) {
-      const int lead = (int)((uint64_t)tile * WIDTH & 3) + threadIdx.x * WIDTH;
-      const Record record = {tiles + (WHOLE ? threadIdx.x * APART : lead / 4), WHOLE ? 0 : lead % 4 * 8};
+      const int lead = (int)((uint64_t)tile * WIDTH & 3) + local * WIDTH;
+      const Record record = {tiles + (WHOLE ? local * APART : lead / 4), WHOLE ? 0 : lead % 4 * 8};
       uint32_t bits = 0;  // what is left of the word of the bitmap that begins at `base`
       uint32_t base = 0u - 32;
       bool used = false;
@@ -198,11 +206,10 @@ scores(const uint8_t* __restrict__ records, const float* __restrict__ signed_lev
       }
       if (!used) {
 #pragma unroll
-        for (int j = 0; j < Q; ++j) sums[j] = 0;
+        for (int j = 0; j < MINE; ++j) sums[j] = 0;
       }
     }
-    if (done + (int)threadIdx.x < range.rows)
-      put(sums, real ? scales[row] : 0, real, into + done + threadIdx.x, range.rows);
+    if (done + local < range.rows) put(sums, real ? scales[row] : 0, real, into + done + local, range.rows);
   }
 }
 #endif
