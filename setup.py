@@ -46,8 +46,9 @@ TEST = [
     *TENSORBOARD,
     *NOTEBOOK,
     "beartype",
-    "cuda-bindings>=12.8,<13",  # with the next: compiles the CUDA kernels, for which no GPU is needed
-    "nvidia-cuda-nvrtc-cu12>=12.8",
+    # Compile the CUDA kernels, for which no GPU is needed; there are none for macOS.
+    "cuda-bindings>=12.8,<13; sys_platform == 'linux'",
+    "nvidia-cuda-nvrtc-cu12>=12.8; sys_platform == 'linux'",
     "datasets>=4",
     "faiss-cpu>=1.15",
     "hypothesis",
