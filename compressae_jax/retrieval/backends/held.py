@@ -16,6 +16,7 @@ from compressae_jax.codes.storage.fast import low_bits
 
 SOURCE = Path(__file__).with_name("scan.cu")
 TOGETHER = 8  # queries that a thread adds up at once
+PIECE_BYTES = 2**30  # of products, or of numbers unpacked, that the twin may hold of rows which a kernel was to score
 RESERVED = 2**10  # bytes of shared memory that each block needs beside its own
 RESIDENT, LEAST = 1024, 512  # threads of a multiprocessor, of 64 registers each; those that u must leave room for
 
@@ -82,8 +83,20 @@ def _by_jax(h: int, k: int, arrays: int, rows: int, *given: Array) -> Float[Arra
     held = Held(given[:arrays], given[arrays] if arrays == 1 else None, h, k)
     row_scales, u, first, fresh, end, *allowed = given[2:]
     count = min(rows, len(held))
-    values, columns = held.cut(first, count)
-    found = _sums(values, columns, jax.lax.dynamic_slice_in_dim(row_scales, first, count), u)
+    piece = min(count, max(1, PIECE_BYTES // (4 * k * max(2, len(u)))))
+
+    def scored(i: Array | int, found: Array) -> Array:
+        # The last piece starts early to stay inside, and scores some rows again.
+        at = jnp.minimum(i * piece, count - piece)
+        values, columns = held.cut(first + at, piece)
+        some = _sums(values, columns, jax.lax.dynamic_slice_in_dim(row_scales, first + at, piece), u)
+        return jax.lax.dynamic_update_slice_in_dim(found, some, at, axis=1)
+
+    if piece == count:
+        values, columns = held.cut(first, count)
+        found = _sums(values, columns, jax.lax.dynamic_slice_in_dim(row_scales, first, count), u)
+    else:
+        found = jax.lax.fori_loop(0, -(-count // piece), scored, jnp.zeros((len(u), count), jnp.float32))
     row = first + jnp.arange(count)
     real = (row >= fresh) & (row < end)
     for mask in allowed:

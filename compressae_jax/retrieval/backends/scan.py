@@ -221,7 +221,7 @@ def _absorb_chunks(
 
     if chunk >= len(held):
         return absorb(0, best)
-    return jax.lax.fori_loop(0, (valid + chunk - 1) // chunk, absorb, best)
+    return jax.lax.fori_loop(0, -(-valid // chunk), absorb, best)  # a sum would pass 32 bits for most rows they number
 
 
 @functools.partial(jax.jit, static_argnames=("cut", "mesh"))

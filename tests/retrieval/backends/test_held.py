@@ -137,3 +137,20 @@ def test_programs_for_gpus_hold_the_kernel(monkeypatch):
         program = jax.jit(lambda *given: held.scores(*given, None, N)).trace(*given)
         assert cuda.TARGET in program.lower(lowering_platforms=("cuda",)).as_text()
         assert cuda.TARGET not in program.lower(lowering_platforms=("cpu",)).as_text()
+
+
+@pytest.mark.parametrize("piece", [1, 100, N - 1])
+@pytest.mark.parametrize("kind", ["plain", "records"])
+def test_the_twin_scores_rows_in_pieces_where_a_kernel_was_to_take_all(kind, piece, monkeypatch):
+    rows = plain(40, 32, "float16", "uint16") if kind == "plain" else records(41, 3)
+    u, scales = np.random.default_rng(0).standard_normal((4, rows.h)).astype(np.float32), np.ones(N, np.float32)
+    wanted = scored(rows, scales, u, (2, 5, N), None, N - 2)
+    monkeypatch.setattr(held, "PIECE_BYTES", 4 * rows.k * len(u) * piece)
+    assert_allclose(scored(rows, scales, u, (2, 5, N), None, N - 2), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_the_twin_holds_no_more_than_a_piece():
+    rows = Held((jax.ShapeDtypeStruct((2**26, 52), np.uint8),), jax.ShapeDtypeStruct((16,), np.float32), 4096, 32)
+    given = rows, *(jax.ShapeDtypeStruct(shape, np.float32) for shape in ((2**26,), (1, 4096)))
+    program = jax.jit(lambda *given: held.scores(*given, Part(*map(jnp.asarray, (0, 0, 2**26))), None, 2**26))
+    assert program.lower(*given).compile().memory_analysis().temp_size_in_bytes < 2**32
