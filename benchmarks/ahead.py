@@ -30,7 +30,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from benchmarks import timing
 from compressae_jax.base import cuda
 from compressae_jax.codes.storage.kinds import record_width
-from compressae_jax.model import on_device
+from compressae_jax.model import on_device, shortlists
 from compressae_jax.model.compressae import CompresSAE
 from compressae_jax.model.losses import PAPER
 from compressae_jax.retrieval.backends import scan
@@ -135,6 +135,8 @@ def all_programs() -> Iterator[Program]:
     for encoder, rows, dtype in (
         ("topk", 2**16, "bfloat16"),
         ("topk", 2**16, "float32"),
+        ("refit", 2**14, "float32"),
+        ("shortlist", 2**14, "float32"),
         ("pursuit", 2**14, "float32"),
     ):
         yield Program(
@@ -194,7 +196,11 @@ def encoded(on: Any, module: CompresSAE, rows: int, encoder: str) -> Any:
     shapes = {"encoder_w": (module.d, module.h), "encoder_b": (module.h,), "decoder_w": (module.h, module.d)}
     mesh = Mesh(np.array([on]), ("one",))
     params = {name: placed(mesh, shape) for name, shape in shapes.items()}
-    return on_device.encode.lower(params, placed(mesh, (rows, module.d)), module, encoder, None)
+    h, coarse = module.h, None
+    if encoder == "shortlist":
+        whole = -(-h >> shortlists.CHUNK_BITS) << shortlists.CHUNK_BITS
+        coarse = shortlists.Coarse(placed(mesh, (h, whole), jnp.int8), placed(mesh, (h,)))  # type: ignore[arg-type]
+    return on_device.encode.lower(params, placed(mesh, (rows, module.d)), module, encoder, coarse)
 
 
 def placed(
