@@ -3,6 +3,7 @@
 // shared memory is static: a block finds in it what the last one left.
 #include <ucontext.h>
 
+#include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -22,10 +23,11 @@ static Index threadIdx, blockIdx, gridDim;
 #define __launch_bounds__(...)
 constexpr int WARP = 32;
 static_assert(THREADS % WARP == 0, "whole warps");
-static float half_bits(uint16_t bits) {
-  _Float16 x;
-  memcpy(&x, &bits, 2);
-  return (float)x;
+static float half_bits(uint16_t bits) {  // older compilers have no type for it
+  const int exponent = bits >> 10 & 31, fraction = bits & 1023;
+  float x = exponent ? ldexpf(1024 + fraction, exponent - 25) : ldexpf(fraction, -24);
+  if (exponent == 31) x = fraction ? NAN : INFINITY;
+  return bits >> 15 ? -x : x;
 }
 static int __popc(uint32_t x) { return __builtin_popcount(x); }
 static int __clz(uint32_t x) { return x ? __builtin_clz(x) : 32; }
