@@ -139,14 +139,16 @@ def _kept(a: Array, ks: tuple[int, ...], dtype: Any) -> tuple[Array, ...]:
 
 def _kept_forward(a: Array, ks: tuple[int, ...], dtype: Any) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
     kept = _kept(a, ks, dtype)
-    return kept, kept  # where they are not 0 says what was kept, without masks of h entries a row
+    # Where they are not 0 says what was kept, without masks of h entries a row; the last one has the dtype alone.
+    return kept, (*kept, jnp.zeros(0, a.dtype))
 
 
 def _kept_backward(
-    ks: tuple[int, ...], dtype: Any, kept: tuple[Array, ...], cotangents: tuple[Array, ...]
+    ks: tuple[int, ...], dtype: Any, seen: tuple[Array, ...], cotangents: tuple[Array, ...]
 ) -> tuple[Array]:
+    *kept, like = seen
     parts = [jnp.where(one != 0, of.astype(jnp.float32), 0) for one, of in zip(kept, cotangents, strict=True)]
-    return (functools.reduce(jnp.add, parts),)
+    return (functools.reduce(jnp.add, parts).astype(like.dtype),)
 
 
 _kept.defvjp(_kept_forward, _kept_backward)

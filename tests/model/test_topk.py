@@ -167,3 +167,10 @@ def test_the_gradient_of_what_the_kernel_lists_is_its_twins(monkeypatch):
     monkeypatch.setattr(cuda, "dispatched", lambda kernel, twin, *arrays: kernel(*arrays))
     for gradient, one in zip(gradients, wanted, strict=True):
         assert_array_equal(gradient(a), one)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_a_gradient_has_the_dtype_of_what_it_is_of(dtype):
+    a = jnp.asarray([[3.0, -2.0, 1.0, 0.5]], dtype)
+    for of in (lambda a: topk.keep(a, (2,))[0], lambda a: topk.keep(a, (2, 1), dtype=jnp.bfloat16)[1]):
+        assert jax.grad(lambda a, of=of: of(a).sum())(a).dtype == a.dtype
