@@ -100,7 +100,7 @@ class Size(NamedTuple):
 JOB = ("--config=configs/debian.py",)
 SMALL_JOB = ("--config=configs/default.py", "--config.data.source=shop", "--config.budget_bytes=24")
 SIZES = {
-    "full": Size(768, 4096, 32, 100_000, 500, 2**20, 2**14, 10_000_000, (1, 16, 64, 256), 85, 2000, JOB, TESTS, 1),
+    "full": Size(768, 4096, 32, 100_000, 500, 2**20, 2**14, 10_000_000, (1, 16, 64, 256), 75, 2000, JOB, TESTS, 1),
     "small": Size(64, 256, 8, 256, 20, 2048, 256, 20_000, (1, 16), 400, 400, SMALL_JOB, TESTS[:2], 4),
 }
 
@@ -710,10 +710,10 @@ class Part(NamedTuple):
 
 PARTS = {
     "kernels": Part(kernels, 70, children=True),
-    "training": Part(training, 130),
-    "search": Part(search, 90),
-    "works": Part(works, 130, children=True),
-    "encoding": Part(encoding, 70),
+    "training": Part(training, 120),
+    "search": Part(search, 80),
+    "works": Part(works, 110, children=True),
+    "encoding": Part(encoding, 60),
     "selection": Part(selection, 40, children=True),
 }
 

@@ -150,3 +150,8 @@ def test_other_parts_do_without_kernels_of_theirs_that_are_not_right(tmp_path):
     assert without(usable=True, **{**right, last: {"right": False}}) == {"search", "works"}
     assert without(usable=True, **{**right, last: "failed: RuntimeError: exit code -11"}) == {"search", "works"}
     assert without(usable=True, **dict(list(right.items())[:-1])) == {"search", "works"}
+
+
+def test_all_parts_have_eight_minutes():
+    assert sum(part.seconds for part in gpu.PARTS.values()) <= 480
+    assert gpu.SIZES["full"].child_seconds < gpu.PARTS["works"].seconds
