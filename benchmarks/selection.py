@@ -109,7 +109,7 @@ def forms(h: int, k: int, dtype: str) -> list[Form]:
     """Every form of both jobs that this device and dtype have."""
     cpu, ks = jax.default_backend() == "cpu", budgets(h, k)
     calls: dict[tuple[str, str], Callable[[Any], Any]] = {
-        ("lax.top_k", "list"): functools.partial(by_sorting, k=k),
+        ("lax.top_k", "list"): functools.partial(topk.by_sorting, k=k),
         ("lax.top_k", "masks"): functools.partial(masked, ks=ks, found=sorted_limits),
         ("buckets", "list"): functools.partial(two_stage, k=k),
         ("buckets", "masks"): functools.partial(masked, ks=ks, found=bucket_limits),
@@ -218,15 +218,9 @@ def bucket_largest(
     return jnp.concatenate(sizes, axis=2), jnp.concatenate(places, axis=2)
 
 
-def by_sorting(a: Float[Array, "b h"], k: int) -> tuple[Float[Array, "b k"], Int[Array, "b k"]]:
-    """As `topk.largest` without a kernel: by `top_k`, which sorts all entries where k is large."""
-    _, columns = lax.top_k(jnp.abs(a), k)
-    return jnp.take_along_axis(a, columns, axis=1), columns
-
-
 def sorted_limits(a: Float[Array, "b h"], ks: tuple[int, ...]) -> Limits:
     """The limits, from that list of the largest budget."""
-    values, columns = map(lax.optimization_barrier, by_sorting(a, max(ks)))
+    values, columns = map(lax.optimization_barrier, topk.by_sorting(a, max(ks)))
     ends = jnp.asarray(ks) - 1
     return Limits(keys(values)[:, ends], columns[:, ends])
 

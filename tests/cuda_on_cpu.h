@@ -29,7 +29,6 @@ static float half_bits(uint16_t bits) {  // older compilers have no type for it
   if (exponent == 31) x = fraction ? NAN : INFINITY;
   return bits >> 15 ? -x : x;
 }
-static int __popc(uint32_t x) { return __builtin_popcount(x); }
 static int __clz(uint32_t x) { return x ? __builtin_clz(x) : 32; }
 static uint32_t __brev(uint32_t x) {
   uint32_t y = 0;
@@ -39,10 +38,8 @@ static uint32_t __brev(uint32_t x) {
 static uint32_t __funnelshift_r(uint32_t low, uint32_t high, int by) {
   return (uint32_t)(((uint64_t)high << 32 | low) >> (by & 31));
 }
-static int __ffs(uint32_t x) { return __builtin_ffs(x); }
 template <typename T> static T atomicAdd(T* at, T more) { T old = *at; *at += more; return old; }
 static float __uint_as_float(uint32_t bits) { float x; memcpy(&x, &bits, 4); return x; }
-static uint32_t __float_as_uint(float x) { uint32_t bits; memcpy(&bits, &x, 4); return bits; }
 
 // As many bytes as a launch gives, and a few that nobody may write.
 static uint8_t* dynamic_shared;

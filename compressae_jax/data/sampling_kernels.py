@@ -3,8 +3,8 @@
 import numpy as np
 
 from compressae_jax.base.compiled import compiled, inlined
+from compressae_jax.data.sampling import GOLDEN
 
-GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 FIRST, SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 
 

@@ -35,12 +35,13 @@ def largest(a: PreActivations, k: int) -> tuple[Float[Array, "b k"], Int[Array, 
     """The k entries of largest magnitude of each row, with their sign, by falling magnitude, and their columns."""
     a = jnp.asarray(a)
     if not _suits(a, k):
-        return _by_sorting(a, k)
+        return by_sorting(a, k)
     kernel = functools.partial(lister, k=k)
-    return cuda.dispatched(lambda a: _by_kernel(a, kernel), functools.partial(_by_sorting, k=k), a)
+    return cuda.dispatched(lambda a: _by_kernel(a, kernel), functools.partial(by_sorting, k=k), a)
 
 
-def _by_sorting(a: Array, k: int) -> tuple[Array, Array]:
+def by_sorting(a: Float[Array, "b h"], k: int) -> tuple[Float[Array, "b k"], Int[Array, "b k"]]:
+    """`largest` without a kernel, by `lax.top_k`, which on a GPU sorts all entries where k is above 16."""
     _, columns = jax.lax.top_k(jnp.abs(a), k)
     return jnp.take_along_axis(a, columns, axis=1), columns
 
@@ -66,7 +67,7 @@ def _listed(
 def greatest(a: Float[Array, "b h"], k: int, rising: bool = False) -> tuple[Float[Array, "b k"], Int[Array, "b k"]]:
     """The k greatest entries of each row and their columns, by falling entry, or by `rising` column."""
 
-    def by_sorting(a: Array) -> tuple[Array, Array]:
+    def by_top_k(a: Array) -> tuple[Array, Array]:
         values, columns = jax.lax.top_k(a, k)
         if not rising:
             return values, columns
@@ -74,7 +75,7 @@ def greatest(a: Float[Array, "b h"], k: int, rising: bool = False) -> tuple[Floa
         return jnp.take_along_axis(a, columns, axis=1), columns
 
     kernel = functools.partial(selector, k=k, rising=rising)
-    return cuda.dispatched(lambda a: _by_kernel(a, kernel), by_sorting, a) if _suits(a, k) else by_sorting(a)
+    return cuda.dispatched(lambda a: _by_kernel(a, kernel), by_top_k, a) if _suits(a, k) else by_top_k(a)
 
 
 def _suits(a: Array, k: int) -> bool:
