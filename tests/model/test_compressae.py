@@ -225,3 +225,18 @@ def test_a_projected_gradient_has_no_radial_part():
     left = compressae.without_radial(gradient, params)["decoder_w"]
     assert_allclose((left * params["decoder_w"]).sum(axis=1), 0, atol=1e-6)
     assert_allclose(jnp.cross(left[:, :3] - gradient["decoder_w"][:, :3], params["decoder_w"][:, :3]), 0, atol=1e-5)
+
+
+def test_all_products_of_a_bfloat16_gradient_have_factors_in_it():
+    module = CompresSAE(d=D, h=H, k=3, dtype=jnp.bfloat16)
+
+    def loss(params, x):
+        outputs = module.apply({"params": params}, x)
+        return jnp.square(outputs.z_k).sum() + jnp.square(outputs.z_4k).sum()
+
+    text = jax.jit(jax.grad(loss)).lower(some_params(), some_vectors()).as_text()
+    products = [line for line in text.splitlines() if "stablehlo.dot_general" in line]
+    assert len(products) == 8  # of a and both z; of these two gradients each, of a that of W_e
+    for line in products:
+        factors, result = line.rsplit(" : ", 1)[1].split(" -> ")
+        assert factors.count("bf16>") == 2 and result.endswith("f32>"), line
