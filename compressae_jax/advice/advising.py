@@ -2,8 +2,10 @@
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from compressae_jax.advice import commands, measured, methods, recommendation, sample
+from compressae_jax.advice.kept import Kept
 from compressae_jax.advice.measured import Measured
 from compressae_jax.advice.methods import Method
 from compressae_jax.advice.page import Advice
@@ -13,7 +15,7 @@ from compressae_jax.base import progress as bars
 from compressae_jax.data.sources import Source
 from compressae_jax.evaluation.placed import Placed
 from compressae_jax.evaluation.provenance import provenance
-from compressae_jax.notation import InputError, check_range
+from compressae_jax.notation import FolderError, InputError, check_range
 from compressae_jax.training import recipes
 
 ROWS = 10_000  # of a sample
@@ -45,15 +47,18 @@ def advise(
     minutes: float = MINUTES,
     peers: Sequence[str] = methods.PEERS,
     seed: int = 0,
+    keep: Path | None = None,
     progress: bool = True,
 ) -> Advice:
     """What to do with these vectors, measured on at most `rows` of them; nothing new begins after so many minutes.
 
     `given` are the flags that name the source, for the command that is advised. `total_rows`: how many there will be,
-    where the source is a part of them.
+    where the source is a part of them. `keep`: a folder, whose lock the caller holds, that measurements are kept in
+    and taken from (see `kept`).
 
     Raises:
         InputError: as `check` and `sample.draw`.
+        FolderError: a measurement that was kept and is damaged.
     """
     start, total = time.perf_counter(), len(source) if total_rows is None else total_rows
     check(source.width, rows, minutes, budget_bytes, peers, total)
@@ -67,10 +72,11 @@ def advise(
         left_out.append(
             f"published one-pass codes: {len(drawn.fitted):,} rows are fewer than a batch of their training"
         )
-    there, late = _all_measured(wanted, drawn, total, start + 60 * minutes, seed, progress)
+    kept = Kept(keep, seed, set())
+    there, late = _all_measured(wanted, drawn, total, kept, start + 60 * minutes, progress)
     metric = next(name for name in ("recall@100", "recall@10") if name in there[0].scores)
     advised = recommendation.of(there, total, source.width, budgets, metric, budget_bytes is not None, seed)
-    grown = _grown(advised, wanted, drawn, total, metric, start + 60 * minutes, seed)
+    grown = _grown(advised, wanted, drawn, total, kept, metric, start + 60 * minutes)
     command = commands.of(advised.choice, advised.budget, given, judged_given or {})
     sizes = {
         "fitted": len(drawn.fitted),
@@ -79,7 +85,7 @@ def advise(
         "judged": 0 if drawn.judged is None else len(drawn.judged.queries),
         "zero": drawn.zero,
     }
-    made = _made(start, seed)
+    made = {**_made(start, seed), "earlier": len(kept.earlier)}
     return Advice(source.summary(), total, sizes, metric, there, [*left_out, *late], advised, command, grown, made)
 
 
@@ -90,7 +96,7 @@ def budgets_for(width: int) -> list[int]:
 
 
 def _all_measured(
-    wanted: Sequence[Method], drawn: Sample, total: int, until: float, seed: int, progress: bool
+    wanted: Sequence[Method], drawn: Sample, total: int, kept: Kept, until: float, progress: bool
 ) -> tuple[list[Measured], list[str]]:
     """What was measured in time, and a line for all else."""
     there: list[Measured] = []
@@ -100,11 +106,14 @@ def _all_measured(
         for method in wanted:
             name = method.name + ("" if method.budget is None else f" at {method.budget} bytes")
             bar.set_postfix_str(name)
-            if there and time.perf_counter() + _expected(method, there) > until:
+            expected = time.perf_counter() + _expected(method, there)
+            if there and expected > until and kept.find(method, drawn, total) is None:
                 late.append(name)
             else:
                 try:
-                    one = measured.of(method, drawn, truth, total, seed)
+                    one = kept.measured(method, drawn, truth, total)
+                except FolderError:  # of what was kept
+                    raise
                 except InputError as error:
                     told.append(f"{name}: {error}")
                 else:
@@ -127,9 +136,9 @@ def _grown(
     wanted: Sequence[Method],
     drawn: Sample,
     total: int,
+    kept: Kept,
     metric: str,
     until: float,
-    seed: int,
 ) -> list[str]:
     """Whether rows that the sample lacks may turn the answer: both sides again, from half of the rows fitted to."""
     verdict = next((one for one in advised.verdicts if one.budget == advised.budget), None)
@@ -142,7 +151,7 @@ def _grown(
     truth = measured.truth_of(drawn)
     for side in (verdict.ours, verdict.peer):
         method = next(one for one in wanted if (one.name, one.budget) == (side.name, side.budget))
-        before = measured.of(method, half, truth, 1, seed)
+        before = kept.measured(method, half, truth, 1)
         gained.append(float(side.scores[metric].mean() - before.scores[metric].mean()))
     return [
         f"From {few:,} to {len(drawn.fitted):,} rows fitted to, ours gained {gained[0]:+.3f} and {verdict.peer.label} "

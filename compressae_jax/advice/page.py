@@ -116,7 +116,8 @@ def markdown(advice: Advice, drawn: bool) -> str:
         *(["Left out:", "\n".join(f"- {line}" for line in advice.left_out)] if advice.left_out else []),
         *_scaled(advice),
         f"Made by `{made['command']}` on {made['hardware']['cpu']}, {made['hardware']['cores']} cores, {made['date']}, "
-        f"in {made['seconds']:.0f} s.",
+        f"in {made['seconds']:.0f} s"
+        + (f", and {made['earlier']:,} measurements of earlier calls." if made.get("earlier") else "."),
     ]
     return "\n\n".join(paragraphs) + "\n"
 

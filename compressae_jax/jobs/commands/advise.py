@@ -4,7 +4,8 @@ compressae advise --source=vectors.npy --budget_bytes=64
 compressae advise --source=vectors.npy --queries=queries.npy --qrels=qrels.tsv --out=advice
 compressae advise --source=part.npy --total_rows=100000000
 
-Writes advice.md, advice.json and advice.png into the folder --out; docs/ADVICE.md says how it decides.
+Writes advice.md, advice.json and advice.png into the folder --out; docs/ADVICE.md says how it decides. What was
+measured is kept there, too: an interrupted advice continues.
 """
 
 from absl import flags
@@ -33,7 +34,7 @@ def main(given: flags.FlagValues) -> None:
     from pathlib import Path
 
     from compressae_jax import data
-    from compressae_jax.advice import advising, methods, page, sample
+    from compressae_jax.advice import advising, kept, methods, page, sample
     from compressae_jax.base import files
     from compressae_jax.data.judged import open_judgements
     from compressae_jax.notation import InputError, check_range
@@ -52,18 +53,21 @@ def main(given: flags.FlagValues) -> None:
     if given.qrels is not None:
         asked = data.open_source(given.queries, ids=given.query_ids)
         judged = sample.placed_on(source, asked, open_judgements(given.qrels), given.unknown)
-    told = advising.advise(
-        source,
-        {name: given[name].value for name in ("source", "column", "ids_column", "key", "ids_key", "ids", "scale")},
-        budget_bytes=given.budget_bytes,
-        judged=judged,
-        judged_given=_judged(given),
-        total_rows=given.total_rows,
-        rows=given.rows,
-        minutes=given.minutes,
-        peers=peers,
-        seed=given.seed,
-    )
+    keep = out / kept.FOLDER
+    with files.locked(keep):
+        told = advising.advise(
+            source,
+            {name: given[name].value for name in ("source", "column", "ids_column", "key", "ids_key", "ids", "scale")},
+            budget_bytes=given.budget_bytes,
+            judged=judged,
+            judged_given=_judged(given),
+            total_rows=given.total_rows,
+            rows=given.rows,
+            minutes=given.minutes,
+            peers=peers,
+            seed=given.seed,
+            keep=keep,
+        )
     page.write(told, out)
     print(page.closing(told, out))
 
