@@ -62,7 +62,11 @@ def gene_terms(path: Path) -> list[Term]:
 
 
 def obo_terms(text: str) -> list[Term]:
-    """The defined terms of an ontology in OBO's form, in its order, but obsolete ones."""
+    """The defined terms of an ontology in OBO's form, in its order, but obsolete ones.
+
+    Raises:
+        InputError: one without id or name.
+    """
     terms = []
     parts = re.split(r"^\[(\w+)\]$", text, flags=re.MULTILINE)
     for kind, stanza in zip(parts[1::2], parts[2::2], strict=True):
@@ -71,6 +75,8 @@ def obo_terms(text: str) -> list[Term]:
         tags = dict(line.split(": ", 1) for line in reversed(stanza.splitlines()) if ": " in line)
         quoted = re.match(r'"((?:[^"\\]|\\.)*)"', tags.get("def", ""))
         if quoted and tags.get("is_obsolete") != "true":
+            if not {"id", "name"} <= tags.keys():
+                raise InputError(f"a [Term] without id or name: {stanza.strip()[:80]!r}; is this another edition?")
             plain = re.sub(r"\\(.)", r"\1", quoted[1].replace(r"\n", " "))
             terms.append(Term(tags["id"], tags["name"], plain))
     return terms

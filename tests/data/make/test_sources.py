@@ -150,6 +150,8 @@ def test_terms_of_an_ontology_are_those_with_a_definition():
         ("HP:1", "Short neck", 'A neck that is "short". Seen early.'),
         ("HP:4", "Long arm", "What a [Term] is."),
     ]
+    with pytest.raises(InputError, match="without id or name: 'name: Neck"):
+        ontologies.obo_terms('[Term]\nname: Neck\ndef: "What holds a head." []\n')
 
 
 def test_terms_of_the_gene_ontology_are_those_that_say_something_of_their_own(tmp_path):
