@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from compressae_jax.advice import commands, measured, methods, recommendation, sample
+from compressae_jax.advice import commands, kept, measured, methods, recommendation, sample
 from compressae_jax.advice.kept import Kept
 from compressae_jax.advice.measured import Measured
 from compressae_jax.advice.methods import Method
@@ -72,11 +72,11 @@ def advise(
         left_out.append(
             f"published one-pass codes: {len(drawn.fitted):,} rows are fewer than a batch of their training"
         )
-    kept = Kept(keep, seed, set())
-    there, late = _all_measured(wanted, drawn, total, kept, start + 60 * minutes, progress)
+    measurements = kept.of(keep, seed)
+    there, late = _all_measured(wanted, drawn, total, measurements, start + 60 * minutes, progress)
     metric = next(name for name in ("recall@100", "recall@10") if name in there[0].scores)
     advised = recommendation.of(there, total, source.width, budgets, metric, budget_bytes is not None, seed)
-    grown = _grown(advised, wanted, drawn, total, kept, metric, start + 60 * minutes)
+    grown = _grown(advised, wanted, drawn, total, measurements, metric, start + 60 * minutes)
     command = commands.of(advised.choice, advised.budget, given, judged_given or {})
     sizes = {
         "fitted": len(drawn.fitted),
@@ -85,7 +85,7 @@ def advise(
         "judged": 0 if drawn.judged is None else len(drawn.judged.queries),
         "zero": drawn.zero,
     }
-    made = {**_made(start, seed), "earlier": len(kept.earlier)}
+    made = {**_made(start, seed), "earlier": len(measurements.earlier)}
     return Advice(source.summary(), total, sizes, metric, there, [*left_out, *late], advised, command, grown, made)
 
 
@@ -96,7 +96,7 @@ def budgets_for(width: int) -> list[int]:
 
 
 def _all_measured(
-    wanted: Sequence[Method], drawn: Sample, total: int, kept: Kept, until: float, progress: bool
+    wanted: Sequence[Method], drawn: Sample, total: int, measurements: Kept, until: float, progress: bool
 ) -> tuple[list[Measured], list[str]]:
     """What was measured in time, and a line for all else."""
     there: list[Measured] = []
@@ -107,11 +107,11 @@ def _all_measured(
             name = method.name + ("" if method.budget is None else f" at {method.budget} bytes")
             bar.set_postfix_str(name)
             expected = time.perf_counter() + _expected(method, there)
-            if there and expected > until and kept.find(method, drawn, total) is None:
+            if there and expected > until and measurements.find(method, drawn, total) is None:
                 late.append(name)
             else:
                 try:
-                    one = kept.measured(method, drawn, truth, total)
+                    one = measurements.measured(method, drawn, truth, total)
                 except FolderError:  # of what was kept
                     raise
                 except InputError as error:
@@ -136,7 +136,7 @@ def _grown(
     wanted: Sequence[Method],
     drawn: Sample,
     total: int,
-    kept: Kept,
+    measurements: Kept,
     metric: str,
     until: float,
 ) -> list[str]:
@@ -151,7 +151,7 @@ def _grown(
     truth = measured.truth_of(drawn)
     for side in (verdict.ours, verdict.peer):
         method = next(one for one in wanted if (one.name, one.budget) == (side.name, side.budget))
-        before = kept.measured(method, half, truth, 1)
+        before = measurements.measured(method, half, truth, 1)
         gained.append(float(side.scores[metric].mean() - before.scores[metric].mean()))
     return [
         f"From {few:,} to {len(drawn.fitted):,} rows fitted to, ours gained {gained[0]:+.3f} and {verdict.peer.label} "

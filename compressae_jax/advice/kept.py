@@ -1,7 +1,7 @@
 """What was measured, kept beside the page as it comes: the same command, interrupted or not, goes on with the rest.
 
 A measurement is taken for one's own where it is of the same sample, bit for bit, with the same seed, scanned rows and
-release of this program; any other is measured anew and replaced.
+commit or release of this program; any other is measured anew and replaced.
 """
 
 from pathlib import Path
@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import xxhash
 
-from compressae_jax import __version__
 from compressae_jax.advice import measured
 from compressae_jax.advice.measured import Measured, Speed
 from compressae_jax.advice.methods import Method
 from compressae_jax.advice.sample import Sample
 from compressae_jax.base import sealed
+from compressae_jax.evaluation import provenance
 from compressae_jax.notation import FolderError
 
 FOLDER = "measured"
@@ -27,6 +27,7 @@ class Kept(NamedTuple):
 
     folder: Path | None
     seed: int
+    program: dict[str, Any]  # its release and commit
     earlier: set[Path]  # those that an earlier call had measured
 
     def find(self, method: Method, sample: Sample, total: int) -> Measured | None:
@@ -77,8 +78,14 @@ class Kept(NamedTuple):
             "seed": self.seed,
             "sample": running.hexdigest(),
             "scanned": min(total, measured.SCANNED),
-            "version": __version__,
+            "program": self.program,
         }
+
+
+def of(folder: Path | None, seed: int) -> Kept:
+    """What is kept in a folder, by this program and this seed; nothing yet, or nothing ever without a folder."""
+    program = {**provenance.versions(("compressae_jax",)), "commit": provenance.commit()}
+    return Kept(folder, seed, program, set())
 
 
 def _read(path: Path) -> dict[str, Any] | None:

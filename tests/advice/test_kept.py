@@ -5,8 +5,9 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from compressae_jax import data
-from compressae_jax.advice import advising, kept, measured, methods
+from compressae_jax.advice import advising, measured, methods
 from compressae_jax.base import sealed
+from compressae_jax.evaluation import provenance
 from compressae_jax.notation import FolderError
 
 PEERS = ("int8", "pca_int8", "pca_int4", "binary")
@@ -71,12 +72,12 @@ def test_what_there_was_no_time_for_is_measured_by_the_next_call(asked):
     assert asked.now == [] and len(told.measured) == len(whole.measured) > 3
 
 
-@pytest.mark.parametrize("other", ["seed", "vectors", "version"])
+@pytest.mark.parametrize("other", ["seed", "vectors", "program"])
 def test_other_vectors_seeds_and_programs_are_measured_anew(asked, other, monkeypatch):
     asked()
     before = list(asked.now)
-    if other == "version":
-        monkeypatch.setattr(kept, "__version__", "0")
+    if other == "program":
+        monkeypatch.setattr(provenance, "commit", lambda: "another")
     vectors = np.array(data.open_source("shop").read(0, 2600))
     vectors[:] *= 1 if other != "vectors" else -1
     asked(seed=int(other == "seed"), vectors=vectors)
