@@ -11,6 +11,7 @@ here is a measurement; what is measured on a card stands beside it.
 """
 
 import argparse
+import functools
 import os
 import re
 import shutil
@@ -55,6 +56,7 @@ BANDWIDTH = 3.0e12  # bytes a second that a copy moves on such a card
 RATES = {"bfloat16": 7e14, "tf32": 3.5e14, "float32": 5.5e13}  # operations a second of large products
 SIZES = {"f64": 8, "f32": 4, "s32": 4, "u32": 4, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "s8": 1, "u8": 1, "pred": 1}
 WHOLE = PartitionSpec()
+LEVELLED = ((384, 2048, 20), (384, 8192, 17), (768, 4096, 44))  # d, h, k
 FREE = ("parameter", "get-tuple-element", "tuple", "bitcast", "constant")  # which move nothing
 
 
@@ -147,7 +149,13 @@ def all_programs() -> Iterator[Program]:
             2 * rows * d * h * (k if encoder == "pursuit" else 1),
             dtype,
         )
-
+    for d_, h_, k_ in LEVELLED:
+        yield Program(
+            f"pursuit on levels, {2**14:,} rows, d={d_}, h={h_:,}, k={k_}",
+            lambda d=d_, h=h_, k=k_: levelled(on, 2**14, d, h, k),
+            2 * 2**14 * d_ * h_ * (k_ + 2),
+            "float32",
+        )
     for q in (1, 16, 64, 256):
         for storage in ("float16", "fast4"):
             yield Program(
@@ -201,6 +209,13 @@ def encoded(on: Any, module: CompresSAE, rows: int, encoder: str) -> Any:
         whole = -(-h >> shortlists.CHUNK_BITS) << shortlists.CHUNK_BITS
         coarse = shortlists.Coarse(placed(mesh, (h, whole), jnp.int8), placed(mesh, (h,)))  # type: ignore[arg-type]
     return on_device.encode.lower(params, placed(mesh, (rows, module.d)), module, encoder, coarse)
+
+
+def levelled(on: Any, rows: int, d: int, h: int, k: int) -> Any:
+    """Codes on levels of some rows."""
+    place = functools.partial(placed, Mesh(np.array([on]), ("one",)))
+    atoms = on_device.Atoms(place((h, d)), place((h, h)))  # type: ignore[arg-type]
+    return on_device.encode_on_levels.lower(atoms, place((rows, d)), k, place((8,)), place((rows,)), place(()))
 
 
 def placed(

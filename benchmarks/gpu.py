@@ -12,6 +12,7 @@ Rows of wordnet768 train where they are found, random ones otherwise, for times 
 import argparse
 import collections
 import contextlib
+import dataclasses
 import functools
 import json
 import os
@@ -32,8 +33,8 @@ import numpy as np
 
 from benchmarks import timing
 from compressae_jax import compression, data, front_door
-from compressae_jax.base import cuda
-from compressae_jax.codes import on_host
+from compressae_jax.base import arrays, cuda
+from compressae_jax.codes import levels, on_host
 from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.rows import Rows
 from compressae_jax.codes.storage import convert
@@ -607,6 +608,32 @@ def encoding(size: Size, note: Note) -> None:
             call = functools.partial(on_device.encode, params, module=module, encoder=name, coarse=coarse.get(name))
             note({f"{name}, float32, rows a second": tried(rate, call, few)})
     note({"from a file to a folder, rows a second": tried(to_folder, size, weights)})
+    note({"pursuit on levels": tried(levelled, weights, size.pursued)})
+
+
+def levelled(weights: Weights, n: int) -> dict[str, Any]:
+    """Default codes before they are packed, from the host's memory and back: rows a second on the device and by loops.
+
+    And the share of the first block's rows that both make with the same columns and values.
+    """
+    x = np.random.default_rng(0).standard_normal((n, weights.d), np.float32)
+    blocks, device = list(arrays.pieces(x, encoders.BLOCK)), jax.devices()[0]
+    fitted = encoders.Encoder(weights, "pursuit", "float32").on_device(blocks[0], device)
+    magnitudes = levels.learn(np.abs(np.asarray(fitted.values)).reshape(-1), 8)
+    weights = dataclasses.replace(weights, levels={"pursuit:packed4": tuple(magnitudes.tolist())})
+    one = encoders.Encoder(weights, "pursuit", "fast4")
+
+    def on_the_device() -> list[Codes]:
+        under_way = [one.on_device(some, device) for some in blocks]
+        return [Codes(np.asarray(codes.values), np.asarray(codes.columns), codes.h) for codes in under_way]
+
+    found = {"device": n / min(timing.alternate({"device": on_the_device}, 3, budget=5)["device"])}
+    found["loops"] = len(blocks[0]) / min(
+        timing.alternate({"loops": lambda: one._by_loops(blocks[0])}, 2, budget=5)["loops"]
+    )
+    both = on_the_device()[0], one._by_loops(blocks[0])
+    same = [np.asarray(getattr(both[0], name)) == getattr(both[1], name) for name in ("values", "columns")]
+    return {"rows a second": found, "equal rows": float((same[0] & same[1]).all(axis=1).mean())}
 
 
 def to_folder(size: Size, weights: Weights) -> dict[str, float]:

@@ -5,7 +5,8 @@ refit     the same columns, least-squares values
 shortlist matching pursuit on products of atoms in 8 bits, nearly as good for less time; least-squares values
 pursuit   orthogonal matching pursuit: columns, too, are chosen for the dictionary
 
-`Encoder` is all of them behind one call: NumPy and compiled loops on a CPU, jitted elsewhere.
+`Encoder` is all of them behind one call: NumPy and compiled loops on a CPU, jitted elsewhere; rows of codebooks, and
+values on levels by another encoder than pursuit, are made by loops anywhere.
 """
 
 import collections
@@ -24,7 +25,6 @@ from compressae_jax.codes.codes import Codes, column_dtype
 from compressae_jax.codes.rows import SIMILARITIES, MadeBy
 from compressae_jax.codes.storage import kinds
 from compressae_jax.codes.storage.kinds import ADDITIVE, RESIDUAL, STORAGES, storage_bits
-from compressae_jax.codes.storage.residual import Residual
 from compressae_jax.model import additive, kept, pursuit_host, residual, shortlists, topk_host
 from compressae_jax.model.weights import Weights
 from compressae_jax.notation import Dense, InputError, check_choice, check_range
@@ -54,9 +54,10 @@ class Encoder:
     """One way from vectors to codes, that of `encoder`, with values as `storage` has them.
 
     Where it is packed, values are signed levels (those of the weights) with the row's length folded in (see
-    `pursuit_host`), and every row that is not zero has k nonzeros. On a CPU, and for packed storage anywhere, NumPy and
-    compiled loops do it, with no call of JAX: any number of threads may share an encoder, and a forked process, too,
-    may call it. It can be pickled. A row's code is the same however many rows come together. Under `similarity` 'dot'
+    `pursuit_host`), and every row that is not zero has k nonzeros. On a CPU NumPy and compiled loops do it, with no
+    call of JAX: any number of threads may share an encoder, and a forked process, too, may call it. Elsewhere (see
+    `by_loops`) threads may, but processes have to be spawned. It can be pickled. A row's code is the same however many
+    rows come together; a device's is that of the loops but where sums round differently. Under `similarity` 'dot'
     codes come with the lengths of the vectors, by which searches then multiply; values on levels have them folded in,
     which ranks better than two bytes a row for them (benchmarks/dot). `nonzeros` of a row, of one pass alone, where
     they are not the model's k: queries may have more than rows do.
@@ -125,8 +126,9 @@ class Encoder:
 
     @property
     def by_loops(self) -> bool:
-        """Whether NumPy and compiled loops do it, not a device."""
-        return storage_bits(self.storage) is not None or devices.on_cpu()
+        """Whether NumPy and compiled loops do it: on a CPU, and where values go on levels for all but pursuit."""
+        on_levels = self.packed and (self.encoder != "pursuit" or self.storage == ADDITIVE)
+        return on_levels or devices.on_cpu()
 
     def __call__(self, x: Dense) -> Codes:
         """Codes of a block of rows, by falling magnitude, in NumPy; on a device each size compiles once."""
@@ -160,11 +162,20 @@ class Encoder:
             yield self._taken(codes, some)
 
     def on_device(self, x: Dense, device: Any) -> Codes:
-        """Codes of a block on a device, where they stay."""
+        """Codes of a block on a device, where they stay; of rows with a residual those of their nonzeros."""
         import jax
 
         from compressae_jax.model import on_device
 
+        if self.storage == RESIDUAL:
+            return self._short().on_device(x, device)
+        if self.packed:
+            x = np.asarray(x, np.float32)
+            times = self._times(x)
+            rows = x, np.ones(len(x), np.float32) if times is None else times.astype(np.float32)
+            x, times = jax.device_put(rows, device)
+            atoms, levels = on_device.atoms_on(self.weights, device), np.array(self.levels, np.float32)
+            return on_device.encode_on_levels(atoms, x, self.k, levels, times, np.float32(self.weights.fold))
         params = on_device.params_on(self.weights, device)
         module = self.weights.module().clone(k=self.k)
         coarse = on_device.coarse_on(self.weights, device) if self.encoder == "shortlist" else None
@@ -189,15 +200,17 @@ class Encoder:
 
     def _taken(self, codes: Codes, x: Dense) -> Codes:
         """The codes of x, in NumPy, of codes on a device, which may have rows of padding behind."""
-        return self._codes(np.asarray(codes.values)[: len(x)], np.asarray(codes.columns)[: len(x)], x)
+        if self.storage == RESIDUAL:
+            return self._with_residual(np.asarray(x, np.float32), self._short()._taken(codes, x))
+        values, columns = (np.array(one[: len(x)]) for one in map(np.asarray, (codes.values, codes.columns)))
+        return self._codes(values, columns, x)
 
     def _codes(self, values: Float[np.ndarray, "b k"], columns: Integer[np.ndarray, "b k"], x: Dense) -> Codes:
         of_x = lengths.of(x) if self.similarity == "dot" else None
         return Codes(values, columns, self.weights.h, made_by=self.made_by, lengths=of_x)
 
-    def _with_residual(self, x: Float[np.ndarray, "b d"]) -> Codes:
+    def _with_residual(self, x: Float[np.ndarray, "b d"], few: Codes) -> Codes:
         how = residual.packing(self.weights, self.levels, self.similarity)
-        few = self._short(how)(x)
         found = residual.coded(on_host.unit_rows(x), self._times(x), few, self.weights, how)
         return self._codes(found[0], found[1].astype(column_dtype(self.weights.h)), x)
 
@@ -212,8 +225,9 @@ class Encoder:
         self._products(x, work)
         return self._codes(values, columns, x)
 
-    def _short(self, how: Residual) -> "Encoder":
+    def _short(self) -> "Encoder":
         """The encoder of the nonzeros that rows with a residual begin with."""
+        how = residual.packing(self.weights, self.levels, self.similarity)
         name = "short", how.similarity, how.first.levels
         weights = kept.of(
             self.weights, name, lambda: residual.short(self.weights, how), lambda made: 8 * made.d * made.h
@@ -222,7 +236,7 @@ class Encoder:
 
     def _by_loops(self, x: Float[np.ndarray, "b d"]) -> Codes:
         if self.storage == RESIDUAL:
-            return self._with_residual(x)
+            return self._with_residual(x, self._short()(x))
         if self.storage == ADDITIVE:
             return self._of_codebooks(x)
         h, bits = self.weights.h, storage_bits(self.storage)

@@ -191,10 +191,10 @@ def nearest(value, levels):
 def descend(correlations, lengths, gram, values, columns, levels, sweeps, swap, weight):
     """Coordinate descent of every row on ‖ℓx̂ − z‖² + weight·(ℓ − ⟨x̂, z⟩)² with all values on signed levels.
 
-    `correlations` (b, h) are ⟨w_i, x̂⟩, `lengths` (b,) the ℓ. Each sweep takes the atoms by rising magnitude, gives
-    each the level that is best beside the others, and with `swap` first the place of the best atom for it. Rows whose
-    values are all zero stay so. The second term counts an error along x̂, which moves the scores of all near queries
-    alike, more than one across it (the anisotropic loss of Guo et al. 2020, arXiv 1908.10396).
+    `correlations` (b, h) are ⟨w_i, x̂⟩, `lengths` (b,) the ℓ. Each sweep takes the atoms by rising magnitude, of equal
+    ones the first, gives each the level that is best beside the others, and with `swap` first the place of the best
+    atom for it. Rows whose values are all zero stay so. The second term counts an error along x̂, which moves the scores
+    of all near queries alike, more than one across it (the anisotropic loss of Guo et al. 2020, arXiv 1908.10396).
 
     With both terms, atoms have the products m_ij = ⟨w_i, w_j⟩ + weight ⟨w_i, x̂⟩ ⟨w_j, x̂⟩; `ease` is 1 / √m_ii, `left`
     what the row has left of them, times ease, and `atoms` the rows of m of the atoms taken, times ease: the best atom
@@ -236,10 +236,10 @@ def _descend(a, length, gram, value, column, how, room):
         g, pull, following = gram[column[s]], weight * a[column[s]], gram[column[min(s + 1, k - 1)]]
         vectors.take(g, pull, a, free, value[s], left, atoms[s], peak, peaks[s], following)
         _take_own(g, pull, a, ease, value[s], column, own, inner[s])
-    changes, seen = 0, np.full(k, -1)
+    changes, seen, order = 0, np.full(k, -1), np.empty(k, np.int64)
     for _ in range(sweeps):
         before = changes
-        for s in np.argsort(np.abs(value)):
+        for s in _rising(value, order):
             if seen[s] == changes:  # nothing has changed since this one was looked at
                 continue
             i, old, atom = column[s], value[s], atoms[s]
@@ -262,6 +262,18 @@ def _descend(a, length, gram, value, column, how, room):
             value[s], seen[s] = new, changes
         if changes == before:
             break
+
+
+@inlined
+def _rising(value, order):
+    """The places of values by rising magnitude, of equal ones the lower first: levels have many."""
+    for t in range(len(value)):
+        at = t
+        while at > 0 and abs(value[order[at - 1]]) > abs(value[t]):
+            order[at] = order[at - 1]
+            at -= 1
+        order[at] = t
+    return order
 
 
 @inlined(fastmath=FINITE)
