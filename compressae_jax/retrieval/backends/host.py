@@ -11,12 +11,14 @@ from compressae_jax.base.threads import cores, kept
 from compressae_jax.codes.rows import Beside, Encoded, Rows, Some
 from compressae_jax.notation import Expanded, check_range
 from compressae_jax.retrieval import filters
+from compressae_jax.retrieval.backends.bounds import Form
 from compressae_jax.retrieval.filters import Without
 
 QUERIES = 64  # of a block: u (h, 64) stays in a core's cache
 LANES = 16  # queries are padded to a multiple of a vector register
 FEW = 4  # queries that are faster one by one than as a padded block, but of rows that take long to take apart
 NONZEROS = 2**18  # of a chunk: large beside the cost of dealing it out, small beside a corpus
+BOUNDED = 2**12  # rows of a chunk of which most are passed over
 DECODED = 2**16  # of a chunk that is decoded first: it stays in a core's own cache
 HEAPS = 2**28  # bytes of the threads' running best, at most, unless one query's take more
 MOST = 2**31 - 1  # results a query
@@ -44,13 +46,15 @@ def search(
     Raises:
         InputError: `top` or `chunk` below 1.
     """
-    from compressae_jax.retrieval.backends import kernels
+    from compressae_jax.retrieval.backends import bounds, kernels
 
     check_range("top", top, 1, MOST)
     packed = rows.levels is not None
     encoded, beside = rows.encoded(space), rows.beside(space)
+    form = None if beside is None else bounds.form(beside)
     taken_apart = packed and encoded is None and beside is None
-    chunk = checked_chunk(chunk) or max(1, (DECODED if taken_apart else NONZEROS) // rows.k)
+    rows_of_chunk = BOUNDED if form is not None else (DECODED if taken_apart else NONZEROS) // rows.k
+    chunk = checked_chunk(chunk) or max(1, rows_of_chunk)
     # Of few rows only those are decoded; of floats the loops pass over the others as fast.
     picked = filters.few(allowed) if packed else None
     if picked is not None:
@@ -63,18 +67,21 @@ def search(
         if encoded is not None:
             one = kernels.scan_one if kernels.in_registers(encoded.h, encoded.k, encoded.low) else kernels.scan_records
             several = kernels.scan_records
+        elif form is not None:
+            one, several = bounds.loops()
+            blocks = [(some, bounds.asked(form, beside, fixed(u[some]), block), ends) for some, block, ends in blocks]
         elif beside is not None:
             one = several = kernels.scan_beside
 
         def work(best: np.ndarray, numbers: np.ndarray) -> None:
-            read = _reader(rows, space, chunk, encoded, beside)
+            read = _reader(rows, space, chunk, encoded, beside, form)
             for start in starts:  # shared by the threads, so each sees rising rows and a slow core takes fewer
                 here = slice(start, start + chunk)
                 if (mask := mask_of(allowed, here)) is None:
                     continue
                 part = read(here if picked is None else picked[here])
                 for queries, block, indptr in blocks:
-                    absorb = one if block.ndim == 1 else several
+                    absorb = several if isinstance(queries, slice) else one
                     absorb(*part, start, mask, block, indptr, without.rows, best[queries], numbers[queries])
 
         return best_of_threads(work, threads, len(u), top)
@@ -84,7 +91,7 @@ def search(
 
 
 def _reader(
-    rows: Rows, space: str, chunk: int, encoded: Encoded | None, beside: Beside | None
+    rows: Rows, space: str, chunk: int, encoded: Encoded | None, beside: Beside | None, form: Form | None
 ) -> Callable[[Some], tuple]:
     """What the kernels take of a part: values, columns, row scales; or records and how they take them apart."""
     if encoded is not None:
@@ -92,7 +99,7 @@ def _reader(
     if beside is not None:
         numbers = (beside.deviations, beside.scales, beside.widths, beside.tables)
         how = *_how(beside.first), beside.k, beside.bytes_before, *map(fixed, numbers)
-        return _records(beside.first, how)
+        return _records(beside.first, how if form is None else (how, fixed(form.mixed), len(form.weights)))
     read = rows.reader(space, chunk)
     return lambda here: tuple(map(stored, read(here)))
 
