@@ -10,14 +10,15 @@ from compressae_jax.base.compiled import FAST, compiled, inlined
 from compressae_jax.codes.storage import fast_kernels, fast_parts_kernels, residual_kernels
 from compressae_jax.retrieval.backends import bound_vector_kernels as turned
 from compressae_jax.retrieval.backends import vector_kernels as vectors
-from compressae_jax.retrieval.backends.kernels import first_not_below, replace_worst, scan_beside
+from compressae_jax.retrieval.backends.kernels import first_not_below, replace_worst
 
 ROWS, LINES = turned.ROWS, 16  # of a block, and lines that are turned around together
 STRIP = 4 * ROWS  # rows whose bounds are compared before any is scored: what is read of them stays in the first cache
+AHEAD = STRIP  # rows that are fetched early
+APART = 16  # numbers between the rows of an array that is written across, so that these share no set of the cache
 SCORED = 32  # rows that are taken apart together, so that what is scored lies in the first cache
-EXACT = 8 * STRIP  # rows that are scored without bounds after a strip that few of these kept out
 OFTEN = 8  # of so many pairs of a row and a query one at most
-FEW, MOST = np.float32(127), 65535  # of an entry of a table, and of a row's sum
+PAIR, MOST = 255, 65535  # of what the halves of a byte look up together, and of a row's sum
 ROUNDED = 2.0**-24  # of a float32 beside its number, at most
 _unpack, _unpack_coordinates = fast_kernels.fastest(roomy=True), residual_kernels.fastest(roomy=True)
 
@@ -44,6 +45,7 @@ def tables_of(u, columns, coordinates, weights, deviations, errors, reach, nonze
             most += abs(w[j]) * reach[j]
         widest, total, base = np.float64(0), np.float64(0), np.float64(0)
         for line in range(len(weights)):
+            both = np.float64(0)
             for half in range(2):
                 some, least, greater = exact[line, half], np.float64(0), np.float64(0)
                 some[0] = 0
@@ -54,17 +56,18 @@ def tables_of(u, columns, coordinates, weights, deviations, errors, reach, nonze
                     for number in range(1 << bit):
                         some[number | 1 << bit] = some[number] + 2 * one
                 base, low[line, half] = base + least, least
-                widest, total = max(widest, greater - least), total + greater - least
-        step = max(widest / FEW, total / (MOST - 2 * len(weights)))
-        if not step > 0:
-            step = np.float64(1)
+                both += greater - least
+            widest, total = max(widest, both), total + both
+        step = max(widest / (PAIR - 1), total / (MOST - 2 * len(weights)))
         step = np.float64(np.float32(step))
+        if not step > 1e-30:  # of queries of zeros, or nearly: all numbers are 0 then
+            step = np.float64(1)
         for line in range(len(weights)):
             for half in range(2):
                 above = -np.inf
                 for number in range(16):
                     wanted = exact[line, half, number] - low[line, half]
-                    taken = min(np.rint(wanted / step), np.float64(FEW))
+                    taken = np.rint(wanted / step)
                     above = max(above, wanted - step * taken)
                     tables[i, line, 16 * half + number] = np.uint8(taken)
                 away += above
@@ -112,9 +115,9 @@ def _room(records):
 
 
 @compiled
-def _few(own, some):
-    """Room for the nonzeros of a strip, where these are taken apart."""
-    rows = 0 if len(own) else STRIP + fast_parts_kernels.COLUMNS
+def _few(some):
+    """Room for the nonzeros of a strip."""
+    rows = STRIP + fast_parts_kernels.COLUMNS
     return np.empty((rows, some), np.float32), np.empty((rows, some), np.uint16)
 
 
@@ -174,131 +177,93 @@ def _score(values, columns, known, y, u):
 
 
 @compiled(fastmath=FAST)
-def scan_one(records, how, row_scales, first_row, allowed, asked, indptr, without, scores, rows):
-    """`kernels.scan_beside` of one query; `asked`: its u, and what `bounds` makes of it."""
+def scan(records, how, row_scales, first_row, allowed, asked, indptr, without, scores, rows):
+    """Absorb a chunk's rows into the heaps (q, r) of queries, as `kernels.scan_beside` does; how many were absorbed.
+
+    It stops before a strip of which so many rows would have to be scored that to score all is faster. `asked`: u (h, w)
+    of `kernels.scan_block`, each u by itself (q, h), tables and numbers of `tables_of`; and for one query, in place of
+    the first, the u of its nonzeros in `own`, no number behind them, where a bitmap is a word.
+    """
     beside_how, mixed, lines = how
-    signed, h, low, some, k, before, _, scales, _, _ = beside_how
-    u, own, tables, number = asked
-    n, known, few = len(records), (some // 16 + 1) * 16, (signed, h, low, some)
-    end, at, worst = indptr[1], indptr[0], scores[0]
+    signed, h, low, some, _, before, _, scales, _, _ = beside_how
+    u, alone, own, tables, number = asked
+    (q, w), n, known, few = (len(scores), u.shape[1]), len(records), (some // 16 + 1) * 16, (signed, h, low, some)
     whole, room, copies = _whole(beside_how), _room(records), _room(records)
     values, columns = whole[2:]
-    tile, sums = np.zeros((STRIP // ROWS, lines, ROWS), np.uint8), np.empty((1, STRIP), np.uint16)
-    sizes, beside, ones = np.empty(STRIP, np.float32), np.empty(STRIP, np.float32), np.ones(STRIP, np.float32)
-    flags, hits = np.empty(STRIP, np.uint8), np.empty(STRIP, np.int64)
-    few_values, few_columns = _few(own, some)
+    few_values, few_columns = _few(some)
+    tile, sums = np.zeros((STRIP // ROWS, lines, ROWS), np.uint8), np.empty((len(tables), STRIP), np.uint16)
+    sizes, total, beside = (
+        np.empty(STRIP, np.float32),
+        np.empty(w, np.float32),
+        np.empty((q, STRIP + APART), np.float32),
+    )
+    ones, flags, counts = np.ones(STRIP, np.float32), np.empty((q, STRIP), np.uint8), np.empty(q, np.int64)
+    hits, at = np.empty(STRIP, np.int64), np.empty(q, np.int64)
+    for i in range(q):
+        at[i] = first_not_below(without, indptr[i], indptr[i + 1], first_row)
     for start in range(0, n, STRIP):
         stop = min(start + STRIP, n)
         if len(allowed) and not _any(allowed[start:stop]):
             continue
+        many = 0
+        for i in range(q):
+            many += scores[i, 0] == -np.inf
+        if many * OFTEN > q:
+            return start
         given, first = _strip(records, start, room)
         _turn(given, first, before + 1, mixed, tile)
-        for block in range(0, STRIP // ROWS, 2):
-            turned.sums_of_two_blocks(tile, block, tables, 0, sums)
         for y in range(STRIP):
+            turned.ahead(given, first + y + AHEAD)
             sizes[y] = scales[given[first + y, before]]
         if len(own):
             for y in range(STRIP):
-                beside[y] = turned.nonzeros(given, first + y, few, own)
+                beside[0, y] = turned.nonzeros(given, first + y, few, own)
         else:
             _unpack(given[first:], STRIP, h, low, signed, few_values, few_columns)
             for y in range(STRIP):
-                beside[y] = vectors.dot(few_values, few_columns, y, u) if few_values[y, 0] != 0 else np.float32(np.nan)
+                vectors.weighted(few_values[y], few_columns[y], u, total)
+                if few_values[y, 0] == 0:  # of zero rows, whose score is 0 whatever their coordinates say
+                    total[:] = np.nan
+                for i in range(q):
+                    beside[i, y] = total[i]
         for y in range(stop - start):
             ones[y] = row_scales[start + y]
-        if not _above(sums[0], sizes, beside, number[0], ones, scores[0], flags):
+        if q == 1:
+            for block in range(0, STRIP // ROWS, 2):
+                turned.sums_of_two_blocks(tile, block, tables, 0, sums)
+        else:
+            for i in range(0, len(tables), turned.TOGETHER):
+                for block in range(STRIP // ROWS):
+                    turned.sums_of_four_queries(tile, block, tables, i, sums)
+        many = 0
+        for i in range(q):
+            counts[i] = _above(sums[i], sizes, beside[i], number[i], ones, scores[i, 0], flags[i])
+            many += counts[i]
+        if many * OFTEN > q * STRIP:
+            return start
+        if not many:
             continue
         count = 0
         for y in range(stop - start):
             hits[count] = y
-            count += flags[y] and (len(allowed) == 0 or allowed[start + y])
+            wanted = False
+            for i in range(q):
+                wanted |= flags[i, y] != 0
+            count += wanted and (len(allowed) == 0 or allowed[start + y])
         for done in range(0, count, SCORED):
             numbers = hits[done : min(done + SCORED, count)]
             _apart(given[first:], numbers, beside_how, whole, copies)
-            for i in range(len(numbers)):
-                row = start + numbers[i]
-                score = _score(values, columns, known, i, u) * row_scales[row]
-                if score > scores[0]:
-                    while at < end and without[at] < first_row + row:
-                        at += 1
-                    if at == end or without[at] > first_row + row:
-                        replace_worst(scores, rows, score, first_row + row)
-
-
-@compiled(fastmath=FAST)
-def scan_block(records, how, row_scales, first_row, allowed, asked, indptr, without, scores, rows):
-    """The same of several queries: u (h, w), w >= q a multiple of 16, then each by itself (q, h), tables, numbers."""
-    beside_how, mixed, lines = how
-    signed, h, low, some, k, before, _, scales, _, _ = beside_how
-    u, alone, tables, number = asked
-    (q, w), n, known = (len(scores), u.shape[1]), len(records), (some // 16 + 1) * 16
-    whole, room, copies = _whole(beside_how), _room(records), _room(records)
-    values, columns = whole[2:]
-    tile, sums = np.zeros((STRIP // ROWS, lines, ROWS), np.uint8), np.empty((len(tables), STRIP), np.uint16)
-    sizes, total, beside = np.empty(STRIP, np.float32), np.empty(w, np.float32), np.empty((w, STRIP), np.float32)
-    ones, flags, counts = np.ones(STRIP, np.float32), np.empty((q, STRIP), np.uint8), np.empty(q, np.int64)
-    hits, at = np.empty(STRIP, np.int64), np.empty(q, np.int64)
-    few_values, few_columns = _few(tile[0, 0, :0], some)
-    for i in range(q):
-        at[i] = first_not_below(without, indptr[i], indptr[i + 1], first_row)
-    start = 0
-    while start < n:
-        stop = min(start + STRIP, n)
-        if len(allowed) and not _any(allowed[start:stop]):
-            start = stop
-            continue
-        many = 0
-        for i in range(q):
-            many += STRIP * (scores[i, 0] == -np.inf)
-        if many * OFTEN <= q * STRIP:
-            given, first = _strip(records, start, room)
-            _turn(given, first, before + 1, mixed, tile)
-            _unpack(given[first:], STRIP, h, low, signed, few_values, few_columns)
-            for y in range(STRIP):
-                sizes[y] = scales[given[first + y, before]]
-                vectors.weighted(few_values[y], few_columns[y], u, total)
-                if few_values[y, 0] == 0:
-                    total[:] = np.nan
-                for i in range(q):
-                    beside[i, y] = total[i]
-            for y in range(stop - start):
-                ones[y] = row_scales[start + y]
-            many = 0
-            for i in range(0, len(tables), turned.TOGETHER):
-                for block in range(STRIP // ROWS):
-                    turned.sums_of_four_queries(tile, block, tables, i, sums)
             for i in range(q):
-                counts[i] = _above(sums[i], sizes, beside[i], number[i], ones, scores[i, 0], flags[i])
-                many += counts[i]
-        if many * OFTEN > q * STRIP:
-            stop = min(start + EXACT, n)
-            here = allowed[start:stop] if len(allowed) else allowed
-            part = records[start:stop], beside_how, row_scales[start:stop], first_row + start, here
-            scan_beside(*part, u, indptr, without, scores, rows)
-            start = stop
-            continue
-        if many:
-            count = 0
-            for y in range(stop - start):
-                hits[count] = y
-                wanted = False
-                for i in range(q):
-                    wanted |= flags[i, y] != 0
-                count += wanted and (len(allowed) == 0 or allowed[start + y])
-            for done in range(0, count, SCORED):
-                numbers = hits[done : min(done + SCORED, count)]
-                _apart(given[first:], numbers, beside_how, whole, copies)
-                for i in range(q):
-                    if counts[i] == 0:
+                if counts[i] == 0:
+                    continue
+                for place in range(len(numbers)):
+                    if flags[i, numbers[place]] == 0:
                         continue
-                    for place in range(len(numbers)):
-                        if flags[i, numbers[place]] == 0:
-                            continue
-                        row = start + numbers[place]
-                        score = _score(values, columns, known, place, alone[i]) * row_scales[row]
-                        if score > scores[i, 0]:
-                            while at[i] < indptr[i + 1] and without[at[i]] < first_row + row:
-                                at[i] += 1
-                            if at[i] == indptr[i + 1] or without[at[i]] > first_row + row:
-                                replace_worst(scores[i], rows[i], score, first_row + row)
-        start = stop
+                    y = start + numbers[place]
+                    score, row = _score(values, columns, known, place, alone[i]) * row_scales[y], first_row + y
+                    if score > scores[i, 0]:
+                        while at[i] < indptr[i + 1] and without[at[i]] < row:
+                            at[i] += 1
+                        if at[i] == indptr[i + 1] or without[at[i]] > row:
+                            replace_worst(scores[i], rows[i], score, row)
+    return n

@@ -18,6 +18,7 @@ from compressae_jax.base.llvm_kernels import (
     call,
     contiguous,
     emitted,
+    fetch,
     lanes_of,
     load,
     shape,
@@ -30,6 +31,7 @@ FEATURES = ("avx2",)  # what these loops need of a machine
 ROWS, HALF = 32, 16  # of a line, and of what instructions move bytes within
 TOGETHER = 4  # queries that share what is read of a line
 BYTE, SHORT, NUMBER = ir.IntType(8), ir.IntType(16), ir.IntType(32)
+LINE = 64  # bytes that a cache fetches together
 FIELDS = 8  # of low bits, which are 8 at most, in a word
 
 
@@ -59,6 +61,21 @@ def turn(_, records, row, at, tile, block, line):
         return context.get_dummy_value()
 
     return contiguous(types.void, records, types.int64, types.int64, tile, types.int64, types.int64), emit
+
+
+@emitted
+def ahead(_, records, row):
+    """Have the cache fetch a record, which may be beyond the last one."""
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, given: Any) -> ir.Value:
+        records = argument(context, builder, signature, given, 0)
+        width = shape(builder, records)[1]
+        start = builder.mul(given[1], width)
+        with cgutils.for_range_slice(builder, INT(0), width, INT(LINE), INT) as (at, _):
+            fetch(builder, records.data, builder.add(start, at))
+        return context.get_dummy_value()
+
+    return contiguous(types.void, records, types.int64), emit
 
 
 def _sums(queries: int, blocks: int) -> Any:

@@ -17,6 +17,9 @@ from compressae_jax.codes.rows import Beside
 
 GROUP = 8  # coordinates of a byte
 SINGLE = 3  # bits of a level up to which each alone is close enough
+LANES = 16  # queries of a block, at least
+WORD = 64  # bits, of a bitmap that is read at once
+MOST_EXACT = 1024  # rows that are scored without bounds before these are tried again
 STEPS = 40  # of the fit of a sum to levels
 
 
@@ -37,14 +40,18 @@ class Form(NamedTuple):
 
 def form(beside: Beside) -> Form | None:
     """The form of these rows; None on machines that do not have what the loops need."""
+    return _form(beside.widths.tobytes(), beside.tables.tobytes()) if runs() else None
+
+
+@functools.cache
+def runs() -> bool:
+    """Whether this machine has what the loops need."""
     from numba.core.registry import cpu_target
 
     from compressae_jax.base.llvm_kernels import has
     from compressae_jax.retrieval.backends import bound_vector_kernels
 
-    if not has(cpu_target.target_context, *bound_vector_kernels.FEATURES):
-        return None
-    return _form(beside.widths.tobytes(), beside.tables.tobytes())
+    return has(cpu_target.target_context, *bound_vector_kernels.FEATURES)
 
 
 @functools.lru_cache(maxsize=64)
@@ -54,7 +61,8 @@ def _form(widths: bytes, tables: bytes) -> Form:
     own = {b: terms(levels[b, : 2**b].astype(np.float64)) for b in range(1, len(levels)) if (bits == b).any()}
     planes = bits[::GROUP]
     count = int(planes.sum())
-    coordinates, weights, mixed, further = [], [], [], []
+    coordinates, weights, mixed = [], [], []
+    further: list[tuple[int, float]] = []
     at, line = 0, -(-count // 16) * 16
     for group, b in enumerate(planes.tolist()):
         masks, sizes, _ = own[b]
@@ -111,33 +119,58 @@ def terms(levels: Float[np.ndarray, " l"]) -> tuple[list[int], list[float], floa
     return chosen, best[0].tolist(), best[1]
 
 
-def loops() -> tuple[Any, Any]:
-    """Those for one query and for several, in the place of `kernels.scan_beside`."""
-    from compressae_jax.retrieval.backends import bound_kernels
+def scan(records, how, row_scales, first_row, allowed, asked, indptr, without, scores, rows):  # type: ignore[no-untyped-def]
+    """Absorb a chunk's rows into the heaps (q, r) of queries, or (r,) of one, as `kernels.scan_beside` does.
 
-    return bound_kernels.scan_one, bound_kernels.scan_block
+    `how` and `asked` are `made_of` and `asked_of`. Where bounds keep few rows out, as before the heaps are full, some
+    are scored without.
+    """
+    from compressae_jax.retrieval.backends import bound_kernels, kernels
+
+    n, start, exact, heaps = len(records), 0, bound_kernels.STRIP, (scores, rows)
+    whole = asked[0] if scores.ndim == 2 else asked[1][0]
+    scores, rows = np.atleast_2d(scores, rows)
+
+    def part(start: int, stop: int) -> tuple:
+        some = allowed[start:stop] if len(allowed) else allowed
+        return row_scales[start:stop], first_row + start, some
+
+    while start < n:
+        done = bound_kernels.scan(records[start:], how, *part(start, n), asked, indptr, without, scores, rows)
+        exact = bound_kernels.STRIP if done else min(2 * exact, MOST_EXACT)
+        start += done
+        if start < n:
+            stop = min(start + exact, n)
+            kernels.scan_beside(records[start:stop], how[0], *part(start, stop), whole, indptr, without, *heaps)
+            start = stop
 
 
-def asked(
-    own: Form, beside: Beside, u: Float[np.ndarray, "*q h"], block: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """What the loops take of queries u: `block`, as other loops take it, then nonzeros' or all of u, tables, numbers."""
+def made_of(own: Form, how: tuple) -> tuple:
+    """What the loops take of rows, of what `kernels.scan_beside` takes."""
+    return how, own.mixed, len(own.weights)
+
+
+def asked_of(own: Form, beside: Beside, u: Float[np.ndarray, "*q h"], block: Float[np.ndarray, "h *w"]) -> tuple:
+    """What the loops take of queries, or of one: `block`, as other loops take them, each by itself, tables, numbers."""
     from compressae_jax.retrieval.backends import bound_kernels, bound_vector_kernels
 
-    u = np.atleast_2d(u)
-    first, q = beside.first, len(u)
-    together = 1 if block.ndim == 1 else bound_vector_kernels.TOGETHER
+    first, u = beside.first, np.atleast_2d(u)
+    q, alone = len(u), np.empty(0, np.float32)
+    together = 1 if q == 1 else bound_vector_kernels.TOGETHER
     tables = np.zeros((-(-q // together) * together, len(own.weights), 32), np.uint8)
     numbers = np.zeros((q, 3), np.float32)
     few = float(first.k), float(np.abs(first.signed).max()), float(beside.scales.max())
     deviations = beside.deviations.astype(np.float64)
     how: Any = own.coordinates, own.weights, deviations, own.errors, own.reach, few
     bound_kernels.tables_of(u, first.h, *how, tables, numbers)
-    alone = u
     if block.ndim == 1:
-        alone = np.empty(0, np.float32)
-        if first.k + ((first.h - 1) >> first.low) <= 64:
-            # Columns of damaged rows, and of zero rows, which have no nonzero to find: of no bound.
-            alone = np.full(66 << first.low, np.nan, np.float32)
+        block = np.zeros((0, LANES), np.float32)
+        if first.k + ((first.h - 1) >> first.low) <= WORD:
+            # Damaged rows have columns behind the last, zero rows nothing but those: no number, so they have no bound.
+            alone = np.full((WORD + 2) << first.low, np.nan, np.float32)
             alone[: first.h] = u[0, : first.h]
-    return block, alone, tables, numbers
+        else:
+            block = np.pad(u, ((0, LANES - 1), (0, 0))).T
+    block = np.ascontiguousarray(block).view()
+    block.flags.writeable = False
+    return block, u, alone, tables, numbers

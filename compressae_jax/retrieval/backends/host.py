@@ -11,6 +11,7 @@ from compressae_jax.base.threads import cores, kept
 from compressae_jax.codes.rows import Beside, Encoded, Rows, Some
 from compressae_jax.notation import Expanded, check_range
 from compressae_jax.retrieval import filters
+from compressae_jax.retrieval.backends import bounds
 from compressae_jax.retrieval.backends.bounds import Form
 from compressae_jax.retrieval.filters import Without
 
@@ -46,7 +47,7 @@ def search(
     Raises:
         InputError: `top` or `chunk` below 1.
     """
-    from compressae_jax.retrieval.backends import bounds, kernels
+    from compressae_jax.retrieval.backends import kernels
 
     check_range("top", top, 1, MOST)
     packed = rows.levels is not None
@@ -62,14 +63,17 @@ def search(
     n = len(rows) if picked is None else len(picked)
 
     def find(u: np.ndarray, without: Without, threads: int) -> Results:
-        starts, blocks = iter(range(0, n, chunk)), list(_blocks(u, without, FEW if beside is None else 1))
+        starts = iter(range(0, n, chunk))
+        blocks: list = list(_blocks(u, without, FEW if beside is None else 1))
         one, several = kernels.scan_one, kernels.scan_block
         if encoded is not None:
             one = kernels.scan_one if kernels.in_registers(encoded.h, encoded.k, encoded.low) else kernels.scan_records
             several = kernels.scan_records
-        elif form is not None:
-            one, several = bounds.loops()
-            blocks = [(some, bounds.asked(form, beside, fixed(u[some]), block), ends) for some, block, ends in blocks]
+        elif form is not None and beside is not None:
+            one = several = bounds.scan
+            blocks = [
+                (some, bounds.asked_of(form, beside, fixed(u[some]), block), ends) for some, block, ends in blocks
+            ]
         elif beside is not None:
             one = several = kernels.scan_beside
 
@@ -99,7 +103,7 @@ def _reader(
     if beside is not None:
         numbers = (beside.deviations, beside.scales, beside.widths, beside.tables)
         how = *_how(beside.first), beside.k, beside.bytes_before, *map(fixed, numbers)
-        return _records(beside.first, how if form is None else (how, fixed(form.mixed), len(form.weights)))
+        return _records(beside.first, how if form is None else bounds.made_of(form, how))
     read = rows.reader(space, chunk)
     return lambda here: tuple(map(stored, read(here)))
 

@@ -1,0 +1,147 @@
+"""Rows that are passed over against scans that score all of them, and bounds against exact scores in float64."""
+
+import functools
+
+import numpy as np
+import pytest
+from codes.storage.test_residual import packing, some_rows
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+from compressae_jax.codes.storage.packed import Packed, pack
+from compressae_jax.retrieval import filters
+from compressae_jax.retrieval.backends import bounds, host
+
+# h of the nonzeros, k, d, bytes dealt: a last group that is not whole, one bit, a bitmap of several words, few and
+# many bits.
+SHAPES = [(600, 4, 20, 9), (512, 9, 128, 40), (300, 64, 40, 20), (41, 3, 16, 2), (512, 9, 60, 55)]
+N = 700
+
+needs_vectors = pytest.mark.skipif(not bounds.runs(), reason="this machine has no such vectors")
+
+
+def with_all_rows(monkeypatch, *problem, **options):
+    """What a scan finds that scores every row."""
+    with monkeypatch.context() as changed:
+        changed.setattr(bounds, "form", lambda beside: None)
+        return host.search(*problem, **options)
+
+
+@functools.cache
+def rows_of(shape):
+    how = packing(*shape)
+    return how, pack(some_rows(how, N)[0], how).records
+
+
+def problem(shape, kind, seed, q):
+    """Rows and queries that are awkward in some way."""
+    (how, records), rng = rows_of(shape), np.random.default_rng(seed)
+    if kind == "any bytes":
+        records = rng.integers(0, 256, (N, how.width), np.uint8)
+        records[rng.random(N) < 0.1] = 0
+        records[rng.random(N) < 0.1, : how.first.width] = 0  # no nonzero, yet coordinates: a damaged row scores 0
+    if kind == "equal rows":
+        records = records[rng.integers(1, 9, N)]
+    if kind == "one scale":
+        records = records.copy()
+        records[:, how.first.width] = np.where(records.any(axis=1), 200, 0)
+    u = rng.standard_normal((q, how.h)).astype(np.float32)
+    if kind == "queries of zeros":
+        u[::2] = 0
+        u[:, how.first.h :] *= rng.integers(0, 2)
+    if kind == "queries of any size":
+        u *= np.float32(10) ** rng.integers(-44, 38, (q, 1)).astype(np.float32)
+    if kind == "ties":
+        u[:] = 0
+        u[:, how.first.h : how.first.h + 3] = 1
+    return Packed(records, how), u
+
+
+KINDS = ("any bytes", "equal rows", "one scale", "queries of zeros", "queries of any size", "ties")
+
+
+@needs_vectors
+@settings(max_examples=30, deadline=None)
+@given(
+    st.sampled_from(SHAPES),
+    st.sampled_from(KINDS),
+    st.integers(0, 2**32),
+    st.sampled_from([1, 2, 5, 19]),
+    st.sampled_from([1, 7, 200]),
+    st.sampled_from([100, 300, None]),
+)
+def test_results_are_the_bits_of_a_scan_that_scores_all_rows(shape, kind, seed, q, top, chunk):
+    (rows, u), rng = problem(shape, kind, seed, q), np.random.default_rng(seed)
+    allowed = rng.random(N) < 0.7 if seed % 3 == 0 else None
+    without = None
+    if seed % 2:
+        each = [np.flatnonzero(rng.random(N) < 0.1) for _ in range(q)]
+        without = filters.Without(np.concatenate([[0], np.cumsum([len(one) for one in each])]), np.concatenate(each))
+    given = rows, "reconstructed", u, top
+    with pytest.MonkeyPatch.context() as changed, np.errstate(all="ignore"):
+        wanted = with_all_rows(changed, *given, allowed=allowed, without=without)
+        found = host.search(*given, allowed=allowed, without=without, chunk=chunk)
+    for ours, exact in zip(found, wanted, strict=True):
+        assert_array_equal(ours, exact)
+
+
+def bound(rows, u):
+    """The bounds (q, n) that the loops compare, put together in float64 from their tables; and exact scores."""
+    beside = rows.beside("reconstructed")
+    form, q = bounds.form(beside), len(u)
+    *_, tables, numbers = bounds.asked_of(form, beside, host.fixed(u), np.empty((rows.h, 16), np.float32))
+    tail = rows.records[:, beside.bytes_before + 1 :]
+    lines = np.zeros((len(rows), len(form.weights)), np.uint8)
+    lines[:, : tail.shape[1]] = tail
+    for line, other, first in form.mixed:
+        lines[:, line] = lines[:, other] if first else lines[:, line] ^ lines[:, other]
+    low, high = lines & 15, 16 + (lines >> 4)
+    at = np.arange(lines.shape[1])
+    sums = np.stack([tables[i][at, low].astype(int).sum(1) + tables[i][at, high].astype(int).sum(1) for i in range(q)])
+    assert sums.max() < 2**16 and (tables[:, :, :16].max(2).astype(int) + tables[:, :, 16:].max(2) < 256).all()
+    codes, some = rows.codes(), beside.first.k
+    few = np.einsum("nk,qnk->qn", codes.values[:, :some].astype(np.float64), u[:, codes.columns[:, :some]])
+    exact = np.einsum("nk,qnk->qn", codes.values.astype(np.float64), u[:, codes.columns])
+    scales = beside.scales[rows.records[:, beside.bytes_before]].astype(np.float64)
+    step, base, more = numbers.astype(np.float64).T[:, :, None]
+    return scales * (step * sums + base) + few + more, exact
+
+
+@needs_vectors
+@pytest.mark.parametrize("shape", [*SHAPES, (2048, 9, 384, 111)])
+def test_bounds_are_not_below_exact_scores_and_near_them(shape):
+    how = packing(*shape)
+    codes, _, _ = some_rows(how, 200)
+    rows = pack(codes[np.flatnonzero(codes.values.any(axis=1))], how)
+    u = np.random.default_rng(0).standard_normal((5, how.h)).astype(np.float32)
+    least, exact = bound(rows, u)
+    assert (least > exact).all()
+    assert (least - exact).max() < (1.2 if how.widths.max() <= 3 else 6) * exact.std()
+
+
+def test_levels_are_nearly_sums_of_products_of_their_bits():
+    how = packing(*SHAPES[0])
+    for bits in range(1, 9):
+        levels = how.tables[bits, : 2**bits].astype(np.float64)
+        masks, sizes, away = bounds.terms(levels)
+        bit = 2 * (np.arange(2**bits)[:, None] >> np.arange(bits) & 1) - 1
+        made = sum(
+            size * bit[:, [b for b in range(bits) if mask >> b & 1]].prod(axis=1)
+            for mask, size in zip(masks, sizes, strict=True)
+        )
+        assert np.abs(levels - made).max() == pytest.approx(away, abs=1e-12)
+        assert {1 << b for b in range(bits)} <= set(masks)
+        assert away < 1e-9 if bits <= 2 else away < 0.4 * levels.max()
+
+
+def test_what_overflows_has_no_bound():
+    how = packing(*SHAPES[0])
+    beside = Packed(np.zeros((1, how.width), np.uint8), how).beside("reconstructed")
+    form = bounds.form(beside)
+    if form is None:
+        pytest.skip("this machine has no such vectors")
+    u = np.full((3, how.h), 1e38, np.float32)
+    u[1], u[2] = 1e-40, np.inf
+    *_, numbers = bounds.asked_of(form, beside, host.fixed(u), u)
+    assert not np.isfinite(numbers[[0, 2], 1]).any() and np.isfinite(numbers[1]).all()
