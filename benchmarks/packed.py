@@ -10,6 +10,7 @@ results are compared with a float64 oracle.
 
 import argparse
 import dataclasses
+import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ CHECKED = 4  # queries compared with the oracle
 HELD = 256  # rows by which a peer's form is chosen
 FAST, RANKED, FLOATS = "fast4", "packed4", "float16 of the same nonzeros"
 OWN = (FAST, RESIDUAL, RANKED)  # the first two are what a budget takes
+EVERY = f"{RESIDUAL}, every row scored"  # none passed over by a bound of its score
 PQ, FASTSCAN = "faiss PQ, 8 bits", "faiss PQ FastScan, 4 bits"
 RABITQ, TURBO = "faiss RaBitQ FastScan", "turbovec"
 DRAWN = {FAST: "*", RESIDUAL: "*", RANKED: "o", PQ: "s", FASTSCAN: "^", RABITQ: "D", TURBO: "v"}  # and their marks
@@ -49,6 +51,7 @@ Stored = Callable[[np.ndarray, int], Search]  # rows, and how often they are rep
 def main() -> None:
     """For each budget: fit all sides, measure what they find, then their times; write the results and the figure."""
     flags = parse()
+    kept = earlier(flags) if flags.keep else []
     rows = frontier.split(f"{flags.data}{frontier.UNSEEN}")
     copies = -(-flags.n // len(rows.searched))
     results: list[dict[str, Any]] = []
@@ -78,10 +81,10 @@ def main() -> None:
         "data": {"name": flags.data, "fitted": len(rows.training), "searched": len(rows.searched), "copies": copies},
         "d": rows.searched.shape[1],
         "checked": f"{CHECKED} queries of our sides against a float64 oracle before timing",
-        "settings": vars(flags),
+        "settings": {**settings_of(flags), "bytes": sorted({*flags.bytes, *(one["bytes"] for one in kept)})},
         "threads": host.cores(),
         "machine": timing.machine(),
-        "results": results,
+        "results": sorted([*results, *kept], key=lambda result: result["bytes"]),
     }
     if flags.out:
         timing.write(flags.out, "packed", report, table(report))
@@ -99,8 +102,29 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=10, help="after which a side sits out")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", action="store_true", help="what --out has of other budgets, if of the same processor")
     parser.add_argument("--out", default="", help="folder for packed.json, packed.md and packed.png")
     return parser.parse_args()
+
+
+def settings_of(flags: argparse.Namespace) -> dict[str, Any]:
+    """What results depend on, and where they went."""
+    return {name: value for name, value in vars(flags).items() if name != "keep"}
+
+
+def earlier(flags: argparse.Namespace) -> list[dict[str, Any]]:
+    """The results of other budgets in --out, which must be of the same settings and processor."""
+    report = json.loads((Path(flags.out) / "packed.json").read_text(encoding="utf-8"))
+    for name, ours, theirs in (
+        ("processor", timing.machine()["processor"], report["machine"]["processor"]),
+        *(
+            (name, getattr(flags, name), report["settings"][name])
+            for name in ("data", "n", "queries", "repeats", "seed")
+        ),
+    ):
+        if ours != theirs:
+            raise SystemExit(f"--keep: {name} is {ours!r} here and {theirs!r} in {flags.out}/packed.json")
+    return [one for one in report["results"] if one["bytes"] not in flags.bytes]
 
 
 def ours(
@@ -120,6 +144,9 @@ def ours(
         check(packed, own, queries[:CHECKED])
         sides[name] = lambda _, copies, packed=packed, own=own: scan(repeated(packed, copies), own)
         about[name] = {"k": own.k, "bytes": packed.nbytes / len(packed), "apart_ns": nanoseconds(packed)}
+        if name == RESIDUAL:
+            sides[EVERY] = lambda _, copies, packed=packed, own=own: scan(repeated(packed, copies), own, False)
+            about[EVERY] = {"k": own.k, "bytes": packed.nbytes / len(packed)}
         if name == FAST:
             codes = packed.codes()
             ones = np.ones((len(packed), 2), np.float32)  # scales are in the values
@@ -138,10 +165,10 @@ def repeated(rows: Packed | Codes, copies: int) -> Packed | Codes:
     return dataclasses.replace(rows, **parts)
 
 
-def scan(rows: Packed | Codes, weights: Weights) -> Search:
+def scan(rows: Packed | Codes, weights: Weights, bounded: bool = True) -> Search:
     """Search by dense queries, their expansion included."""
     expand = Expander(weights, "dense_query").expand
-    return lambda queries: host.search(rows, "reconstructed", expand(queries), DEPTH)[1]
+    return lambda queries: host.search(rows, "reconstructed", expand(queries), DEPTH, bounded=bounded)[1]
 
 
 def check(rows: Packed | Codes, weights: Weights, queries: np.ndarray) -> None:

@@ -1,7 +1,8 @@
 """The compiled loops of `bounds`: rows of `residual` storage that cannot be among the best are passed over.
 
 Of each row a bound that its score does not exceed comes from numbers of 8 bits, in registers. Rows whose bound is above
-the worst result so far are scored as in `kernels.scan_beside`, by the same instructions, so results have its bits.
+the worst result so far, or no number, are scored as in `kernels.scan_beside`, by the same instructions, so results have
+its bits.
 """
 
 import numpy as np
@@ -17,7 +18,6 @@ STRIP = 4 * ROWS  # rows whose bounds are compared before any is scored: what is
 AHEAD = STRIP  # rows that are fetched early
 APART = 16  # numbers between the rows of an array that is written across, so that these share no set of the cache
 SCORED = 32  # rows that are taken apart together, so that what is scored lies in the first cache
-OFTEN = 8  # of so many pairs of a row and a query one at most
 PAIR, MOST = 255, 65535  # of what the halves of a byte look up together, and of a row's sum
 ROUNDED = 2.0**-24  # of a float32 beside its number, at most
 _unpack, _unpack_coordinates = fast_kernels.fastest(roomy=True), residual_kernels.fastest(roomy=True)
@@ -36,10 +36,11 @@ def tables_of(u, columns, coordinates, weights, deviations, errors, reach, nonze
     w = np.zeros(m + 8, np.float64)
     low, exact = np.empty((len(weights), 2), np.float64), np.empty((len(weights), 2, 16), np.float64)
     for i in range(len(u)):
-        greatest, away, most = np.float64(0), np.float64(0), np.float64(0)
+        greatest, tiny, away, most = np.float64(0), np.float64(0), np.float64(0), np.float64(0)
         for j in range(columns):
             greatest = max(greatest, abs(np.float64(u[i, j])))
         for j in range(m):
+            tiny = max(tiny, abs(np.float64(u[i, columns + j])) * (1 + reach[j]))
             w[j] = np.float64(u[i, columns + j]) * deviations[j]
             away += abs(w[j]) * errors[j]
             most += abs(w[j]) * reach[j]
@@ -74,7 +75,7 @@ def tables_of(u, columns, coordinates, weights, deviations, errors, reach, nonze
         # Of the exact score in float32, of this one, and of what is below the least normal number.
         rounded = (2 * (few + m) + 64) * ROUNDED
         away += rounded * (most + away + abs(base) + 3 * total)
-        beside = rounded * few * magnitude * greatest + 2.0**-140 * (few + m) * (1 + greatest)
+        beside = rounded * few * magnitude * greatest + 2.0**-140 * (few + m) * (1 + greatest + tiny)
         numbers[i, 0] = step
         numbers[i, 1] = base + away
         numbers[i, 2] = beside
@@ -180,11 +181,12 @@ def _score(values, columns, known, y, u):
 def scan(records, how, row_scales, first_row, allowed, asked, indptr, without, scores, rows):
     """Absorb a chunk's rows into the heaps (q, r) of queries, as `kernels.scan_beside` does; how many were absorbed.
 
-    It stops before a strip of which so many rows would have to be scored that to score all is faster. `asked`: u (h, w)
-    of `kernels.scan_block`, each u by itself (q, h), tables and numbers of `tables_of`; and for one query, in place of
-    the first, the u of its nonzeros in `own`, no number behind them, where a bitmap is a word.
+    It stops before a strip of which more than one of `often` pairs of a row and a query would have to be scored. `how`:
+    that of `kernels.scan_beside`, what lines are mixed of and how many there are, `often`. `asked`: the u (h, w) of
+    `kernels.scan_block`; each u by itself (q, h); for one query whose rows have a bitmap of a word, in place of the
+    first, u of the nonzeros' columns with NaN behind it, else nothing; tables and numbers of `tables_of`.
     """
-    beside_how, mixed, lines = how
+    beside_how, mixed, lines, often = how
     signed, h, low, some, _, before, _, scales, _, _ = beside_how
     u, alone, own, tables, number = asked
     (q, w), n, known, few = (len(scores), u.shape[1]), len(records), (some // 16 + 1) * 16, (signed, h, low, some)
@@ -208,7 +210,7 @@ def scan(records, how, row_scales, first_row, allowed, asked, indptr, without, s
         many = 0
         for i in range(q):
             many += scores[i, 0] == -np.inf
-        if many * OFTEN > q:
+        if many * often > q:
             return start
         given, first = _strip(records, start, room)
         _turn(given, first, before + 1, mixed, tile)
@@ -239,7 +241,7 @@ def scan(records, how, row_scales, first_row, allowed, asked, indptr, without, s
         for i in range(q):
             counts[i] = _above(sums[i], sizes, beside[i], number[i], ones, scores[i, 0], flags[i])
             many += counts[i]
-        if many * OFTEN > q * STRIP:
+        if many * often > q * STRIP:
             return start
         if not many:
             continue

@@ -17,6 +17,7 @@ from compressae_jax.codes.rows import Beside
 
 GROUP = 8  # coordinates of a byte
 SINGLE = 3  # bits of a level up to which each alone is close enough
+OFTEN = 8  # where bounds keep less than all but one of so many pairs out, all are scored without
 LANES = 16  # queries of a block, at least
 WORD = 64  # bits, of a bitmap that is read at once
 MOST_EXACT = 1024  # rows that are scored without bounds before these are tried again
@@ -147,7 +148,7 @@ def scan(records, how, row_scales, first_row, allowed, asked, indptr, without, s
 
 def made_of(own: Form, how: tuple) -> tuple:
     """What the loops take of rows, of what `kernels.scan_beside` takes."""
-    return how, own.mixed, len(own.weights)
+    return how, own.mixed, len(own.weights), OFTEN
 
 
 def asked_of(own: Form, beside: Beside, u: Float[np.ndarray, "*q h"], block: Float[np.ndarray, "h *w"]) -> tuple:
