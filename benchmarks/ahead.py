@@ -4,10 +4,10 @@
     JAX_PLATFORMS=cpu python -m benchmarks.ahead --out=results/gpu
 
 Each program is compiled ahead of time for an H100, kernels of our own by NVRTC and ptxas. The page says the memory
-beside arguments, the bytes that the program's parts read and write (whole arrays, also where a part of one is read),
-the operations of its products, and from these a time by arithmetic: bytes over bandwidth and operations over rate, each
-at what such a card was seen to do. What our kernels compute is not in it, nor are launches. Nothing is run, so nothing
-here is a measurement; what is measured on a card stands beside it.
+beside arguments, the bytes that the program's parts read and write (whole arrays, but where rows or numbers are
+gathered, or scattered in place), the operations of its products, and from these a time by arithmetic: bytes over
+bandwidth and operations over rate, each at what such a card was seen to do. What our kernels compute is not in it, nor
+are launches. Nothing is run, so nothing here is a measurement; what is measured on a card stands beside it.
 """
 
 import argparse
@@ -277,13 +277,53 @@ def _bytes_of(text: str, start: str, wanted: Callable[[str, str], bool]) -> tupl
                 each, all_turns = _bytes_of(text, f"\n%{inner.group(1)} (", wanted)
                 total, once = total + int(turns.group(1) if turns else 1) * each, once + all_turns
         elif kind not in FREE and "dynamic_update_slice" not in name and wanted(name, line):  # that is done in place
-            read = sum(sizes.get(one, 0) for one in re.findall(r"%([\w.\-]+)", rest.split("), ")[0]))
-            total += sizes[name]
+            operands = [sizes.get(one, 0) for one in re.findall(r"%([\w.\-]+)", rest.split("), ")[0])]
+            written = sizes[name]
+            if called := re.search(r"calls=%?([\w.\-]+)", line):
+                parts, in_place = _parts_of(text, called.group(1))
+                operands = [parts.get(place, whole) for place, whole in enumerate(operands)]
+                written = 0 if in_place else written
+            total += written
             if cuda.TARGET in line:
-                once += read
+                once += sum(operands)
             else:
-                total += read
+                total += sum(operands)
     return total, once
+
+
+@functools.cache
+def _parts_of(text: str, fused: str) -> tuple[dict[int, int], bool]:
+    """Bytes that are read of a fusion's operands of which a part is, by place; and whether it scatters in place.
+
+    What is gathered from counts as what is gathered, what is scattered into not at all, and so does the result.
+    """
+    start = re.search(rf"\n%?{re.escape(fused)} \(", text)
+    body = re.split(r"\n}", text[start.start() :], maxsplit=1)[0] if start else ""
+    places: dict[str, int] = {}
+    parts: dict[int, int] = {}
+    whole: set[int] = set()
+    in_place = False
+    for line in body.splitlines()[2:]:
+        found = re.match(r"\s+(?:ROOT )?%?([\w.\-]+) = (.*?) ([\w\-]+)\((.*)", line)
+        if not found:
+            continue
+        name, shape, kind, rest = found.groups()
+        if kind == "parameter":
+            places[name] = int(rest.split(")")[0])
+            continue
+        used = re.findall(r"%([\w.\-]+)", rest.split("), ")[0])
+        if kind == "bitcast" and used[0] in places:
+            places[name] = places[used[0]]
+            continue
+        for number, one in enumerate(used):
+            if one not in places:
+                continue
+            if number == 0 and kind in ("gather", "scatter"):
+                parts[places[one]] = parts.get(places[one], 0) + (of_shape(shape) if kind == "gather" else 0)
+            else:
+                whole.add(places[one])
+        in_place |= kind == "scatter"
+    return {place: size for place, size in parts.items() if place not in whole}, in_place
 
 
 def of_shape(shape: str) -> int:

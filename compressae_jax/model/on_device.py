@@ -64,7 +64,7 @@ def _sorted(values: Float[Array, "b k"], columns: Array, h: int) -> Codes:
 def params_on(weights: Weights, device: jax.Device) -> Params:
     """The parameters on a device, where they stay as long as weights of this fingerprint live."""
     size = sum(one.nbytes for one in weights.params.values())
-    return kept.of(weights, device, lambda: jax.device_put(weights.params, device), lambda _: size)
+    return kept.of(weights, "params", lambda: jax.device_put(weights.params, device), lambda _: size, device)
 
 
 def coarse_on(weights: Weights, device: jax.Device) -> Coarse:
@@ -73,7 +73,7 @@ def coarse_on(weights: Weights, device: jax.Device) -> Coarse:
     def made() -> Coarse:
         return Coarse(*jax.device_put(shortlists.coarse(np.asarray(weights.params["decoder_w"])), device))
 
-    return kept.of(weights, ("coarse gram", device), made, lambda coarse: coarse.nbytes)
+    return kept.of(weights, "coarse gram", made, lambda coarse: coarse.nbytes, device)
 
 
 def atoms_on(weights: Weights, device: jax.Device) -> Atoms:
@@ -92,4 +92,4 @@ def atoms_on(weights: Weights, device: jax.Device) -> Atoms:
         decoder_w = jax.device_put(weights.params["decoder_w"], device)
         return Atoms(decoder_w, jnp.matmul(decoder_w, decoder_w.T, precision="highest"))
 
-    return kept.of(weights, ("atoms", device), made, lambda atoms: atoms.decoder_w.nbytes + atoms.gram.nbytes)
+    return kept.of(weights, "atoms", made, lambda atoms: atoms.decoder_w.nbytes + atoms.gram.nbytes, device)

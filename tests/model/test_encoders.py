@@ -286,6 +286,12 @@ def test_what_is_kept_is_found_by_fingerprint_and_goes_with_the_model(monkeypatc
     encoders.gram_of(third)
     assert kept.size() == kept.MOST
 
+    device = jax.devices()[0]
+    for weights in (second, third):  # which have nothing to do with what lies in the host's memory
+        on_device.atoms_on(weights, device)
+        assert kept.size() == kept.MOST and kept.size(device) == H * H * 4 + H * D * 4
+        assert on_device.atoms_on(weights, device) is on_device.atoms_on(weights, device)
+
 
 @pytest.mark.parametrize("encoder", ["refit", "shortlist"])  # shortlist: with pursuit in it
 def test_all_stay_float32_where_jax_has_64_bits(encoder):
