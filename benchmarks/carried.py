@@ -28,6 +28,7 @@ from compressae_jax import compression, data
 from compressae_jax.baselines import dense
 from compressae_jax.baselines.flat import Flat
 from compressae_jax.codes.on_host import unit_rows
+from compressae_jax.data.named import Dataset, Judgements
 from compressae_jax.data.sources import Source
 from compressae_jax.evaluation import intervals, neighbours
 from compressae_jax.evaluation.contenders import BASELINES
@@ -82,10 +83,22 @@ RECIPES = {
         ks=(18,) * 15,
         rows=12_000,
         share=0.8,
-        sets=("wordnet768", "mixed768"),
-        left_out=(("mixed768",), ("wordnet768",)),
+        sets=("wordnet768", "vaswani768", "ontologies768", "debian768", "short768"),
+        # The definitions among short768 have glosses of WordNet, too.
+        left_out=(("vaswani768", "debian768"), ("wordnet768", "short768"), ("ontologies768",)),
     ),
 }
+
+SAMPLES = {"wordnet768": "wordnet"}  # sets of drawn rows of another one, whose judgements are theirs, too
+
+
+class Sample(Dataset):
+    """Rows of another set, under another encoder, whose numbers there rows.npy tells, ascending."""
+
+    def judgements(self, split: str = "test") -> Judgements | None:
+        """What is judged of that set and lies among these rows, numbered as they are."""
+        judged = data.load(SAMPLES[self.name]).judgements(split)
+        return None if judged is None else among(judged, np.load(self.folder / "rows.npy"))
 
 
 class Asked(NamedTuple):
@@ -208,17 +221,31 @@ def interval(found: Any) -> list[float]:
     return [round(float(value), 5) for value in found]
 
 
+def among(judged: Judgements, rows: np.ndarray) -> Judgements:
+    """The judgements whose queries and documents are both of some ascending rows, by their places in these."""
+    there = np.isin(judged.query_rows, rows) & np.isin(judged.doc_rows, rows)
+    queries, documents = (np.searchsorted(rows, one[there]) for one in judged[:2])
+    return Judgements(queries, documents, judged.scores[there])
+
+
+def dataset(name: str) -> Dataset:
+    """A set, a sample of a judged one with the judgements of that."""
+    of = data.load(name)
+    return Sample(name, of.folder, of.vectors, of.licence, exclude_self=True) if name in SAMPLES else of
+
+
 @functools.lru_cache(maxsize=1)
 def asked(name: str, rows: int, queries: int) -> Asked:
     """What a set is asked: its judged queries, else rows drawn out of it."""
-    if data.load(name).judgements() is None:
-        source = data.load(name).vectors
+    of = dataset(name)
+    if of.judgements() is None:
+        source = of.vectors
         drawn = np.random.default_rng(0).permutation(len(source))
         documents = source.take(np.sort(drawn[queries:][: rows or None]))
         asking = source.take(np.sort(drawn[:queries]))
         truth = dense.fit(documents).add(documents).search(asking, DEPTH)[1]
         return Asked(documents, lambda search: neighbours.per_query(search(asking, DEPTH)[1], truth))
-    documents, protocol = questions.question(name, rows, queries)
+    documents, protocol = questions.of(of, rows, queries)
     exact = Recorded(exactly(documents))
     protocol.ask(exact)
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from benchmarks import carried
+from compressae_jax.data.named import Judgements
 
 
 def test_differences_are_paired_query_by_query():
@@ -25,3 +26,9 @@ def test_what_is_sure_is_bold():
     _, _, share, recall = carried.differences(lines, "minilm").splitlines()
     assert share == "| scifact | share of dense nDCG@10 | pq | +0.010 [-0.020, +0.040] |  |"
     assert recall == "| scifact | recall@100 | pq | **+0.100** [+0.050, +0.150] | **-0.100** [-0.150, -0.050] |"
+
+
+def test_what_is_judged_of_a_sample_is_numbered_as_the_sample():
+    judged = Judgements(np.array([1, 1, 4, 9]), np.array([4, 5, 9, 1]), np.array([1, 1, 2, 1]))
+    told = carried.among(judged, np.array([1, 4, 9, 11]))
+    assert [one.tolist() for one in told] == [[0, 1, 2], [1, 2, 0], [1, 2, 1]], "5 is not among them"

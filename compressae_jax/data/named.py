@@ -36,6 +36,9 @@ class About(NamedTuple):
     no_class: str = ""  # the label of rows that belong to no class
 
 
+DEBIAN = "descriptions and tags of Debian's packages, free metadata"
+VASWANI = "Vaswani (NPL), Glasgow IR group, no licence stated"
+ONTOLOGIES = "Gene Ontology 2022-07-01 (CC BY 4.0); Human Phenotype Ontology 2025-01-16 (HPO licence)"
 ABOUT = {
     "shop": About("from Online Retail (Chen, Sain, Guo 2012, UCI), CC BY 4.0", shipped=True),
     "scifact": About("SciFact: claims CC BY 4.0, abstracts ODC-By 1.0", shipped=True),
@@ -43,19 +46,23 @@ ABOUT = {
     "glove": About("GloVe 6B 50d, PDDL 1.0"),
     "clinc150": About("CLINC150, CC BY 3.0", no_class="oos"),
     "citeulike_a": About("CiteULike-a (Wang, Chen, Li 2013), no licence stated"),
-    "debian": About("descriptions and tags of Debian's packages, free metadata", shipped=True, exclude_self=True),
+    "debian": About(DEBIAN, shipped=True, exclude_self=True),
     "wordnet768": About("WordNet 3.0 licence, Copyright 2006 by Princeton University"),
-    "vaswani": About("Vaswani (NPL), Glasgow IR group, no licence stated"),
+    "vaswani": About(VASWANI),
     "definitions": About(
         "GCIDE (GPL 3 or later), FOLDOC (GFDL 1.1 or later), The Jargon File and The Devil's Dictionary (public domain)"
     ),
-    "ontologies": About("Gene Ontology 2022-07-01 (CC BY 4.0); Human Phenotype Ontology 2025-01-16 (HPO licence)"),
-    "mixed768": About("texts of debian, clinc150 and definitions, each under its own licence"),
+    "ontologies": About(ONTOLOGIES),
+    "short768": About("texts of clinc150, citeulike_a and definitions, each under its own licence"),
+    "ontologies768": About(f"texts of ontologies: {ONTOLOGIES}"),
+    "debian768": About(f"texts of debian: {DEBIAN}", exclude_self=True),
+    "vaswani768": About(f"texts of vaswani: {VASWANI}"),
     "cifar10": About("CIFAR-10 (Krizhevsky 2009), no licence stated"),
 }
 
 
-MADE = ("wordnet", "wordnet768", "definitions", "ontologies", "mixed768")  # by `data.make`
+MADE = ("wordnet", "wordnet768", "definitions", "ontologies")  # by `data.make`
+MADE += ("short768", "ontologies768", "debian768", "vaswani768")
 VECTORS = ("vectors.npy", "doc_vectors.npy")
 JUDGED = {"test": ("qrels_test.tsv", "qrels.tsv", "qrels.tsv.gz"), "train": ("qrels_train.tsv",)}
 PURCHASES = ("train.npz", "test.npz")

@@ -36,7 +36,7 @@ def question(name: str, rows: int = 0, queries: int = 0) -> Question:
     Raises:
         InputError: a dataset that is not at hand, or that has none of the three.
     """
-    return _asked(name, rows, queries, None)
+    return of(data.load(name), rows, queries)
 
 
 def among(name: str, only: Numbers, queries: int = 0) -> Question:
@@ -45,18 +45,22 @@ def among(name: str, only: Numbers, queries: int = 0) -> Question:
     Raises:
         InputError: as `question`.
     """
-    return _asked(name, 0, queries, only)
+    return of(data.load(name), 0, queries, only)
 
 
-def _asked(name: str, rows: int, queries: int, only: Numbers | None) -> Question:
-    dataset = data.load(name)
+def of(dataset: Dataset, rows: int = 0, queries: int = 0, only: Numbers | None = None) -> Question:
+    """The same of a dataset that is at hand.
+
+    Raises:
+        InputError: one that has none of the three.
+    """
     if dataset.judgements() is not None:
         return _judged(dataset, rows, queries, only)
     if dataset.train is not None or dataset.interactions is not None:
         return _bought(dataset, rows, queries, only)
     if dataset.labels is not None:
         return _labelled(dataset, dataset.labels, rows, queries, only)
-    raise InputError(f"{name} has no judgements, no purchases and no labels to ask for")
+    raise InputError(f"{dataset.name} has no judgements, no purchases and no labels to ask for")
 
 
 def _judged(dataset: Dataset, rows: int, queries: int, only: Numbers | None) -> Question:

@@ -6,7 +6,10 @@
     python -m compressae_jax.data.make wordnet768    32,000 x 768, all-mpnet-base-v2, from wheels in --wheels
     python -m compressae_jax.data.make definitions   20,300 x 384, entries of dictionaries, from a word to 150 words
     python -m compressae_jax.data.make ontologies    16,000 x 384, terms of genes and phenotypes, with their definitions
-    python -m compressae_jax.data.make mixed768      9,000 x 768, all-mpnet-base-v2, of debian, clinc150 and definitions
+    python -m compressae_jax.data.make ontologies768 4,000 x 768, all-mpnet-base-v2, the short ones of ontologies
+    python -m compressae_jax.data.make short768      5,000 x 768, short ones of clinc150, citeulike_a and definitions
+    python -m compressae_jax.data.make debian768     2,500 x 768, of debian, with 200 of its judged queries
+    python -m compressae_jax.data.make vaswani768    2,500 x 768, of vaswani, with all of its judged queries
     python -m compressae_jax.data.make debian        34,169 x 384, as float16, where the package ships int8
 
 WordNet comes from Debian's package wordnet-base, which is fetched by apt-get and not installed, or from --wordnet_dict;
@@ -22,10 +25,10 @@ from pathlib import Path
 
 from compressae_jax.base import files
 from compressae_jax.data import named
-from compressae_jax.data.make import debian, definitions, mixed768, ontologies, wordnet, wordnet768
+from compressae_jax.data.make import debian, definitions, judged768, ontologies, short768, wordnet, wordnet768
 from compressae_jax.notation import InputError
 
-NAMES = ("wordnet", "wordnet768", "definitions", "ontologies", "mixed768", "debian")
+NAMES = ("wordnet", "wordnet768", "definitions", "ontologies", "debian", *short768.ROWS, *judged768.WANTED)
 
 
 def main() -> int:
@@ -57,8 +60,10 @@ def main() -> int:
                 definitions.make(out, given.dictionaries)
             elif given.name == "ontologies":
                 ontologies.make(out, given.wheels)
-            elif given.name == "mixed768":
-                mixed768.make(out, given.wheels)
+            elif given.name in short768.ROWS:
+                short768.make(given.name, out, given.wheels)
+            elif given.name in judged768.WANTED:
+                judged768.make(given.name, out, given.wheels)
             else:
                 debian.make(out, given.packages)
     except InputError as error:

@@ -9,8 +9,19 @@ import zipfile
 import numpy as np
 import pytest
 
+from compressae_jax.data import named
 from compressae_jax.data.make import __main__ as command
-from compressae_jax.data.make import debian, definitions, found, mixed768, ontologies, wordnet, wordnet768
+from compressae_jax.data.make import (
+    debian,
+    definitions,
+    found,
+    judged768,
+    ontologies,
+    short768,
+    wordnet,
+    wordnet768,
+)
+from compressae_jax.data.named import Judgements
 from compressae_jax.notation import InputError
 
 NOUNS = """\
@@ -194,13 +205,56 @@ def test_a_package_without_genes_is_told(monkeypatch):
         pass
 
 
-def test_texts_under_the_wide_encoder_are_drawn_once_and_for_all():
-    texts = [f"text {i}" for i in range(10)]
-    items = mixed768.drawn("debian", texts, 4)
+def test_short_texts_are_drawn_once_and_for_all():
+    texts = [f"text {i}" + " and more" * (20 * (i % 2)) for i in range(20)]
+    items = short768.drawn("debian", texts, 4)
     assert [item["id"] for item in items] == [f"debian.{item['text'].split()[1]}" for item in items]
-    assert len(items) == 4 and items == mixed768.drawn("debian", texts, 4)
+    assert len(items) == 4 and items == short768.drawn("debian", texts, 4)
+    assert {item["text"] for item in short768.drawn("debian", texts, 10)} == {text for text in texts if len(text) < 9}
+    with pytest.raises(InputError, match="10 texts of at most 120 characters, and 11 are taken"):
+        short768.drawn("debian", texts, 11)
     with pytest.raises(InputError, match="without its texts"):
-        mixed768.drawn("debian", None, 4)
+        short768.drawn("debian", None, 4)
+
+
+@pytest.mark.parametrize("among", [False, True])
+def test_a_pool_has_all_that_is_judged_of_its_queries(among):
+    queries, docs = np.array([3, 3, 4, 6, 6, 8]), np.array([0, 5, 7, 1, 9, 2])
+    judged = Judgements(queries, docs, np.array([1, 1, 1, 1, 1, 0]))
+    pool = judged768.pooled(judged, 30, 12, 2, among)
+    assert len(pool.rows) == 12 and len(pool.queries) == 2 and 8 not in pool.queries, "nothing is relevant to 8"
+    pairs = {(pool.queries[query], pool.rows[row]) for query, row in pool.judged}
+    assert pairs == {(q, d) for q, d, score in zip(*judged, strict=True) if q in pool.queries and score}
+    assert not among or set(pool.queries) <= set(pool.rows)
+    again = judged768.pooled(judged, 30, 12, 2, among)
+    assert all(np.array_equal(a, b) for a, b in zip(pool, again, strict=True))
+    kept = len(judged768.pooled(judged, 30, 1, 9, among).rows)
+    assert kept == (8 if among else 5), "what is judged stays, above the rows wanted"
+
+
+def test_a_judged_set_is_written_as_named_reads_it(tmp_path, monkeypatch):
+    of = named.load("debian")
+    monkeypatch.setattr(judged768, "WANTED", {"debian768": judged768.Wanted("debian", 400, 20)})
+    monkeypatch.setattr(judged768.found, "mpnet", lambda wheels, folder: folder)
+    texts = []
+
+    def embeds(folder, some, path, *_):
+        texts.extend(some)
+        np.save(path, np.eye(len(some), 8, dtype=np.float16))
+
+    monkeypatch.setattr(judged768.encoder, "to_file", embeds)
+    monkeypatch.setenv("COMPRESSAE_DATA", str(tmp_path))
+    (tmp_path / "debian768").mkdir()
+    judged768.make("debian768", tmp_path / "debian768", tmp_path)
+    made = named.load("debian768")
+    assert made.items == texts and len(texts) == 400
+    row = {text: i for i, text in enumerate(of.items)}
+    pairs = set(zip(*of.judgements()[:2], strict=True))
+    judged = made.judgements()
+    assert len(set(judged.query_rows)) == 20 and made.exclude_self
+    told = {(row[texts[query]], row[texts[doc]]) for query, doc in zip(*judged[:2], strict=True)}
+    asked = {query for query, _ in told}
+    assert told == {pair for pair in pairs if pair[0] in asked}
 
 
 def test_parts_of_weights_are_joined(tmp_path):
