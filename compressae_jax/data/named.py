@@ -36,12 +36,13 @@ class About(NamedTuple):
     no_class: str = ""  # the label of rows that belong to no class
 
 
+SCIFACT = "SciFact: claims CC BY 4.0, abstracts ODC-By 1.0"
 DEBIAN = "descriptions and tags of Debian's packages, free metadata"
 VASWANI = "Vaswani (NPL), Glasgow IR group, no licence stated"
 ONTOLOGIES = "Gene Ontology 2022-07-01 (CC BY 4.0); Human Phenotype Ontology 2025-01-16 (HPO licence)"
 ABOUT = {
     "shop": About("from Online Retail (Chen, Sain, Guo 2012, UCI), CC BY 4.0", shipped=True),
-    "scifact": About("SciFact: claims CC BY 4.0, abstracts ODC-By 1.0", shipped=True),
+    "scifact": About(SCIFACT, shipped=True),
     "wordnet": About("WordNet 3.0 licence, Copyright 2006 by Princeton University", exclude_self=True),
     "glove": About("GloVe 6B 50d, PDDL 1.0"),
     "clinc150": About("CLINC150, CC BY 3.0", no_class="oos"),
@@ -57,12 +58,13 @@ ABOUT = {
     "ontologies768": About(f"texts of ontologies: {ONTOLOGIES}"),
     "debian768": About(f"texts of debian: {DEBIAN}", exclude_self=True),
     "vaswani768": About(f"texts of vaswani: {VASWANI}"),
+    "scifact768": About(f"titles of scifact: {SCIFACT}"),
     "cifar10": About("CIFAR-10 (Krizhevsky 2009), no licence stated"),
 }
 
 
 MADE = ("wordnet", "wordnet768", "definitions", "ontologies")  # by `data.make`
-MADE += ("short768", "ontologies768", "debian768", "vaswani768")
+MADE += ("short768", "ontologies768", "debian768", "vaswani768", "scifact768")
 VECTORS = ("vectors.npy", "doc_vectors.npy")
 JUDGED = {"test": ("qrels_test.tsv", "qrels.tsv", "qrels.tsv.gz"), "train": ("qrels_train.tsv",)}
 PURCHASES = ("train.npz", "test.npz")

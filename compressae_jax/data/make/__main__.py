@@ -10,6 +10,7 @@
     python -m compressae_jax.data.make short768      5,000 x 768, short ones of clinc150, citeulike_a and definitions
     python -m compressae_jax.data.make debian768     2,500 x 768, of debian, with 200 of its judged queries
     python -m compressae_jax.data.make vaswani768    2,500 x 768, of vaswani, with all of its judged queries
+    python -m compressae_jax.data.make scifact768    2,000 x 768, titles of scifact, with all of its test claims
     python -m compressae_jax.data.make debian        34,169 x 384, as float16, where the package ships int8
 
 WordNet comes from Debian's package wordnet-base, which is fetched by apt-get and not installed, or from --wordnet_dict;
