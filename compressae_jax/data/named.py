@@ -63,8 +63,8 @@ ABOUT = {
 }
 
 
-MADE = ("wordnet", "wordnet768", "definitions", "ontologies")  # by `data.make`
-MADE += ("short768", "ontologies768", "debian768", "vaswani768", "scifact768")
+WIDE = ("wordnet768", "ontologies768", "short768", "debian768", "vaswani768", "scifact768")  # by `data.make`
+MADE = ("wordnet", "definitions", "ontologies", *WIDE)
 VECTORS = ("vectors.npy", "doc_vectors.npy")
 JUDGED = {"test": ("qrels_test.tsv", "qrels.tsv", "qrels.tsv.gz"), "train": ("qrels_train.tsv",)}
 PURCHASES = ("train.npz", "test.npz")
