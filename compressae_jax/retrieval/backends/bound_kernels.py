@@ -72,14 +72,15 @@ def tables_of(u, columns, coordinates, weights, deviations, errors, reach, nonze
                     above = max(above, wanted - step * taken)
                     tables[i, line, 16 * half + number] = np.uint8(taken)
                 away += above
-        # Of the exact score in float32, of this one, and of what is below the least normal number.
+        # Of the exact score in float32, of this one, and of what is below the least normal number: of the score itself,
+        # and of what the row's scale is multiplied with.
         rounded = (2 * (few + m) + 64) * ROUNDED
         away += rounded * (most + away + abs(base) + 3 * total)
-        beside = rounded * few * magnitude * greatest + 2.0**-140 * (few + m) * (1 + greatest + tiny)
+        beside = rounded * few * magnitude * greatest + 2.0**-140 * (few + m) * (1 + greatest + tiny + scale)
         numbers[i, 0] = step
         numbers[i, 1] = base + away
         numbers[i, 2] = beside
-        if not scale * (abs(base) + total + most + away) + few * magnitude * greatest < 1e37:
+        if not max(scale, np.float64(1)) * (abs(base) + total + most + away) + few * magnitude * greatest < 1e37:
             numbers[i, 1] = np.inf
 
 

@@ -21,6 +21,7 @@ OFTEN = 8  # where bounds keep less than all but one of so many pairs out, all a
 LANES = 16  # queries of a block, at least
 WORD = 64  # bits, of a bitmap that is read at once
 MOST_EXACT = 1024  # rows that are scored without bounds before these are tried again
+LINES = 2**14  # of more, sums of 16 bits would be coarse, and of twice as many too large
 STEPS = 40  # of the fit of a sum to levels
 
 
@@ -40,8 +41,9 @@ class Form(NamedTuple):
 
 
 def form(beside: Beside) -> Form | None:
-    """The form of these rows; None on machines that do not have what the loops need."""
-    return _form(beside.widths.tobytes(), beside.tables.tobytes()) if runs() else None
+    """The form of these rows; None of rows of too many lines, and on machines without what the loops need."""
+    own = _form(beside.widths.tobytes(), beside.tables.tobytes()) if runs() else None
+    return own if own is not None and len(own.weights) <= LINES else None
 
 
 @functools.cache

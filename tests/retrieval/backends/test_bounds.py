@@ -4,12 +4,15 @@ import functools
 
 import numpy as np
 import pytest
-from codes.storage.test_residual import packing, some_rows
+from codes.storage.test_packed import some_levels
+from codes.storage.test_residual import packing, shared, some_rows
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
+from compressae_jax.codes.codes import Codes
 from compressae_jax.codes.storage.packed import Packed, pack
+from compressae_jax.codes.storage.residual import Residual, numbers
 from compressae_jax.retrieval import filters
 from compressae_jax.retrieval.backends import bounds, host
 
@@ -146,3 +149,49 @@ def test_what_overflows_has_no_bound():
     u[1], u[2] = 1e-40, np.inf
     *_, numbers = bounds.asked_of(form, beside, host.fixed(u), u.T)
     assert not np.isfinite(numbers[[0, 2], 1]).any() and np.isfinite(numbers[1]).all()
+
+
+def with_scales(lowest, m=8, coordinates=None):
+    """Rows of valid nonzeros and m coordinates of 2 bits, or `coordinates` in bytes, at scales from `lowest` on."""
+    rng = np.random.default_rng(0)
+    bits = 2 if coordinates is None else 8
+    counts = [m // 8 if one == bits else 0 for one in range(1, 9)]
+    levels = numbers(some_levels(4, 0), tuple(np.float32([lowest, 1.01]).tolist()), counts, shared(), np.ones(m))
+    how = Residual(64 + m, 4 + m, 4, levels)
+    few, _, _ = some_rows(packing(64, 4, 20, 9), N)
+    few = Codes(few.values[:, :4], few.columns[:, :4], 64)
+    few = Codes(few.values[few.values.any(axis=1)], few.columns[few.values.any(axis=1)], 64)
+    records = np.full((len(few), how.width), 255, np.uint8)
+    records[:, : how.first.width] = pack(few, how.first).records
+    if coordinates is not None:
+        records[:, how.first.width + 1 :] = coordinates(rng, (len(few), how.width - how.first.width - 1))
+    records[:, how.first.width] = np.arange(len(few)) // 20
+    return Packed(records, how)
+
+
+@needs_vectors
+@pytest.mark.parametrize(
+    ("lowest", "entry"),
+    [
+        (1e30, 3e-45),  # scales make a score of what is nearly no number in a query
+        (1e-20, 3e38),  # what is multiplied with the scale overflows, the score does not
+    ],
+)
+def test_scales_and_queries_at_the_ends_of_float32(lowest, entry, monkeypatch):
+    rows, rng = with_scales(lowest), np.random.default_rng(22)
+    monkeypatch.setattr(bounds, "OFTEN", 0)
+    u = np.zeros((40, rows.h), np.float32)
+    u[:, 64:] = np.float32(entry) * rng.uniform(0.3, 1, (40, 8))
+    for some in (u, *u[:, None]):
+        wanted = host.search(rows, "reconstructed", some, 5, bounded=False)
+        for ours, exact in zip(host.search(rows, "reconstructed", some, 5), wanted, strict=True):
+            assert_array_equal(ours, exact)
+
+
+@needs_vectors
+def test_rows_of_more_bytes_than_sums_have_room_for():
+    rows = with_scales(0.25, 2**14, lambda rng, shape: rng.integers(0, 256, shape, np.uint8))
+    u = np.random.default_rng(1).standard_normal((3, rows.h)).astype(np.float32)
+    wanted = host.search(rows, "reconstructed", u, 5, bounded=False)
+    for ours, exact in zip(host.search(rows, "reconstructed", u, 5), wanted, strict=True):
+        assert_array_equal(ours, exact)
