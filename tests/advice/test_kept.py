@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
+from absl import flags
 from numpy.testing import assert_array_equal
 
 from compressae_jax import data
 from compressae_jax.advice import advising, measured, methods
 from compressae_jax.base import sealed
 from compressae_jax.evaluation import provenance
-from compressae_jax.notation import FolderError
+from compressae_jax.jobs.commands import advise
+from compressae_jax.notation import FolderError, InputError
 
 PEERS = ("int8", "pca_int8", "pca_int4", "binary")
 
@@ -98,3 +100,12 @@ def test_a_damaged_measurement_is_told_and_not_taken(asked):
     sealed.replace(path, {"format_version": 1})
     with pytest.raises(FolderError, match="not a measurement"):
         asked()
+
+
+def test_a_file_in_the_place_of_measurements_is_refused_before_anything_is_read(tmp_path):
+    (tmp_path / "measured").write_text("of another program")
+    given = flags.FlagValues()
+    flags.DEFINE_string("out", str(tmp_path), "", flag_values=given)
+    given.mark_as_parsed()
+    with pytest.raises(InputError, match="measured exists and is not a folder"):
+        advise.main(given)

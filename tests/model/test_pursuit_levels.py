@@ -158,7 +158,7 @@ def test_float32_where_jax_has_64_bits():
 
 
 def some_weights(h=60, d=24, k=5, **levels):
-    w = random(h, 1, d)[1]
+    w = random(h + 1, h, d)[1][:h]  # not the rows that `random(h, …)` gives: rows that are atoms need only one
     params = {"encoder_w": w.T.copy(), "encoder_b": np.zeros(h, np.float32), "decoder_w": w}
     return Weights(params, h, k, levels=levels)
 

@@ -40,6 +40,7 @@ def main(given: flags.FlagValues) -> None:
     from compressae_jax.notation import InputError, check_range
 
     out = files.check_out(given.out)
+    keep = files.check_out(out / kept.FOLDER)
     for name in (page.PAGE, page.NUMBERS, page.FIGURE):
         files.check_out(Path(out) / name, folder=False)
     check_range("seed", given.seed, 0, 2**31 - 1)
@@ -53,7 +54,6 @@ def main(given: flags.FlagValues) -> None:
     if given.qrels is not None:
         asked = data.open_source(given.queries, ids=given.query_ids)
         judged = sample.placed_on(source, asked, open_judgements(given.qrels), given.unknown)
-    keep = out / kept.FOLDER
     with files.locked(keep):
         told = advising.advise(
             source,
@@ -68,7 +68,7 @@ def main(given: flags.FlagValues) -> None:
             seed=given.seed,
             keep=keep,
         )
-    page.write(told, out)
+        page.write(told, out)
     print(page.closing(told, out))
 
 
