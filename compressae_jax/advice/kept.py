@@ -1,7 +1,7 @@
 """What was measured, kept beside the page as it comes: the same command, interrupted or not, goes on with the rest.
 
-A measurement is taken for one's own where it is of the same sample, bit for bit, with the same seed, scanned rows and
-commit or release of this program; any other is measured anew and replaced.
+A measurement is taken for one's own where it is of the same sample, bit for bit, with the same seed, scanned rows,
+processor, and commit or release of this program; any other is measured anew and replaced.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ class Kept(NamedTuple):
 
     folder: Path | None
     seed: int
-    program: dict[str, Any]  # its release and commit
+    program: dict[str, Any]  # its release and commit, and what it runs on
     earlier: set[Path]  # those that an earlier call had measured
 
     def find(self, method: Method, sample: Sample, total: int) -> Measured | None:
@@ -84,7 +84,11 @@ class Kept(NamedTuple):
 
 def of(folder: Path | None, seed: int) -> Kept:
     """What is kept in a folder, by this program and this seed; nothing yet, or nothing ever without a folder."""
-    program = {**provenance.versions(("compressae_jax",)), "commit": provenance.commit()}
+    program = {
+        **provenance.versions(("compressae_jax",)),
+        "commit": provenance.commit(),
+        "cpu": provenance.hardware()["cpu"],  # whose times they are
+    }
     return Kept(folder, seed, program, set())
 
 
