@@ -17,6 +17,7 @@ from compressae_jax.codes.rows import Beside
 
 GROUP = 8  # coordinates of a byte
 SINGLE = 3  # bits of a level up to which each alone is close enough
+LEAST_ROWS = 2**16  # fewer are all scored in milliseconds, and these loops take long to compile, once on a machine
 OFTEN = 8  # where bounds keep less than all but one of so many pairs out, all are scored without
 LANES = 16  # queries of a block, at least
 WORD = 64  # bits, of a bitmap that is read at once

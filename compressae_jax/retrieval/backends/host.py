@@ -43,9 +43,9 @@ def search(
     """The best rows of each query, best first; ties go to the lower row number.
 
     Values and columns are scored as they are stored, memory maps too; packed rows are decoded by each thread, a chunk
-    at a time. `chunk` is the rows that a thread takes at a time. Rows of storage `residual` are passed over where a
-    bound of their score is too low, unless not `bounded`. A query's results are the same bits either way, and in any
-    company.
+    at a time. `chunk` is the rows that a thread takes at a time. Of many rows of storage `residual` those whose score
+    is bounded too low are passed over, unless not `bounded`. A query's results are the same bits either way, and in
+    any company.
 
     Raises:
         InputError: `top` or `chunk` below 1.
@@ -55,6 +55,7 @@ def search(
     check_range("top", top, 1, MOST)
     packed = rows.levels is not None
     encoded, beside = rows.encoded(space), rows.beside(space)
+    bounded = bounded and len(rows) >= bounds.LEAST_ROWS
     form = bounds.form(beside) if bounded and beside is not None else None
     taken_apart = packed and encoded is None and beside is None
     rows_of_chunk = BOUNDED if form is not None else (DECODED if taken_apart else NONZEROS) // rows.k

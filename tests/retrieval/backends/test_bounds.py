@@ -24,6 +24,13 @@ N = 900
 needs_vectors = pytest.mark.skipif(not bounds.runs(), reason="this machine has no such vectors")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def of_few_rows_too():
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setattr(bounds, "LEAST_ROWS", 0)
+        yield
+
+
 @functools.cache
 def rows_of(shape):
     how = packing(*shape)
@@ -195,3 +202,15 @@ def test_rows_of_more_bytes_than_sums_have_room_for():
     wanted = host.search(rows, "reconstructed", u, 5, bounded=False)
     for ours, exact in zip(host.search(rows, "reconstructed", u, 5), wanted, strict=True):
         assert_array_equal(ours, exact)
+
+
+@needs_vectors
+def test_few_rows_are_all_scored_by_loops_that_are_soon_compiled(monkeypatch):
+    how, records = rows_of(SHAPES[0])
+    called, scan = [], bounds.scan
+    monkeypatch.setattr(bounds, "scan", lambda *given: called.append(1) or scan(*given))
+    u = np.random.default_rng(0).standard_normal((1, how.h), np.float32)
+    for least, wanted in ((N + 1, False), (N, True)):
+        monkeypatch.setattr(bounds, "LEAST_ROWS", least)
+        host.search(Packed(records, how), "reconstructed", u, 5)
+        assert bool(called) == wanted
